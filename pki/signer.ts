@@ -1,0 +1,81 @@
+import type { KeyObject } from 'node:crypto'
+import { sign, verify } from 'node:crypto'
+import { promisify } from 'node:util'
+
+import { signatureAlgorithmOf, signingIdentifierOf } from './algorithms.ts'
+import { PkiError } from './errors.ts'
+import type { PublicKey } from './keys.ts'
+import { readPublicKey, spkiOf } from './keys.ts'
+
+/** Something that signs: a key in memory, a token, a key service. Callers never see the private key. */
+export interface Signer {
+  /** AlgorithmIdentifier of its signatures, DER. */
+  readonly algorithm: Buffer
+  /** SubjectPublicKeyInfo, DER. */
+  readonly spki: Buffer
+  sign(bytes: Buffer): Promise<Buffer>
+}
+
+// The asynchronous form runs in the thread pool and keeps the event loop free.
+const signAsync = promisify(sign)
+
+/**
+ * A signer over a private key in memory: ECDSA with SHA-256 or SHA-384 by curve, Ed25519, RSA PKCS#1 v1.5 with
+ * SHA-256, ML-DSA. Throws PkiError `key` for a key that `readPublicKey` refuses.
+ */
+export function softwareSigner(privateKey: KeyObject): Signer {
+  if (privateKey.type !== 'private') throw new PkiError('key', 'A signer needs a private key')
+  const { spki, family } = readPublicKey(spkiOf(privateKey))
+  const algorithm = signingIdentifierOf(family)
+  const digest = signatureAlgorithmOf(algorithm)?.digest ?? null
+  return {
+    algorithm,
+    spki,
+    async sign(bytes) {
+      return await signAsync(digest, bytes, privateKey)
+    },
+  }
+}
+
+/** Signs at once, for the device's own request. Same algorithms as `softwareSigner`. */
+export function signNow(
+  privateKey: KeyObject,
+  bytes: Buffer,
+): { algorithm: Buffer; signature: Buffer } {
+  const { family } = readPublicKey(spkiOf(privateKey))
+  const algorithm = signingIdentifierOf(family)
+  const digest = signatureAlgorithmOf(algorithm)?.digest ?? null
+  return { algorithm, signature: sign(digest, bytes, privateKey) }
+}
+
+/**
+ * Whether `signature` over `bytes` was made by the key in `spki` under exactly this AlgorithmIdentifier (DER).
+ * Unknown algorithms, keys that `readPublicKey` refuses and algorithms of another key family are false.
+ */
+export function verifySignature(
+  algorithmIdentifier: Buffer,
+  spki: Buffer,
+  bytes: Buffer,
+  signature: Buffer,
+): boolean {
+  let publicKey: PublicKey
+  try {
+    publicKey = readPublicKey(spki)
+  } catch (error) {
+    if (error instanceof PkiError) return false
+    throw error
+  }
+  return verifyWithKey(algorithmIdentifier, publicKey, bytes, signature)
+}
+
+/** `verifySignature` with a key that was read before. */
+export function verifyWithKey(
+  algorithmIdentifier: Buffer,
+  publicKey: PublicKey,
+  bytes: Buffer,
+  signature: Buffer,
+): boolean {
+  const algorithm = signatureAlgorithmOf(algorithmIdentifier)
+  if (!algorithm?.families.includes(publicKey.family)) return false
+  return verify(algorithm.digest, bytes, publicKey.key, signature)
+}
