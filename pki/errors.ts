@@ -20,7 +20,7 @@ export class PkiError extends Error {
   readonly offset: number | undefined
 
   constructor(code: PkiErrorCode, message: string, offset?: number, options?: ErrorOptions) {
-    super(offset === undefined ? message : `${message} (at byte ${offset})`, options)
+    super(message, options)
     this.code = code
     this.offset = offset
   }
