@@ -1,0 +1,107 @@
+import { readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+
+import { z } from 'zod'
+
+const port = (fallback: number) => z.coerce.number().int().min(0).max(65_535).default(fallback)
+const hostName = z
+  .string()
+  .max(253)
+  .regex(/^(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*$/, 'must be a host name')
+
+const Environment = z.object({
+  DATABASE_URL: z
+    .url({ protocol: /^postgres(ql)?$/, error: 'must be a postgres:// URL' })
+    .optional(),
+  FLEETSEAL_DATA_DIR: z.string().min(1).default('./data'),
+  FLEETSEAL_BIND: z
+    .union([z.ipv4(), z.ipv6()], { error: 'must be an IP address' })
+    .default('127.0.0.1'),
+  FLEETSEAL_PUBLIC_HOST: z
+    .union([hostName, z.ipv4(), z.ipv6()], { error: 'must be a host name or IP address' })
+    .default('localhost'),
+  FLEETSEAL_API_PORT: port(8443),
+  FLEETSEAL_DEVICE_PORT: port(8444),
+  FLEETSEAL_MQTT_PORT: port(8883),
+  FLEETSEAL_PUBLIC_PORT: port(8080),
+  FLEETSEAL_KEK_FILE: z.string().min(1).optional(),
+  FLEETSEAL_ROLE: z.literal('all', { error: 'must be "all" (one process) in this version' }).default('all'),
+  FLEETSEAL_BROKERS: z.coerce
+    .number()
+    .int()
+    .max(1, 'more than one broker process is not available in this version')
+    .min(0)
+    .default(0),
+  FLEETSEAL_MAX_ARTIFACT_MB: z.coerce.number().int().min(1).max(1_048_576).default(8_192),
+  FLEETSEAL_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+})
+
+const secretNames = ['DATABASE_URL'] as const
+
+export type Config = ReturnType<typeof loadConfig>
+
+/** The configuration is wrong: `main.ts` prints the list and exits with 2. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+}
+
+/**
+ * Reads the environment once (architecture.md §5). Every problem is reported at the same time, by variable name.
+ * Secrets may come from a file named by `NAME_FILE`. An unknown `FLEETSEAL_…` name is a mistake too: a
+ * misspelled variable must not silently leave a default in force.
+ */
+export function loadConfig(environment: NodeJS.ProcessEnv) {
+  const { merged, problems } = withSecretFiles(environment)
+  const parsed = Environment.safeParse(merged)
+  if (!parsed.success) {
+    for (const issue of parsed.error.issues) problems.push(`${issue.path.join('.')}: ${issue.message}`)
+  }
+  const known = new Set(Object.keys(Environment.shape))
+  for (const name of Object.keys(environment)) {
+    if (name.startsWith('FLEETSEAL_') && !known.has(name) && !clientNames.has(name)) {
+      problems.push(`${name}: no such setting; there are ${[...known].join(', ')}`)
+    }
+  }
+  if (!parsed.success || problems.length > 0) {
+    throw new ConfigError(`The configuration is not valid:\n  ${problems.join('\n  ')}`)
+  }
+  return freeze(parsed.data)
+}
+
+/** Variables of the command line tool and the device agent, which may be set in the same shell. */
+const clientNames = new Set(['FLEETSEAL_SERVER', 'FLEETSEAL_API_KEY', 'FLEETSEAL_API_KEY_FILE', 'FLEETSEAL_CA'])
+
+function freeze(env: z.infer<typeof Environment>) {
+  const dataDir = resolve(env.FLEETSEAL_DATA_DIR)
+  return Object.freeze({
+    databaseUrl: env.DATABASE_URL,
+    dataDir,
+    kekFile: env.FLEETSEAL_KEK_FILE ? resolve(env.FLEETSEAL_KEK_FILE) : join(dataDir, 'kek'),
+    bind: env.FLEETSEAL_BIND,
+    publicHost: env.FLEETSEAL_PUBLIC_HOST,
+    ports: {
+      api: env.FLEETSEAL_API_PORT,
+      device: env.FLEETSEAL_DEVICE_PORT,
+      mqtt: env.FLEETSEAL_MQTT_PORT,
+      public: env.FLEETSEAL_PUBLIC_PORT,
+    },
+    maxArtifactBytes: env.FLEETSEAL_MAX_ARTIFACT_MB * 1024 * 1024,
+    logLevel: env.FLEETSEAL_LOG_LEVEL,
+  })
+}
+
+function withSecretFiles(environment: NodeJS.ProcessEnv) {
+  const merged = { ...environment }
+  const problems: string[] = []
+  for (const name of secretNames) {
+    const file = environment[`${name}_FILE`]
+    if (!file) continue
+    if (merged[name]) problems.push(`${name}: set either ${name} or ${name}_FILE, not both`)
+    try {
+      merged[name] = readFileSync(file, 'utf8').trim()
+    } catch {
+      problems.push(`${name}_FILE: cannot be read`)
+    }
+  }
+  return { merged, problems }
+}

@@ -1,0 +1,70 @@
+import { mkdir } from 'node:fs/promises'
+
+import { PGlite } from '@electric-sql/pglite'
+import { Kysely, PostgresDialect, type Transaction } from 'kysely'
+import pg from 'pg'
+
+import { SerialPGliteDialect } from './pglite-dialect.ts'
+import type { Schema } from './schema.ts'
+
+/** Reads take a `Db`. A `Tx` is also a `Db`, so reads work inside a transaction too. */
+export type Db = Kysely<Schema>
+/** Writes take a `Tx`: a write outside a transaction does not compile. */
+export type Tx = Transaction<Schema>
+
+/** Where the data lives. Exactly one of the two; everything above speaks `Db` and does not know which. */
+export type DatabaseHandle = AsyncDisposable & { db: Db } & (
+    | { kind: 'pglite'; pglite: PGlite }
+    | { kind: 'postgres'; url: string }
+  )
+
+const int8 = 20
+const numeric = 1700
+const bytea = 17
+
+/**
+ * Connects to a PostgreSQL server. Integers of 64 bits and numerics arrive as JavaScript numbers: everything
+ * we store in them (versions, sizes, sequence numbers) is far below 2^53.
+ */
+export function connectPostgres(url: string, { max = 10 }: { max?: number } = {}): DatabaseHandle {
+  const types = {
+    getTypeParser: (oid: number, format?: 'text' | 'binary') =>
+      oid === int8 || oid === numeric ? Number : pg.types.getTypeParser(oid, format),
+  }
+  const pool = new pg.Pool({
+    connectionString: url,
+    max,
+    types,
+    application_name: 'fleetseal',
+    connectionTimeoutMillis: 10_000,
+  })
+  // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
+  pool.on('error', () => {})
+  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) })
+  return {
+    kind: 'postgres',
+    url,
+    db,
+    [Symbol.asyncDispose]: () => db.destroy(),
+  }
+}
+
+/** Opens the embedded database in `directory` (made when absent), or in memory when undefined. */
+export async function openEmbedded(directory: string | undefined): Promise<DatabaseHandle> {
+  if (directory) await mkdir(directory, { recursive: true, mode: 0o700 })
+  const pglite = await PGlite.create({
+    ...(directory ? { dataDir: directory } : {}),
+    parsers: {
+      [int8]: Number,
+      [numeric]: Number,
+      [bytea]: (text: string) => Buffer.from(text.slice(2), 'hex'),
+    },
+  })
+  const db = new Kysely<Schema>({ dialect: new SerialPGliteDialect({ pglite }) })
+  return {
+    kind: 'pglite',
+    pglite,
+    db,
+    [Symbol.asyncDispose]: () => db.destroy(),
+  }
+}

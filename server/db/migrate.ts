@@ -1,0 +1,100 @@
+import { createHash } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+
+import pg from 'pg'
+
+import type { DatabaseHandle } from './client.ts'
+
+const folder = new URL('../../migrations/', import.meta.url)
+/** Any constant will do, as long as nothing else in the same database locks on it. */
+const advisoryLock = 4_931_105
+
+interface Script {
+  name: string
+  text: string
+  sha256: string
+}
+
+/** What a migration needs: several statements in one call, and a way to ask. */
+interface ScriptRunner {
+  exec: (script: string) => Promise<unknown>
+  query: (text: string, values?: unknown[]) => Promise<{ rows: unknown[] }>
+}
+
+/**
+ * Applies the SQL files of `migrations/` that were not applied yet, in name order, each in its own transaction,
+ * under an advisory lock: two processes that start together migrate once. Returns the names applied now.
+ * Refuses when a file that was applied has changed, or when the database knows files that this version does not.
+ */
+export async function migrateToLatest(handle: DatabaseHandle): Promise<string[]> {
+  const scripts = await readScripts()
+  if (handle.kind === 'pglite') {
+    return await apply(
+      {
+        exec: (script) => handle.pglite.exec(script),
+        query: (text, values) => handle.pglite.query(text, values),
+      },
+      scripts,
+    )
+  }
+  // A connection of its own: the advisory lock belongs to the session, and a pool may hand out another.
+  const client = new pg.Client({ connectionString: handle.url })
+  await client.connect()
+  try {
+    return await apply(
+      { exec: (script) => client.query(script), query: (text, values) => client.query(text, values) },
+      scripts,
+    )
+  } finally {
+    await client.end()
+  }
+}
+
+async function readScripts(): Promise<Script[]> {
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.sql')).toSorted()
+  return await Promise.all(
+    names.map(async (name) => {
+      const text = await readFile(new URL(name, folder), 'utf8')
+      return { name, text, sha256: createHash('sha256').update(text).digest('hex') }
+    }),
+  )
+}
+
+async function apply(runner: ScriptRunner, scripts: Script[]): Promise<string[]> {
+  await runner.query('select pg_advisory_lock($1)', [advisoryLock])
+  try {
+    await runner.exec(
+      'create table if not exists schema_migration (name text primary key, sha256 text not null, applied_at timestamptz not null default now())',
+    )
+    const { rows } = await runner.query('select name, sha256 from schema_migration')
+    const applied = new Map((rows as { name: string; sha256: string }[]).map((row) => [row.name, row.sha256]))
+    check(applied, scripts)
+    const pending = scripts.filter(({ name }) => !applied.has(name))
+    for (const script of pending) {
+      // Names and hashes come from our own files; quoting is still done by the database.
+      const literal = (text: string) => `'${text.replaceAll("'", "''")}'`
+      await runner.exec(
+        `begin;\n${script.text}\ninsert into schema_migration (name, sha256) values (${literal(script.name)}, ${literal(script.sha256)});\ncommit;`,
+      )
+    }
+    return pending.map(({ name }) => name)
+  } catch (error) {
+    await runner.exec('rollback').catch(() => {})
+    throw error
+  } finally {
+    await runner.query('select pg_advisory_unlock($1)', [advisoryLock])
+  }
+}
+
+function check(applied: Map<string, string>, scripts: Script[]): void {
+  const known = new Map(scripts.map(({ name, sha256 }) => [name, sha256]))
+  for (const [name, sha256] of applied) {
+    const ours = known.get(name)
+    if (ours === undefined) {
+      throw new Error(
+        `The database was migrated by a newer version (${name} is unknown here): start that version, or restore a backup`,
+      )
+    }
+    if (ours !== sha256) throw new Error(`migrations/${name} was changed after it had been applied`)
+  }
+}

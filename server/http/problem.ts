@@ -1,0 +1,59 @@
+import type { ErrorRequestHandler } from 'express'
+
+import { DomainError, type ErrorCode } from '../errors.ts'
+
+export const problems = {
+  'invalid-request': [400, 'The request is malformed'],
+  'not-authenticated': [401, 'Authentication is required'],
+  'not-allowed': [403, 'Not allowed'],
+  'not-found': [404, 'Not found'],
+  'method-not-allowed': [405, 'This method is not offered here'],
+  conflict: [409, 'Something else stands in the way'],
+  'illegal-transition': [409, 'Not possible in this state'],
+  'not-ready': [409, 'Something has to be done first'],
+  'too-large': [413, 'Too large'],
+  'unsupported-media-type': [415, 'Unsupported media type'],
+  'signature-invalid': [422, 'A signature does not verify'],
+  'idempotency-mismatch': [422, 'The idempotency key was used for another request'],
+  'quota-exhausted': [403, 'The quota is used up'],
+  'rate-limited': [429, 'Too many requests'],
+  busy: [503, 'Not available now'],
+  'storage-full': [507, 'No space left'],
+} as const satisfies Record<ErrorCode, readonly [status: number, title: string]>
+
+/** RFC 9457. What is not a DomainError is our bug: logged in full, shown as nothing but a 500. */
+export const renderProblem: ErrorRequestHandler = (error, req, res, next) => {
+  if (res.headersSent) return next(error)
+  const known = asDomainError(error)
+  if (!known) res.locals['log']?.error({ err: error, path: req.path }, 'request failed')
+  const [status, title] = known ? problems[known.code] : ([500, 'Internal error'] as const)
+  res.locals['problem'] = known?.code ?? 'internal'
+  if (status === 401) res.setHeader('WWW-Authenticate', 'Bearer realm="fleetseal"')
+  if (status === 429 || status === 503) res.setHeader('Retry-After', '5')
+  res
+    .status(status)
+    .type('application/problem+json')
+    .json({
+      ...known?.facts,
+      type: `urn:fleetseal:problem:${known?.code ?? 'internal'}`,
+      code: known?.code ?? 'internal',
+      title,
+      status,
+      detail: known?.message,
+      requestId: res.locals['requestId'],
+    })
+}
+
+/** Ours, or an error that Express and its body parser raise for bad JSON, large bodies and bad URLs, or the database's "not this value". */
+export function asDomainError(error: unknown): DomainError | undefined {
+  if (error instanceof DomainError) return error
+  if (!(error instanceof Error)) return undefined
+  if ('status' in error) {
+    const status = Number(error.status)
+    const options = { cause: error }
+    if (status === 413) return new DomainError('too-large', 'The body is too large', {}, options)
+    if (status === 415) return new DomainError('unsupported-media-type', error.message, {}, options)
+    if (status >= 400 && status < 500) return new DomainError('invalid-request', error.message, {}, options)
+  }
+  return undefined
+}

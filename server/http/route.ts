@@ -1,0 +1,116 @@
+import type { Request, RequestHandler } from 'express'
+import { z } from 'zod'
+
+import type { Context } from '../context.ts'
+import { DomainError } from '../errors.ts'
+import { newId } from '../ids.ts'
+import { reserveId } from './idempotency.ts'
+
+export const roles = ['admin', 'operator', 'viewer'] as const
+export type Role = (typeof roles)[number]
+
+/** Who calls: an API key. `requestId` ties its audit rows to the log line of the request. */
+export interface Actor {
+  id: string
+  name: string
+  role: Role
+  requestId: string
+}
+
+interface Input<P, Q, B> {
+  ctx: Context
+  actor: Actor
+  params: P
+  query: Q
+  body: B
+  /**
+   * The id to give to what the call creates. With an `Idempotency-Key` header the same key gets the same id again, so a
+   * service that inserts `on conflict (id) do nothing` and returns the row is safe to repeat.
+   */
+  newId: string
+  /** For routes that stream (`body` is not parsed when the schema is absent); aborts when the caller goes away. */
+  req: Request
+}
+
+interface RouteSpec<P, Q, B, R> {
+  method: 'get' | 'post' | 'put' | 'patch' | 'delete'
+  path: `/${string}`
+  /** One line for the OpenAPI document. */
+  summary: string
+  /** Who may call it. There is no default: leaving it out does not compile. */
+  allow: readonly Role[]
+  params?: z.ZodType<P>
+  query?: z.ZodType<Q>
+  body?: z.ZodType<B>
+  response: z.ZodType<R>
+  status?: 200 | 201 | 202 | 204
+  /** A POST that creates: honors `Idempotency-Key`. */
+  creates?: boolean
+  handle: (input: Input<P, Q, B>) => Promise<R>
+}
+
+export interface Route {
+  method: RouteSpec<unknown, unknown, unknown, unknown>['method']
+  path: string
+  summary: string
+  allow: readonly Role[]
+  status: number
+  creates: boolean
+  schemas: { params?: z.ZodType; query?: z.ZodType; body?: z.ZodType; response: z.ZodType }
+  handler: (ctx: Context) => RequestHandler
+}
+
+/** Parses what comes in, checks who asks, and hands plain values to `handle`. Express stops here. */
+export function route<R, P = undefined, Q = undefined, B = undefined>(
+  spec: RouteSpec<P, Q, B, R>,
+): Route {
+  const { method, path, summary, allow, status = 200, creates = false } = spec
+  return {
+    method,
+    path,
+    summary,
+    allow,
+    status,
+    creates,
+    schemas: {
+      ...(spec.params ? { params: spec.params } : {}),
+      ...(spec.query ? { query: spec.query } : {}),
+      ...(spec.body ? { body: spec.body } : {}),
+      response: spec.response,
+    },
+    handler: (ctx) => async (req, res) => {
+      const actor = actorOf(req)
+      if (!allow.includes(actor.role)) {
+        throw new DomainError('not-allowed', `A key with the role ${actor.role} may not do this`, {
+          needs: allow,
+        })
+      }
+      const params = parse(spec.params, req.params, 'path')
+      const query = parse(spec.query, req.query, 'query')
+      const body = parse(spec.body, req.body, 'body')
+      const id = creates ? await reserveId(ctx, req, actor, body) : newId(ctx.clock.now())
+      const result = await spec.handle({ ctx, actor, params, query, body, newId: id, req })
+      if (status === 204) res.status(204).end()
+      else res.status(status).json(result)
+    },
+  }
+}
+
+function parse<T>(schema: z.ZodType<T> | undefined, value: unknown, place: string): T {
+  // A route without a schema for this part declares it as undefined; what was sent there is ignored.
+  if (!schema) return undefined as T
+  const parsed = schema.safeParse(value ?? {})
+  if (parsed.success) return parsed.data
+  throw new DomainError('invalid-request', `The ${place} is not valid: ${z.prettifyError(parsed.error).slice(0, 1000)}`, {
+    issues: parsed.error.issues
+      .slice(0, 20)
+      .map((issue) => ({ at: issue.path.join('.'), message: issue.message })),
+  })
+}
+
+function actorOf(req: Request): Actor {
+  const actor: unknown = req.res?.locals['actor']
+  if (!actor) throw new DomainError('not-authenticated', 'Send an API key: Authorization: Bearer KEY')
+  // Set by operators/authenticate.ts and by nothing else.
+  return actor as Actor
+}

@@ -1,0 +1,65 @@
+import type { z } from 'zod'
+
+import type { Context } from '../context.ts'
+import type { Tx } from '../db/client.ts'
+import type { DeviceLeaf } from '../protocol/topics.ts'
+
+export interface DeviceMessage<B> {
+  deviceId: string
+  body: B
+}
+
+interface MessageSpec<B> {
+  leaf: DeviceLeaf
+  /** Of the payload, refused before it is parsed. */
+  maxBytes: number
+  body: z.ZodType<B>
+  /**
+   * Stores a group of messages, in order, in the group's one transaction; the devices are acknowledged after its commit.
+   * Set-based: the number of statements does not depend on the number of messages. It may run again when the
+   * database asks for a retry, and a message may come again (QoS 1), so it must be idempotent. What a message
+   * that is refused in its *content* needs (a security event, an audit row) is written here too; it is acknowledged all
+   * the same, so that the device does not send it for ever. Throws only when nothing could be stored.
+   * Returns what to do after the commit, or nothing.
+   */
+  store: (input: {
+    tx: Tx
+    ctx: Pick<Context, 'clock' | 'config' | 'log' | 'metrics'>
+    now: Date
+    messages: readonly DeviceMessage<B>[]
+  }) => Promise<AfterCommit | void>
+}
+
+/** Runs after the commit, beside the acknowledgement; it may be lost in a crash, so it only speeds up what a sweep does too. */
+export type AfterCommit = (ctx: Context) => Promise<void>
+
+/** A message type with its body's type erased, so that the broker can hold a list of them. */
+export interface MessageHandler {
+  leaf: DeviceLeaf
+  maxBytes: number
+  /** The parsed body, or undefined when the payload is not valid: the connection is then closed. */
+  parse: (payload: Buffer) => { body: unknown } | undefined
+  store: MessageSpec<unknown>['store']
+}
+
+export function message<B>(spec: MessageSpec<B>): MessageHandler {
+  return {
+    leaf: spec.leaf,
+    maxBytes: spec.maxBytes,
+    parse: (payload) => {
+      if (payload.length > spec.maxBytes) return undefined
+      const parsed = spec.body.safeParse(parseJson(payload))
+      return parsed.success ? { body: parsed.data } : undefined
+    },
+    // The broker passes back only what this handler's own `parse` returned.
+    store: (input) => spec.store({ ...input, messages: input.messages as DeviceMessage<B>[] }),
+  }
+}
+
+function parseJson(payload: Buffer): unknown {
+  try {
+    return JSON.parse(payload.toString('utf8'))
+  } catch {
+    return undefined
+  }
+}

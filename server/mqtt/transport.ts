@@ -1,0 +1,24 @@
+import type { ServerLeaf } from '../protocol/topics.ts'
+
+/**
+ * The seam between what the server wants to say to a device and the broker that says it (architecture.md §9): another
+ * broker is a second implementation of this.
+ */
+export interface DeviceTransport {
+  /** Publishes QoS 1 to one device. `offline` when it is not connected to this process or its buffer is full. */
+  send: (deviceId: string, leaf: ServerLeaf, body: unknown) => Promise<'sent' | 'offline'>
+  /** Ends the device's connections in this process. Returns how many were closed. */
+  disconnect: (deviceId: string) => number
+  isConnected: (deviceId: string) => boolean
+  connectedDevices: () => string[]
+  readonly size: number
+}
+
+/** Before the broker listens, and in tests without one: nobody is connected. */
+export const noTransport: DeviceTransport = {
+  send: async () => 'offline',
+  disconnect: () => 0,
+  isConnected: () => false,
+  connectedDevices: () => [],
+  size: 0,
+}

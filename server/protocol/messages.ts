@@ -1,0 +1,94 @@
+import { z } from 'zod'
+
+import { deploymentStates } from './deployment.ts'
+
+/** What travels over MQTT (interfaces.md, updates.md §2.5, §2.6 and §7). Every string and list has a limit. */
+
+const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/)
+const counter = z.int().min(0)
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+const nonce = z.string().regex(/^[0-9a-f]{32}$/)
+const instant = z.iso.datetime().max(40)
+const id = z.uuid().lowercase()
+
+export const Installed = z.strictObject({
+  component: name,
+  version: z.string().min(1).max(64),
+  build: counter,
+  svn: counter,
+  sha256,
+})
+export type Installed = z.infer<typeof Installed>
+
+/** Versions of the metadata files a device holds; absent means it holds none. */
+export const Have = z.strictObject({
+  director: z.record(z.string().max(80), counter).refine((have) => Object.keys(have).length <= 40).optional(),
+  image: z.record(z.string().max(80), counter).refine((have) => Object.keys(have).length <= 40).optional(),
+})
+export type Have = z.infer<typeof Have>
+
+const Attributes = z
+  .record(z.string().min(1).max(64), z.union([z.string().max(256), z.number(), z.boolean()]))
+  .refine((attributes) => Object.keys(attributes).length <= 64, 'at most 64 attributes')
+
+export const Hello = z.strictObject({
+  agent: z.string().min(1).max(100),
+  model: name,
+  hardwareIds: z.array(z.string().min(1).max(64)).min(1).max(16),
+  installed: z.array(Installed).max(16),
+  attributes: Attributes.default({}),
+  /** 16 fresh random bytes in hex; the answer carries them back under the director's timestamp key. */
+  nonce,
+  have: Have.default({}),
+  /** The owner's standing choice as the device holds it: it survives the server (updates.md §7.2). */
+  optOut: z.boolean().default(false),
+  /** Of the last boot, so that the server can tell a new boot from an old one. */
+  bootId: z.string().min(1).max(64).optional(),
+})
+export type Hello = z.infer<typeof Hello>
+
+export const Report = z.strictObject({
+  deploymentId: id,
+  state: z.enum(deploymentStates),
+  progress: z.int().min(0).max(100).optional(),
+  /** An attack code of updates.md §4 or a short reason, when the state is a refusal or a failure. */
+  code: z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/).optional(),
+  detail: z.string().max(500).optional(),
+  /** With `testing` and `succeeded`: what runs now, and the server's commit nonce. */
+  sha256: sha256.optional(),
+  commitNonce: nonce.optional(),
+  at: instant,
+})
+export type Report = z.infer<typeof Report>
+
+export const Choice = z.strictObject({
+  deploymentId: id.optional(),
+  choice: z.enum(['accept', 'postpone', 'optOut', 'optIn']),
+  until: instant.optional(),
+})
+export type Choice = z.infer<typeof Choice>
+
+export const DeviceEvent = z.strictObject({
+  kind: z.string().regex(/^[a-z0-9][a-z0-9-]{0,63}$/),
+  severity: z.enum(['info', 'warning', 'critical']).default('info'),
+  detail: z.string().max(1000).optional(),
+  at: instant,
+})
+export type DeviceEvent = z.infer<typeof DeviceEvent>
+
+/** Server → device, one message: exact texts of the files the device lacks (updates.md §2.6). */
+export const BundleMessage = z.strictObject({
+  director: z.record(z.string().max(80), z.string().max(65_536)),
+  image: z.record(z.string().max(80), z.string().max(65_536)),
+})
+export type BundleMessage = z.infer<typeof BundleMessage>
+
+/**
+ * Server → device, not signed and trusted for nothing but a reason to look: `refresh` asks for a new `hello`;
+ * `commit` answers a `testing` report with the nonce that the device must bring back to be counted as succeeded.
+ */
+export const Command = z.discriminatedUnion('command', [
+  z.strictObject({ command: z.literal('refresh') }),
+  z.strictObject({ command: z.literal('commit'), deploymentId: id, commitNonce: nonce }),
+])
+export type Command = z.infer<typeof Command>

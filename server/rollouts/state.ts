@@ -1,0 +1,50 @@
+import { DomainError } from '../errors.ts'
+
+/** The life of a rollout. Add a state here and the compiler, the check constraint test and the docs follow. */
+const transitions = {
+  draft: { approve: 'approved', start: 'running', cancel: 'cancelled' },
+  approved: { start: 'running', cancel: 'cancelled' },
+  running: { pause: 'paused', finish: 'completed', fail: 'failed', cancel: 'cancelled' },
+  paused: { resume: 'running', cancel: 'cancelled' },
+  completed: {},
+  failed: {},
+  cancelled: {},
+} as const satisfies Record<string, Record<string, string>>
+
+type Transitions = typeof transitions
+export type RolloutState = keyof Transitions
+export type RolloutAction = { [S in RolloutState]: keyof Transitions[S] }[RolloutState]
+
+// A target that is not itself a state fails to compile here.
+transitions satisfies Record<RolloutState, Partial<Record<RolloutAction, RolloutState>>>
+
+/** The actions a person may take; the rest belong to the rollout worker. */
+export const operatorActions = [
+  'approve',
+  'start',
+  'pause',
+  'resume',
+  'cancel',
+] as const satisfies readonly RolloutAction[]
+
+export const rolloutStates = Object.keys(transitions) as RolloutState[]
+
+/** The state after `action`, or undefined when the action is not open from here. */
+export function afterRolloutAction(
+  state: RolloutState,
+  action: RolloutAction,
+): RolloutState | undefined {
+  const open: Partial<Record<RolloutAction, RolloutState>> = transitions[state]
+  return open[action]
+}
+
+export function nextRolloutState(state: RolloutState, action: RolloutAction): RolloutState {
+  const next = afterRolloutAction(state, action)
+  if (next === undefined) {
+    throw new DomainError('illegal-transition', `Cannot ${action} a rollout that is ${state}`, {
+      state,
+      action,
+    })
+  }
+  return next
+}
