@@ -4,33 +4,52 @@ import { tags } from './tags.ts'
 const firstGeneralizedYear = 2050
 const firstUtcYear = 1950
 
+/** Most octets `writeTime` writes: a GeneralizedTime with its header. */
+export const maxTimeBytes = 17
+
 /**
  * RFC 5280 §4.1.2.5: UTCTime until 2049, GeneralizedTime from 2050, always in UTC with seconds and
- * never with a fraction. The only writer of times in this library, so that nothing else can differ.
- * Milliseconds are cut off.
+ * never with a fraction. Milliseconds are cut off.
  */
 export function encodeTime(at: Date): Buffer {
+  const target = Buffer.alloc(maxTimeBytes)
+  return target.subarray(0, writeTime(target, 0, at))
+}
+
+/**
+ * Writes what `encodeTime` gives into `target` and returns the offset behind it. The only writer of times in
+ * this library, so that nothing else can differ. Throws PkiError `der` outside the years 1950 to 9999.
+ */
+export function writeTime(target: Buffer, offset: number, at: Date): number {
   const year = at.getUTCFullYear()
   if (!(year >= firstUtcYear && year <= 9999)) {
     throw new PkiError('der', 'A time must lie between the years 1950 and 9999')
   }
-  const digits = timeDigits(at)
-  return year < firstGeneralizedYear
-    ? Buffer.from(`\x17\x0d${digits.slice(2)}Z`, 'latin1')
-    : Buffer.from(`\x18\x0f${digits}Z`, 'latin1')
+  const isUtc = year < firstGeneralizedYear
+  target[offset] = isUtc ? tags.utcTime : tags.generalizedTime
+  target[offset + 1] = isUtc ? 13 : 15
+  let end = offset + 2
+  if (!isUtc) end = writeTwoDigits(target, end, Math.floor(year / 100))
+  end = writeTwoDigits(target, end, year % 100)
+  end = writeTwoDigits(target, end, at.getUTCMonth() + 1)
+  end = writeTwoDigits(target, end, at.getUTCDate())
+  end = writeTwoDigits(target, end, at.getUTCHours())
+  end = writeTwoDigits(target, end, at.getUTCMinutes())
+  end = writeTwoDigits(target, end, at.getUTCSeconds())
+  target[end] = 0x5a
+  return end + 1
+}
+
+function writeTwoDigits(target: Buffer, offset: number, value: number): number {
+  const tens = Math.floor(value / 10)
+  target[offset] = 0x30 + tens
+  target[offset + 1] = 0x30 + value - tens * 10
+  return offset + 2
 }
 
 /** `YYYYMMDDHHMMSS` in UTC. */
 function timeDigits(at: Date): string {
-  const iso = at.toISOString()
-  return (
-    iso.slice(0, 4) +
-    iso.slice(5, 7) +
-    iso.slice(8, 10) +
-    iso.slice(11, 13) +
-    iso.slice(14, 16) +
-    iso.slice(17, 19)
-  )
+  return at.toISOString().slice(0, 19).replaceAll(/[-T:]/g, '')
 }
 
 /**

@@ -2,6 +2,7 @@ import type { DerReader } from '../der/reader.ts'
 import { constructed, primitive } from '../der/tags.ts'
 import { contextConstructed, contextPrimitive, oid } from '../der/writer.ts'
 import { PkiError } from '../errors.ts'
+import { readName } from '../names.ts'
 
 /** GeneralName (RFC 5280 §4.2.1.6). Buffers are DER or raw octets as said. */
 export type GeneralName =
@@ -49,6 +50,7 @@ export function readGeneralName(names: DerReader): GeneralName {
       const inner = names.enter(tag)
       const value = inner.raw()
       inner.finish()
+      readName(value)
       return { type: 'directory', value }
     }
     case constructed(5):
