@@ -1,0 +1,33 @@
+import { z } from 'zod'
+
+const role = z.enum(['admin', 'operator', 'viewer'])
+
+export const ApiKeyParams = z.object({ keyId: z.uuid().lowercase() })
+
+export const NewApiKeyBody = z.strictObject({
+  name: z.string().trim().min(1).max(100),
+  role,
+  /** Absent: valid until revoked. */
+  expiresAt: z.iso.datetime().max(40).optional(),
+})
+
+export const ApiKeyView = z.object({
+  id: z.uuid(),
+  name: z.string(),
+  role,
+  /** The first characters of the key. */
+  prefix: z.string(),
+  createdBy: z.string(),
+  createdAt: z.iso.datetime(),
+  expiresAt: z.iso.datetime().nullable(),
+  lastUsedAt: z.iso.datetime().nullable(),
+  revokedAt: z.iso.datetime().nullable(),
+})
+export type ApiKeyView = z.infer<typeof ApiKeyView>
+
+/** The answer to the POST alone: `secret` is shown here and never again. */
+export const NewApiKeyView = ApiKeyView.extend({ secret: z.string() })
+export type NewApiKeyView = z.infer<typeof NewApiKeyView>
+
+export const OperatorView = z.object({ id: z.string(), name: z.string(), role })
+export type OperatorView = z.infer<typeof OperatorView>
