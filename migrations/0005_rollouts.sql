@@ -11,6 +11,11 @@ create table rollout (
     check (state in ('draft', 'approved', 'running', 'paused', 'completed', 'failed', 'cancelled')),
   phase_no     int not null default 0,
   policy       jsonb not null default '{}',
+  -- Why it is paused or was cancelled, in words for people.
+  reason       text,
+  -- What had ended when a person last started or resumed it: the abort rule judges only what came after.
+  base_succeeded  int not null default 0,
+  base_failed     int not null default 0,
   created_by   text not null,
   created_at   timestamptz not null,
   changed_at   timestamptz not null,
@@ -56,10 +61,24 @@ create table deployment (
   changed_at        timestamptz not null,
   unique (rollout_id, device_id)
 );
-create index deployment_counts on deployment (rollout_id, state);
+create index deployment_of_rollout on deployment (rollout_id, state, device_id);
+-- For the worker that gives up on devices which say nothing (rollouts.md §7).
+create index deployment_limit on deployment (changed_at) where state in (
+  'accepted', 'downloading', 'verified', 'waiting_window', 'installing', 'installed', 'rebooting', 'testing', 'failed');
 create unique index deployment_open on deployment (device_id, component)
   where state not in ('succeeded', 'rolled_back', 'failed_final', 'cancelled', 'superseded', 'expired', 'lost');
 create index deployment_device on deployment (device_id, created_at);
+
+-- How many deployments of a phase are in a state, kept by every write to `deployment` in the same transaction, so that
+-- nobody counts rows. A number is the sum over the shards; writers on different connections mostly touch different ones.
+create table deployment_count (
+  rollout_id  uuid not null references rollout (id) on delete cascade,
+  phase_no    int not null,
+  state       text not null,
+  shard       int not null,
+  n           int not null,
+  primary key (rollout_id, phase_no, state, shard)
+);
 
 create table deployment_event (
   seq            bigint generated always as identity primary key,

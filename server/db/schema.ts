@@ -39,6 +39,7 @@ export interface Schema {
   rollout: RolloutTable
   rollout_phase: RolloutPhaseTable
   deployment: DeploymentTable
+  deployment_count: DeploymentCountTable
   deployment_event: DeploymentEventTable
   choice_event: ChoiceEventTable
 }
@@ -328,6 +329,9 @@ export interface RolloutTable {
   state: Generated<RolloutState>
   phase_no: Generated<number>
   policy: Generated<unknown>
+  reason: string | null
+  base_succeeded: Generated<number>
+  base_failed: Generated<number>
   created_by: string
   created_at: Date
   changed_at: Date
@@ -364,6 +368,14 @@ export interface DeploymentTable {
   postpone_count: Generated<number>
   created_at: Date
   changed_at: Date
+}
+
+export interface DeploymentCountTable {
+  rollout_id: string
+  phase_no: number
+  state: DeploymentState
+  shard: number
+  n: number
 }
 
 export interface DeploymentEventTable {
