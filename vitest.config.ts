@@ -10,9 +10,32 @@ export default defineConfig({
     projects: [
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       { test: { name: 'rules', include: ['test/rules/**/*.test.ts'] } },
-      { test: { name: 'integration', include: ['test/integration/**/*.test.ts'], globalSetup, ...timeouts } },
-      { test: { name: 'e2e', include: ['test/e2e/**/*.test.ts'], globalSetup, ...timeouts, testTimeout: 180_000 } },
-      { test: { name: 'interop', include: ['test/interop/**/*.test.ts'], globalSetup, ...timeouts, testTimeout: 180_000 } },
+      {
+        test: {
+          name: 'integration',
+          include: ['test/integration/**/*.test.ts'],
+          globalSetup,
+          ...timeouts,
+        },
+      },
+      {
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          globalSetup,
+          ...timeouts,
+          testTimeout: 180_000,
+        },
+      },
+      {
+        test: {
+          name: 'interop',
+          include: ['test/interop/**/*.test.ts'],
+          globalSetup,
+          ...timeouts,
+          testTimeout: 180_000,
+        },
+      },
     ],
   },
 })

@@ -1,9 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-import type { Logger } from 'pino'
 import pg from 'pg'
-
-import type { DatabaseHandle } from './db/client.ts'
+import type { Logger } from 'pino'
 
 /** `identity`: device ids whose right to be connected may have changed. `wake`: devices that have something to fetch. */
 export const channels = ['identity', 'wake', 'crl'] as const

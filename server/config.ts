@@ -25,7 +25,9 @@ const Environment = z.object({
   FLEETSEAL_MQTT_PORT: port(8883),
   FLEETSEAL_PUBLIC_PORT: port(8080),
   FLEETSEAL_KEK_FILE: z.string().min(1).optional(),
-  FLEETSEAL_ROLE: z.literal('all', { error: 'must be "all" (one process) in this version' }).default('all'),
+  FLEETSEAL_ROLE: z
+    .literal('all', { error: 'must be "all" (one process) in this version' })
+    .default('all'),
   FLEETSEAL_BROKERS: z.coerce
     .number()
     .int()
@@ -54,7 +56,8 @@ export function loadConfig(environment: NodeJS.ProcessEnv) {
   const { merged, problems } = withSecretFiles(environment)
   const parsed = Environment.safeParse(merged)
   if (!parsed.success) {
-    for (const issue of parsed.error.issues) problems.push(`${issue.path.join('.')}: ${issue.message}`)
+    for (const issue of parsed.error.issues)
+      problems.push(`${issue.path.join('.')}: ${issue.message}`)
   }
   const known = new Set(Object.keys(Environment.shape))
   for (const name of Object.keys(environment)) {
@@ -69,7 +72,12 @@ export function loadConfig(environment: NodeJS.ProcessEnv) {
 }
 
 /** Variables of the command line tool and the device agent, which may be set in the same shell. */
-const clientNames = new Set(['FLEETSEAL_SERVER', 'FLEETSEAL_API_KEY', 'FLEETSEAL_API_KEY_FILE', 'FLEETSEAL_CA'])
+const clientNames = new Set([
+  'FLEETSEAL_SERVER',
+  'FLEETSEAL_API_KEY',
+  'FLEETSEAL_API_KEY_FILE',
+  'FLEETSEAL_CA',
+])
 
 function freeze(env: z.infer<typeof Environment>) {
   const dataDir = resolve(env.FLEETSEAL_DATA_DIR)

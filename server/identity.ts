@@ -17,7 +17,9 @@ export type Refusal =
   /** The status could not be established (not loaded yet, database down): refused, never let through. */
   | 'status-unknown'
 
-export type Verdict = { allowed: true; identity: Identity } | { allowed: false; refusal: Refusal; deviceId?: string }
+export type Verdict =
+  | { allowed: true; identity: Identity }
+  | { allowed: false; refusal: Refusal; deviceId?: string }
 
 /**
  * The one lookup of architecture.md §6, by SHA-256 of the certificate's DER (lower hex). `peek` answers from memory and is

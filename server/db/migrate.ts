@@ -42,7 +42,10 @@ export async function migrateToLatest(handle: DatabaseHandle): Promise<string[]>
   await client.connect()
   try {
     return await apply(
-      { exec: (script) => client.query(script), query: (text, values) => client.query(text, values) },
+      {
+        exec: (script) => client.query(script),
+        query: (text, values) => client.query(text, values),
+      },
       scripts,
     )
   } finally {
@@ -67,7 +70,9 @@ async function apply(runner: ScriptRunner, scripts: Script[]): Promise<string[]>
       'create table if not exists schema_migration (name text primary key, sha256 text not null, applied_at timestamptz not null default now())',
     )
     const { rows } = await runner.query('select name, sha256 from schema_migration')
-    const applied = new Map((rows as { name: string; sha256: string }[]).map((row) => [row.name, row.sha256]))
+    const applied = new Map(
+      (rows as { name: string; sha256: string }[]).map((row) => [row.name, row.sha256]),
+    )
     check(applied, scripts)
     const pending = scripts.filter(({ name }) => !applied.has(name))
     for (const script of pending) {

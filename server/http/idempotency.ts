@@ -22,7 +22,10 @@ export async function reserveId(
   const key = req.get('idempotency-key')
   if (key === undefined) return newId(now)
   if (!/^[\x21-\x7e]{1,255}$/.test(key)) {
-    throw new DomainError('invalid-request', 'Idempotency-Key must be 1 to 255 printable ASCII characters')
+    throw new DomainError(
+      'invalid-request',
+      'Idempotency-Key must be 1 to 255 printable ASCII characters',
+    )
   }
   const requestHash = createHash('sha256')
     .update(`${req.method} ${req.path}\n`)
@@ -31,7 +34,13 @@ export async function reserveId(
   const row = await inTransaction(db, async (tx) => {
     await tx
       .insertInto('idempotency')
-      .values({ actor: actor.id, key, request_hash: requestHash, resource_id: newId(now), created_at: now })
+      .values({
+        actor: actor.id,
+        key,
+        request_hash: requestHash,
+        resource_id: newId(now),
+        created_at: now,
+      })
       .onConflict((oc) => oc.columns(['actor', 'key']).doNothing())
       .execute()
     return await tx
@@ -42,7 +51,10 @@ export async function reserveId(
       .executeTakeFirstOrThrow()
   })
   if (!row.request_hash.equals(requestHash)) {
-    throw new DomainError('idempotency-mismatch', 'This Idempotency-Key was used for another request')
+    throw new DomainError(
+      'idempotency-mismatch',
+      'This Idempotency-Key was used for another request',
+    )
   }
   return row.resource_id
 }

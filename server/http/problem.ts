@@ -53,7 +53,8 @@ export function asDomainError(error: unknown): DomainError | undefined {
     const options = { cause: error }
     if (status === 413) return new DomainError('too-large', 'The body is too large', {}, options)
     if (status === 415) return new DomainError('unsupported-media-type', error.message, {}, options)
-    if (status >= 400 && status < 500) return new DomainError('invalid-request', error.message, {}, options)
+    if (status >= 400 && status < 500)
+      return new DomainError('invalid-request', error.message, {}, options)
   }
   return undefined
 }

@@ -101,16 +101,21 @@ function parse<T>(schema: z.ZodType<T> | undefined, value: unknown, place: strin
   if (!schema) return undefined as T
   const parsed = schema.safeParse(value ?? {})
   if (parsed.success) return parsed.data
-  throw new DomainError('invalid-request', `The ${place} is not valid: ${z.prettifyError(parsed.error).slice(0, 1000)}`, {
-    issues: parsed.error.issues
-      .slice(0, 20)
-      .map((issue) => ({ at: issue.path.join('.'), message: issue.message })),
-  })
+  throw new DomainError(
+    'invalid-request',
+    `The ${place} is not valid: ${z.prettifyError(parsed.error).slice(0, 1000)}`,
+    {
+      issues: parsed.error.issues
+        .slice(0, 20)
+        .map((issue) => ({ at: issue.path.join('.'), message: issue.message })),
+    },
+  )
 }
 
 function actorOf(req: Request): Actor {
   const actor: unknown = req.res?.locals['actor']
-  if (!actor) throw new DomainError('not-authenticated', 'Send an API key: Authorization: Bearer KEY')
+  if (!actor)
+    throw new DomainError('not-authenticated', 'Send an API key: Authorization: Bearer KEY')
   // Set by operators/authenticate.ts and by nothing else.
   return actor as Actor
 }

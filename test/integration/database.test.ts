@@ -62,7 +62,9 @@ describe.each([
   })
 
   test('refuses to change an audit row', async () => {
-    await expect(sql`update audit_event set actor = 'other'`.execute(handle.db)).rejects.toThrow('append-only')
+    await expect(sql`update audit_event set actor = 'other'`.execute(handle.db)).rejects.toThrow(
+      'append-only',
+    )
     await expect(sql`delete from audit_event`.execute(handle.db)).rejects.toThrow('append-only')
   })
 

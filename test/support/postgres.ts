@@ -1,6 +1,16 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { accessSync, chmodSync, chownSync, constants, cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  accessSync,
+  chmodSync,
+  chownSync,
+  constants,
+  cpSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -33,15 +43,36 @@ export async function startPostgres(): Promise<RunningPostgres> {
   if (isRoot) for (const path of [home, passwordFile]) chownSync(path, nobody.uid, nobody.gid)
   const initialized = spawnSync(
     join(native, 'bin', 'initdb'),
-    [`--pgdata=${data}`, '--auth=scram-sha-256', '--username=postgres', `--pwfile=${passwordFile}`, '--no-sync', '--locale=C', '--encoding=UTF8'],
+    [
+      `--pgdata=${data}`,
+      '--auth=scram-sha-256',
+      '--username=postgres',
+      `--pwfile=${passwordFile}`,
+      '--no-sync',
+      '--locale=C',
+      '--encoding=UTF8',
+    ],
     { ...identity, cwd: home, encoding: 'utf8' },
   )
-  if (initialized.status !== 0) throw new Error(`initdb failed: ${initialized.stderr ?? initialized.error}`)
+  if (initialized.status !== 0)
+    throw new Error(`initdb failed: ${initialized.stderr ?? initialized.error}`)
   const port = await freePort()
-  const settings = { fsync: 'off', full_page_writes: 'off', max_connections: '200', unix_socket_directories: '', listen_addresses: '127.0.0.1' }
+  const settings = {
+    fsync: 'off',
+    full_page_writes: 'off',
+    max_connections: '200',
+    unix_socket_directories: '',
+    listen_addresses: '127.0.0.1',
+  }
   const server = spawn(
     join(native, 'bin', 'postgres'),
-    ['-D', data, '-p', String(port), ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
+    [
+      '-D',
+      data,
+      '-p',
+      String(port),
+      ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+    ],
     { ...identity, cwd: home, stdio: 'ignore' },
   )
   const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()))

@@ -27,7 +27,9 @@ export default async function setup(project: TestProject) {
   // dropping a database under a closing socket fails the run now and then.
   return async () => {
     if (!started) {
-      const { rows } = await admin.query(`select datname from pg_database where datname like '${template}%'`)
+      const { rows } = await admin.query(
+        `select datname from pg_database where datname like '${template}%'`,
+      )
       for (const { datname } of rows) await admin.query(`drop database ${datname} with (force)`)
     }
     await admin.end()

@@ -1,0 +1,191 @@
+import type { Generated, GeneratedAlways } from 'kysely'
+
+import type { DeviceState } from '../devices/state.ts'
+
+/** Authorities, certificates, operators, devices: migrations 0001 to 0003. */
+
+export interface InstallationTable {
+  id: number
+  kek_check: Buffer
+  created_at: Date
+}
+
+export interface AuthorityTable {
+  id: string
+  purpose: 'root' | 'devices' | 'servers'
+  name: string
+  state: Generated<'active' | 'retired'>
+  issuer_id: string | null
+  certificate: Buffer
+  wrapped_key: Buffer | null
+  revocation_rev: Generated<number>
+  created_at: Date
+}
+
+export interface CertificateTable {
+  id: string
+  authority_id: string
+  serial: Buffer
+  kind: 'server' | 'device'
+  state: 'pending' | 'issued' | 'superseded' | 'revoked' | 'abandoned'
+  device_id: string | null
+  request_key: Buffer | null
+  tbs: Buffer
+  der: Buffer | null
+  fingerprint: string | null
+  subject: string
+  not_before: Date
+  not_after: Date
+  revoked_at: Date | null
+  revocation_reason: string | null
+  created_at: Date
+}
+
+export interface ServerIdentityTable {
+  certificate_id: string
+  wrapped_key: Buffer
+  created_at: Date
+}
+
+export interface CrlTable {
+  authority_id: string
+  number: number
+  covers_rev: number
+  der: Buffer
+  this_update: Date
+  next_update: Date
+}
+
+export interface ApiKeyTable {
+  id: string
+  name: string
+  role: 'admin' | 'operator' | 'viewer'
+  prefix: string
+  secret_hash: Buffer
+  created_by: string
+  created_at: Date
+  expires_at: Date | null
+  last_used_at: Date | null
+  revoked_at: Date | null
+}
+
+export interface AuditEventTable {
+  seq: GeneratedAlways<number>
+  at: Date
+  actor: string
+  action: string
+  subject: string
+  facts: unknown
+  request_id: string | null
+  chain_no: number | null
+  prev_hash: Buffer | null
+  hash: Buffer | null
+}
+
+export interface SecurityEventTable {
+  id: string
+  at: Date
+  source: 'server' | 'device'
+  kind: string
+  severity: 'info' | 'warning' | 'critical'
+  device_id: string | null
+  facts: unknown
+}
+
+export interface IdempotencyTable {
+  actor: string
+  key: string
+  request_hash: Buffer
+  resource_id: string
+  created_at: Date
+}
+
+export interface OutboxTable {
+  seq: GeneratedAlways<number>
+  topic: string
+  payload: unknown
+  available_at: Date
+  sent_at: Date | null
+}
+
+export interface DeviceGroupTable {
+  id: string
+  name: string
+  description: Generated<string>
+  policy: Generated<unknown>
+  created_at: Date
+}
+
+export interface EnrollmentProfileTable {
+  id: string
+  name: string
+  group_id: string
+  auth_type: 'token' | 'certificate'
+  registration: 'just-in-time' | 'pre-registered'
+  id_pattern: string | null
+  quota: number | null
+  used: Generated<number>
+  valid_from: Date | null
+  valid_until: Date | null
+  key_policy: string[]
+  certificate_days: number
+  created_at: Date
+}
+
+export interface EnrollmentTokenTable {
+  id: string
+  profile_id: string
+  secret_hash: Buffer
+  max_uses: number | null
+  uses: Generated<number>
+  expires_at: Date | null
+  created_by: string
+  created_at: Date
+}
+
+export interface DeviceTable {
+  id: string
+  name: string
+  serial_number: string
+  state: DeviceState
+  model: string | null
+  hardware_ids: Generated<string[]>
+  agent: string | null
+  attributes: Generated<unknown>
+  installed: Generated<unknown>
+  update_opt_out: Generated<boolean>
+  managed: Generated<boolean>
+  enrollment_profile_id: string | null
+  created_at: Date
+  changed_at: Date
+}
+
+export interface DeviceGroupMemberTable {
+  group_id: string
+  device_id: string
+}
+
+export interface DevicePresenceTable {
+  device_id: string
+  node_id: string
+  epoch: number
+  connected: boolean
+  last_seen_at: Date
+}
+
+export interface IncidentTable {
+  id: string
+  group_id: string
+  reason: string
+  opened_by: string
+  opened_at: Date
+  closed_by: string | null
+  closed_at: Date | null
+}
+
+export interface IdentityChangeTable {
+  seq: GeneratedAlways<number>
+  device_id: string | null
+  group_id: string | null
+  at: Date
+}

@@ -1,0 +1,177 @@
+import type { Generated, GeneratedAlways } from 'kysely'
+
+import type { DeploymentState } from '../protocol/deployment.ts'
+import type { ReleaseState } from '../releases/state.ts'
+import type { RolloutState } from '../rollouts/state.ts'
+
+/** Artifacts, releases, metadata, rollouts, deployments: migrations 0004 and 0005. */
+
+export interface ArtifactTable {
+  id: string
+  sha256: string
+  size: number
+  name: string
+  created_by: string
+  created_at: Date
+}
+
+export interface ModelTable {
+  id: string
+  name: string
+  hardware_ids: string[]
+  created_at: Date
+}
+
+export interface ReleaseTable {
+  id: string
+  model: string
+  component: string
+  version: string
+  build: number
+  svn: number
+  class: 'security' | 'feature' | 'config'
+  artifact_id: string
+  hardware_ids: string[]
+  min_previous: number | null
+  requires: Generated<unknown>
+  fixes: Generated<string[]>
+  notes: Generated<string>
+  advisory: unknown
+  state: Generated<ReleaseState>
+  metadata_version: number | null
+  created_by: string
+  created_at: Date
+  published_at: Date | null
+}
+
+export interface MetadataFileTable {
+  repository: 'image' | 'director'
+  role: string
+  version: number
+  state: 'draft' | 'published'
+  signed: string
+  signed_sha256: string
+  envelope: string | null
+  expires_at: Date
+  created_at: Date
+  published_at: Date | null
+}
+
+export interface MetadataSignatureTable {
+  repository: 'image' | 'director'
+  role: string
+  version: number
+  keyid: string
+  signed_sha256: string
+  sig: string
+  sent_by: string
+  at: Date
+}
+
+export interface ReleaseKeyTable {
+  keyid: string
+  name: string
+  public: string
+  created_at: Date
+}
+
+export interface OnlineKeyTable {
+  repository: 'image' | 'director'
+  role: string
+  keyid: string
+  public: string
+  wrapped_key: Buffer
+  created_at: Date
+}
+
+export interface DirectorStateTable {
+  device_id: string
+  targets_version: number
+  snapshot_version: number
+  targets: string
+  snapshot: string
+  content_hash: string
+  artifact_sha256s: string[]
+  expires_at: Date
+  signed_at: Date
+}
+
+export interface RolloutTable {
+  id: string
+  name: string
+  release_id: string
+  group_id: string
+  seed: Buffer
+  state: Generated<RolloutState>
+  phase_no: Generated<number>
+  policy: Generated<unknown>
+  reason: string | null
+  base_succeeded: Generated<number>
+  base_failed: Generated<number>
+  created_by: string
+  created_at: Date
+  changed_at: Date
+  started_at: Date | null
+  ended_at: Date | null
+}
+
+export interface RolloutPhaseTable {
+  rollout_id: string
+  no: number
+  percent: number
+  success_percent: number
+  min_executed: number
+  hold: boolean
+  opened_at: Date | null
+}
+
+export interface DeploymentTable {
+  id: string
+  rollout_id: string
+  device_id: string
+  release_id: string
+  component: string
+  phase_no: number
+  state: DeploymentState
+  rev: Generated<number>
+  attempts: Generated<number>
+  progress: number | null
+  code: string | null
+  detail: string | null
+  commit_nonce: string | null
+  first_offered_at: Date | null
+  postponed_until: Date | null
+  postpone_count: Generated<number>
+  created_at: Date
+  changed_at: Date
+}
+
+export interface DeploymentCountTable {
+  rollout_id: string
+  phase_no: number
+  state: DeploymentState
+  shard: number
+  n: number
+}
+
+export interface DeploymentEventTable {
+  seq: GeneratedAlways<number>
+  deployment_id: string
+  from_state: DeploymentState | null
+  to_state: DeploymentState
+  actor: 'engine' | 'device' | 'owner' | 'operator'
+  code: string | null
+  detail: string | null
+  reported_at: Date | null
+  at: Date
+}
+
+export interface ChoiceEventTable {
+  seq: GeneratedAlways<number>
+  device_id: string
+  deployment_id: string | null
+  choice: 'accept' | 'postpone' | 'optOut' | 'optIn'
+  until: Date | null
+  outcome: string
+  at: Date
+}
