@@ -13,7 +13,11 @@ export interface SecurityEvent {
 }
 
 /** In the transaction of what it belongs to. */
-export async function recordEvents(tx: Tx, now: Date, events: readonly SecurityEvent[]): Promise<void> {
+export async function recordEvents(
+  tx: Tx,
+  now: Date,
+  events: readonly SecurityEvent[],
+): Promise<void> {
   if (events.length === 0) return
   await tx
     .insertInto('security_event')
@@ -62,7 +66,12 @@ async function flush(deps: EventDeps): Promise<void> {
   waiting.delete(deps.db)
   const { events, dropped } = queue
   if (dropped > 0) {
-    events.push({ source: 'server', kind: 'events-dropped', severity: 'warning', facts: { dropped } })
+    events.push({
+      source: 'server',
+      kind: 'events-dropped',
+      severity: 'warning',
+      facts: { dropped },
+    })
   }
   try {
     await inTransaction(deps.db, (tx) => recordEvents(tx, deps.clock.now(), events))

@@ -1,0 +1,83 @@
+import { type Selectable, sql } from 'kysely'
+
+import type { Db, Tx } from '../db/client.ts'
+import type { SecurityEventTable } from '../db/schema.ts'
+
+export type EventRow = Selectable<SecurityEventTable>
+
+/** Newest first. `before` is the id of the last one seen. */
+export async function listEvents(
+  db: Db,
+  filter: {
+    deviceId?: string | undefined
+    kind?: string | undefined
+    severity?: EventRow['severity'] | undefined
+    source?: EventRow['source'] | undefined
+    before?: string | undefined
+    limit: number
+  },
+): Promise<EventRow[]> {
+  let query = db.selectFrom('security_event').selectAll()
+  if (filter.deviceId !== undefined) query = query.where('device_id', '=', filter.deviceId)
+  if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind)
+  if (filter.severity !== undefined) query = query.where('severity', '=', filter.severity)
+  if (filter.source !== undefined) query = query.where('source', '=', filter.source)
+  if (filter.before !== undefined) query = query.where('id', '<', filter.before)
+  return await query.orderBy('id', 'desc').limit(filter.limit).execute()
+}
+
+export interface ReportedEvent {
+  id: string
+  deviceId: string
+  kind: string
+  severity: EventRow['severity']
+  /** JSON text. */
+  facts: string
+}
+
+/**
+ * Stores what devices report, in one statement. What is stored already (the same device, kind and facts) is left out, for a
+ * message may come twice. Of each device at most `perDevice` rows are kept that are younger than `since` (an id of
+ * that moment); the first one too many is stored as `device-events-dropped`, the others are not. Returns how many were stored.
+ */
+export async function insertReported(
+  tx: Tx,
+  events: readonly ReportedEvent[],
+  bounds: { now: Date; since: string; perDevice: number },
+): Promise<number> {
+  const { now, since, perDevice } = bounds
+  const { rows } = await sql<{ id: string }>`
+    with incoming as (
+      select distinct on (device_id, kind, facts) *
+      from unnest(
+        ${events.map(({ id }) => id)}::uuid[], ${events.map(({ deviceId }) => deviceId)}::uuid[],
+        ${events.map(({ kind }) => kind)}::text[], ${events.map(({ severity }) => severity)}::text[],
+        ${events.map(({ facts }) => facts)}::text[]
+      ) with ordinality as t (id, device_id, kind, severity, facts, n)
+      order by device_id, kind, facts, n
+    ), fresh as (
+      select i.*, row_number() over (partition by i.device_id order by i.n) + (
+        select count(*) from (
+          select 1 from security_event e
+          where e.device_id = i.device_id and e.id > ${since}::uuid
+            and (e.source = 'device' or e.kind = 'device-events-dropped')
+          limit ${perDevice + 1}
+        ) as kept
+      ) as nth
+      from incoming i
+      where not exists (
+        select 1 from security_event e
+        where e.device_id = i.device_id and e.id > ${since}::uuid and e.kind = i.kind and e.facts = i.facts::jsonb
+      )
+    )
+    insert into security_event (id, at, source, kind, severity, device_id, facts)
+    select id, ${now}::timestamptz,
+      case when nth > ${perDevice} then 'server' else 'device' end,
+      case when nth > ${perDevice} then 'device-events-dropped' else kind end,
+      case when nth > ${perDevice} then 'warning' else severity end,
+      device_id,
+      case when nth > ${perDevice} then jsonb_build_object('keptPerHour', ${perDevice}::int) else facts::jsonb end
+    from fresh where nth <= ${perDevice + 1}
+    returning id`.execute(tx)
+  return rows.length
+}
