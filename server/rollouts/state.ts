@@ -1,10 +1,19 @@
 import { DomainError } from '../errors.ts'
 
-/** The life of a rollout. Add a state here and the compiler, the check constraint test and the docs follow. */
+/**
+ * The life of a rollout. Add a state here and the compiler, the check constraint test and the docs follow.
+ * `advance` opens the next phase; `failed` is for the abort rules of the full engine, which may end a rollout for good.
+ */
 const transitions = {
   draft: { approve: 'approved', start: 'running', cancel: 'cancelled' },
   approved: { start: 'running', cancel: 'cancelled' },
-  running: { pause: 'paused', finish: 'completed', fail: 'failed', cancel: 'cancelled' },
+  running: {
+    advance: 'running',
+    pause: 'paused',
+    finish: 'completed',
+    fail: 'failed',
+    cancel: 'cancelled',
+  },
   paused: { resume: 'running', cancel: 'cancelled' },
   completed: {},
   failed: {},
@@ -22,6 +31,7 @@ transitions satisfies Record<RolloutState, Partial<Record<RolloutAction, Rollout
 export const operatorActions = [
   'approve',
   'start',
+  'advance',
   'pause',
   'resume',
   'cancel',

@@ -1,0 +1,26 @@
+import type { AttackCode } from '../../pki/tuf/errors.ts'
+
+/** As a record, so that a code added to the verifier does not compile until it is added here. */
+const attackCodes: Readonly<Record<AttackCode, true>> = {
+  arbitrary: true,
+  rollback: true,
+  freeze: true,
+  clock: true,
+  'mix-and-match': true,
+  'wrong-device': true,
+  'wrong-hardware': true,
+  dependency: true,
+  'partial-bundle': true,
+  'endless-data': true,
+  slow: true,
+  hash: true,
+  evaluation: true,
+}
+
+/** Is this the code of an update that the device took for an attack (updates.md §4)? Such a one is not tried again. */
+export function isAttackCode(code: string | null | undefined): boolean {
+  return typeof code === 'string' && Object.hasOwn(attackCodes, code)
+}
+
+/** Tries of one deployment, the last one included (rollouts.md §7). */
+export const maxAttempts = 5

@@ -1,0 +1,70 @@
+import { sql } from 'kysely'
+
+import type { Tx } from '../db/client.ts'
+import { openStates } from '../protocol/deployment.ts'
+import type { Deployment, DeploymentEvent } from './store.ts'
+
+export interface JudgedDeployment extends Deployment {
+  artifact_sha256: string
+  release_class: 'security' | 'feature' | 'config'
+  installed_sha256: string | null
+  busy: boolean
+}
+
+/**
+ * The deployments with these ids and the open ones of these devices, locked until the transaction ends, with what is needed
+ * to judge what is said about them. In one order everywhere, so that two groups cannot wait for each other in a circle.
+ */
+export async function lockDeployments(
+  tx: Tx,
+  { ids = [], openOf = [] }: { ids?: readonly string[]; openOf?: readonly string[] },
+): Promise<JudgedDeployment[]> {
+  return await tx
+    .selectFrom('deployment')
+    .innerJoin('release', 'release.id', 'deployment.release_id')
+    .innerJoin('artifact', 'artifact.id', 'release.artifact_id')
+    .innerJoin('device', 'device.id', 'deployment.device_id')
+    .selectAll('deployment')
+    .select((eb) => [
+      'artifact.sha256 as artifact_sha256',
+      'release.class as release_class',
+      sql<string | null>`(select i->>'sha256' from jsonb_array_elements(device.installed) i
+        where i->>'component' = deployment.component limit 1)`.as('installed_sha256'),
+      eb
+        .exists(
+          eb
+            .selectFrom('deployment as other')
+            .select('other.id')
+            .whereRef('other.device_id', '=', 'deployment.device_id')
+            .whereRef('other.component', '=', 'deployment.component')
+            .whereRef('other.id', '<>', 'deployment.id')
+            .where('other.state', 'in', openStates),
+        )
+        .as('busy'),
+    ])
+    .where((eb) =>
+      eb.or([
+        eb('deployment.id', '=', sql<string>`any(${[...ids]}::uuid[])`),
+        eb.and([
+          eb('deployment.device_id', '=', sql<string>`any(${[...openOf]}::uuid[])`),
+          eb('deployment.state', 'in', openStates),
+        ]),
+      ]),
+    )
+    .orderBy('deployment.id')
+    .forUpdate('deployment')
+    .$castTo<JudgedDeployment>()
+    .execute()
+}
+
+export type Past = Pick<DeploymentEvent, 'deployment_id' | 'to_state' | 'reported_at'>
+
+/** The history of several deployments. It is bounded: tries and postponements are. */
+export async function historiesOf(tx: Tx, ids: readonly string[]): Promise<Past[]> {
+  return await tx
+    .selectFrom('deployment_event')
+    .select(['deployment_id', 'to_state', 'reported_at'])
+    .where('deployment_id', '=', sql<string>`any(${[...ids]}::uuid[])`)
+    .orderBy('seq')
+    .execute()
+}
