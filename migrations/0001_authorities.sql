@@ -29,6 +29,12 @@ create table certificate (
   kind               text not null check (kind in ('server', 'device')),
   state              text not null check (state in ('pending', 'issued', 'superseded', 'revoked', 'abandoned')),
   device_id          uuid,
+  -- The certificate that was presented to get this one: superseded once this one was used.
+  replaces_id        uuid references certificate (id),
+  -- Whose use it counted as; given back when the intent is abandoned.
+  enrollment_token_id uuid,
+  -- SHA-256 of the public key (SubjectPublicKeyInfo): two devices never share one.
+  spki_sha256        bytea not null check (length(spki_sha256) = 32),
   -- SHA-256 of operation, principal and CSR: the same request again gets the same certificate.
   request_key        bytea,
   -- What is to be signed, stored before it is signed: a crash in between resumes with the same serial and bytes.
@@ -48,7 +54,10 @@ create table certificate (
 create unique index certificate_request on certificate (request_key) where request_key is not null;
 create unique index certificate_fingerprint on certificate (fingerprint) where fingerprint is not null;
 create index certificate_device on certificate (device_id, created_at) where device_id is not null;
-create index certificate_revoked on certificate (authority_id, revoked_at) where state = 'revoked';
+create index certificate_key on certificate (spki_sha256);
+create index certificate_pending on certificate (created_at) where state = 'pending';
+-- What a revocation list holds: an abandoned intent may have been signed, so it counts as revoked.
+create index certificate_listed on certificate (authority_id, not_after) where state in ('revoked', 'abandoned');
 
 create table server_identity (
   certificate_id  uuid primary key references certificate (id),
