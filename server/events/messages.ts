@@ -1,3 +1,4 @@
+import { storable } from '../db/storable.ts'
 import { newId } from '../ids.ts'
 import { message, type MessageHandler } from '../mqtt/message.ts'
 import { DeviceEvent } from '../protocol/messages.ts'
@@ -19,7 +20,10 @@ export const eventMessages: MessageHandler[] = [
         deviceId,
         kind: body.kind,
         severity: body.severity,
-        facts: storable({ detail: body.detail, reportedAt: body.at }),
+        facts: JSON.stringify({
+          ...(body.detail === undefined ? {} : { detail: storable(body.detail) }),
+          reportedAt: body.at,
+        }),
       }))
       const stored = await insertReported(tx, events, {
         now,
@@ -31,18 +35,6 @@ export const eventMessages: MessageHandler[] = [
     },
   }),
 ]
-
-/** JSON that the database takes: it has no place for U+0000 and for halves of a surrogate pair. */
-function storable(facts: Record<string, string | undefined>): string {
-  return JSON.stringify(
-    Object.fromEntries(
-      Object.entries(facts).map(([name, value]) => [
-        name,
-        value?.toWellFormed().replaceAll('\u0000', '\uFFFD'),
-      ]),
-    ),
-  )
-}
 
 /** The lowest UUIDv7 of a moment: every id made later is greater. */
 function firstIdOf(at: Date): string {

@@ -56,5 +56,22 @@ export function asDomainError(error: unknown): DomainError | undefined {
     if (status >= 400 && status < 500)
       return new DomainError('invalid-request', error.message, {}, options)
   }
+  if ('code' in error) return ofDatabase(String(error.code), error)
+  return undefined
+}
+
+/** SQLSTATE classes 22 (a value that the column cannot hold) and the two constraints that a race can break. */
+function ofDatabase(sqlState: string, cause: Error): DomainError | undefined {
+  if (/^22[0-9A-Z]{3}$/.test(sqlState)) {
+    return new DomainError('invalid-request', 'A value is out of its range', {}, { cause })
+  }
+  if (sqlState === '23505' || sqlState === '23503') {
+    return new DomainError(
+      'conflict',
+      'Something changed at the same moment; look again',
+      {},
+      { cause },
+    )
+  }
   return undefined
 }

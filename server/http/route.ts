@@ -5,6 +5,7 @@ import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import { reserveId } from './idempotency.ts'
+import { checkPlain } from './plain-value.ts'
 
 export const roles = ['admin', 'operator', 'viewer'] as const
 export type Role = (typeof roles)[number]
@@ -99,6 +100,7 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
 function parse<T>(schema: z.ZodType<T> | undefined, value: unknown, place: string): T {
   // A route without a schema for this part declares it as undefined; what was sent there is ignored.
   if (!schema) return undefined as T
+  checkPlain(value, place)
   const parsed = schema.safeParse(value ?? {})
   if (parsed.success) return parsed.data
   throw new DomainError(

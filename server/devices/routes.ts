@@ -1,0 +1,116 @@
+import { z } from 'zod'
+
+import { Page, pageOf, PageQuery } from '../http/page.ts'
+import { route } from '../http/route.ts'
+import { actOnDevice } from '../incidents/service.ts'
+import { registerDevice } from './service.ts'
+import { type DeviceDetails, getDevice, listDevices } from './store.ts'
+import { DeviceActionBody, deviceFilter, DeviceParams, DeviceView, NewDeviceBody } from './wire.ts'
+
+export const deviceRoutes = [
+  route({
+    method: 'get',
+    path: '/devices',
+    summary: 'Devices, newest first; query is a piece of the name or serial number',
+    allow: ['admin', 'operator', 'viewer'],
+    query: z.strictObject({ ...PageQuery.shape, ...deviceFilter }),
+    response: Page(DeviceView),
+    handle: async ({ ctx, query: { cursor, limit, query, groupId, state, connected } }) => {
+      const rows = await listDevices(ctx.db, {
+        text: query,
+        groupId,
+        state,
+        connected: connected === undefined ? undefined : connected === 'true',
+        before: cursor,
+        limit: limit + 1,
+      })
+      return pageOf(rows, limit, view, (device) => device.id)
+    },
+  }),
+
+  route({
+    method: 'post',
+    path: '/devices',
+    summary: 'Register a device before it enrolls',
+    allow: ['admin', 'operator'],
+    status: 201,
+    creates: true,
+    body: NewDeviceBody,
+    response: DeviceView,
+    handle: async ({ ctx, body, actor, newId }) =>
+      view(
+        await registerDevice(ctx, {
+          ...body,
+          id: newId,
+          actor: actor.id,
+          requestId: actor.requestId,
+        }),
+      ),
+  }),
+
+  route({
+    method: 'get',
+    path: '/devices/:deviceId',
+    summary: 'One device: what it is, runs and belongs to, and its certificate',
+    allow: ['admin', 'operator', 'viewer'],
+    params: DeviceParams,
+    response: DeviceView,
+    handle: async ({ ctx, params }) => view(await getDevice(ctx.db, params.deviceId)),
+  }),
+
+  route({
+    method: 'post',
+    path: '/devices/:deviceId/actions',
+    summary: 'Cut a device off, let it back, revoke or retire it; in force when this answers',
+    allow: ['admin', 'operator'],
+    params: DeviceParams,
+    body: DeviceActionBody,
+    response: DeviceView,
+    handle: async ({ ctx, params, body, actor }) => {
+      await actOnDevice(ctx, { deviceId: params.deviceId, ...body, by: actor })
+      return view(await getDevice(ctx.db, params.deviceId))
+    },
+  }),
+]
+
+function view(device: DeviceDetails): DeviceView {
+  return {
+    id: device.id,
+    name: device.name,
+    serialNumber: device.serial_number,
+    model: device.model,
+    hardwareIds: device.hardware_ids,
+    state: device.state,
+    connected: device.connected ?? false,
+    lastSeenAt: device.last_seen_at?.toISOString() ?? null,
+    agent: device.agent,
+    // Both were written from a parsed `hello`.
+    attributes: device.attributes as DeviceView['attributes'],
+    installed: device.installed as DeviceView['installed'],
+    updateOptOut: device.update_opt_out,
+    certificate: certificateOf(device),
+    groupIds: device.group_ids,
+    createdAt: device.created_at.toISOString(),
+    changedAt: device.changed_at.toISOString(),
+  }
+}
+
+function certificateOf(device: DeviceDetails): DeviceView['certificate'] {
+  const {
+    certificate_id: id,
+    certificate_state: state,
+    certificate_serial: serial,
+    certificate_fingerprint: fingerprint,
+    certificate_not_before: notBefore,
+    certificate_not_after: notAfter,
+  } = device
+  if (!id || !state || !serial || !fingerprint || !notBefore || !notAfter) return null
+  return {
+    id,
+    state,
+    serial: serial.toString('hex'),
+    fingerprint,
+    notBefore: notBefore.toISOString(),
+    notAfter: notAfter.toISOString(),
+  }
+}

@@ -1,0 +1,59 @@
+import { recordAudit } from '../audit/audit.ts'
+import type { Context } from '../context.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { DomainError } from '../errors.ts'
+import { addMembers } from '../groups/service.ts'
+import {
+  type DeviceDetails,
+  findDevice,
+  findIdBySerial,
+  groupExists,
+  insertRegistered,
+} from './store.ts'
+
+export interface RegisterDevice {
+  id: string
+  serialNumber: string
+  /** Absent: the serial number. */
+  name?: string | undefined
+  groupId?: string | undefined
+  actor: string
+  requestId: string
+}
+
+/**
+ * Makes the record of a device that will enroll later. The same id again answers the same record; a serial number that is
+ * taken is a `conflict` that names the device which has it.
+ */
+export async function registerDevice(
+  { db, clock }: Pick<Context, 'db' | 'clock'>,
+  command: RegisterDevice,
+): Promise<DeviceDetails> {
+  const { id, serialNumber, groupId, actor, requestId } = command
+  const name = command.name ?? serialNumber
+  const now = clock.now()
+  return await inTransaction(db, async (tx) => {
+    if (groupId !== undefined && !(await groupExists(tx, groupId))) {
+      throw new DomainError('not-found', 'No such group', { groupId })
+    }
+    const isNew = await insertRegistered(tx, { id, name, serial_number: serialNumber, now })
+    if (isNew) {
+      if (groupId !== undefined) await addMembers(tx, groupId, [id], now)
+      const facts = { serialNumber, name, groupId: groupId ?? null }
+      await recordAudit(tx, {
+        at: now,
+        actor,
+        action: 'device.register',
+        subject: id,
+        facts,
+        requestId,
+      })
+    }
+    const device = await findDevice(tx, id)
+    if (device) return device
+    throw new DomainError('conflict', 'There is a device with this serial number already', {
+      serialNumber,
+      deviceId: await findIdBySerial(tx, serialNumber),
+    })
+  })
+}

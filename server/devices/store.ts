@@ -1,0 +1,134 @@
+import { type Selectable, sql } from 'kysely'
+
+import type { Db, Tx } from '../db/client.ts'
+import type { DeviceTable } from '../db/schema.ts'
+import { DomainError } from '../errors.ts'
+import type { DeviceState } from './state.ts'
+
+export interface DeviceDetails extends Selectable<DeviceTable> {
+  connected: boolean | null
+  last_seen_at: Date | null
+  certificate_id: string | null
+  certificate_state: string | null
+  certificate_serial: Buffer | null
+  certificate_fingerprint: string | null
+  certificate_not_before: Date | null
+  certificate_not_after: Date | null
+  group_ids: string[]
+}
+
+/** A device with its presence, its newest certificate and its groups: one statement whatever the number of rows. */
+function devices(db: Db) {
+  return db
+    .selectFrom('device')
+    .leftJoin('device_presence', 'device_presence.device_id', 'device.id')
+    .leftJoinLateral(
+      (eb) =>
+        eb
+          .selectFrom('certificate')
+          .select(['id', 'state', 'serial', 'fingerprint', 'not_before', 'not_after'])
+          .whereRef('certificate.device_id', '=', 'device.id')
+          .where('certificate.der', 'is not', null)
+          .orderBy('certificate.created_at', 'desc')
+          .limit(1)
+          .as('newest'),
+      (join) => join.onTrue(),
+    )
+    .selectAll('device')
+    .select([
+      'device_presence.connected',
+      'device_presence.last_seen_at',
+      'newest.id as certificate_id',
+      'newest.state as certificate_state',
+      'newest.serial as certificate_serial',
+      'newest.fingerprint as certificate_fingerprint',
+      'newest.not_before as certificate_not_before',
+      'newest.not_after as certificate_not_after',
+      sql<string[]>`array(select member.group_id::text from device_group_member member
+        where member.device_id = device.id order by 1)`.as('group_ids'),
+    ])
+}
+
+export async function findDevice(db: Db, id: string): Promise<DeviceDetails | undefined> {
+  return await devices(db).where('device.id', '=', id).executeTakeFirst()
+}
+
+export async function getDevice(db: Db, id: string): Promise<DeviceDetails> {
+  const row = await findDevice(db, id)
+  if (!row) throw new DomainError('not-found', 'No such device', { deviceId: id })
+  return row
+}
+
+export interface DeviceFilter {
+  /** A piece of the name or serial number. */
+  text?: string | undefined
+  groupId?: string | undefined
+  state?: DeviceState | undefined
+  connected?: boolean | undefined
+  before?: string | undefined
+  limit: number
+}
+
+/** Newest first. `before` is the id of the last one seen. */
+export async function listDevices(db: Db, filter: DeviceFilter): Promise<DeviceDetails[]> {
+  const { text, groupId, state, connected, before, limit } = filter
+  let query = devices(db)
+  if (state !== undefined) query = query.where('device.state', '=', state)
+  if (before !== undefined) query = query.where('device.id', '<', before)
+  if (groupId !== undefined) {
+    query = query.where('device.id', 'in', (eb) =>
+      eb.selectFrom('device_group_member').select('device_id').where('group_id', '=', groupId),
+    )
+  }
+  if (connected !== undefined) {
+    query = query.where((eb) => eb(eb.fn.coalesce('connected', sql.lit(false)), '=', connected))
+  }
+  if (text !== undefined) {
+    const pattern = `%${text.replaceAll(/[\\%_]/g, String.raw`\$&`)}%`
+    query = query.where((eb) =>
+      eb.or([eb('device.name', 'ilike', pattern), eb('device.serial_number', 'ilike', pattern)]),
+    )
+  }
+  return await query.orderBy('device.id', 'desc').limit(limit).execute()
+}
+
+/** Returns false when the id or the serial number is taken. */
+export async function insertRegistered(
+  tx: Tx,
+  row: { id: string; name: string; serial_number: string; now: Date },
+): Promise<boolean> {
+  const { now, ...rest } = row
+  const inserted = await tx
+    .insertInto('device')
+    .values({
+      ...rest,
+      state: 'registered',
+      model: null,
+      agent: null,
+      enrollment_profile_id: null,
+      created_at: now,
+      changed_at: now,
+    })
+    .onConflict((oc) => oc.doNothing())
+    .returning('id')
+    .executeTakeFirst()
+  return inserted !== undefined
+}
+
+export async function findIdBySerial(db: Db, serialNumber: string): Promise<string | undefined> {
+  const row = await db
+    .selectFrom('device')
+    .select('id')
+    .where('serial_number', '=', serialNumber)
+    .executeTakeFirst()
+  return row?.id
+}
+
+export async function groupExists(db: Db, groupId: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('device_group')
+    .select('id')
+    .where('id', '=', groupId)
+    .executeTakeFirst()
+  return row !== undefined
+}

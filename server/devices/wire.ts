@@ -1,0 +1,70 @@
+import { z } from 'zod'
+
+import { deviceStates, operatorActions } from './state.ts'
+
+export const DeviceParams = z.object({ deviceId: z.uuid().lowercase() })
+
+/**
+ * Filters of `GET /devices`. `query` is a piece of the name or serial number, upper and lower case alike; what reads like a
+ * query language (`model==x`, `a and (b)`) is refused, because as plain text it would silently match nothing.
+ */
+export const deviceFilter = {
+  query: z
+    .string()
+    .trim()
+    .min(1)
+    .max(100)
+    .regex(
+      /^[^=<>();"!*]*$/,
+      'is plain text to look for in name and serial number; operators are not available in this version',
+    )
+    .optional(),
+  groupId: z.uuid().lowercase().optional(),
+  state: z.enum(deviceStates).optional(),
+  connected: z.enum(['true', 'false']).optional(),
+}
+
+export const NewDeviceBody = z.strictObject({
+  /** Printable ASCII without spaces; it becomes `serialNumber` of the certificate's subject. */
+  serialNumber: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,64}$/, 'must be 1 to 64 printable ASCII characters without spaces'),
+  name: z.string().trim().min(1).max(200).optional(),
+  groupId: z.uuid().lowercase().optional(),
+})
+
+export const DeviceActionBody = z.strictObject({
+  action: z.enum(operatorActions),
+  reason: z.string().trim().min(1).max(500),
+})
+
+export const DeviceView = z.object({
+  id: z.uuid(),
+  name: z.string(),
+  serialNumber: z.string(),
+  model: z.string().nullable(),
+  hardwareIds: z.array(z.string()),
+  state: z.enum(deviceStates),
+  connected: z.boolean(),
+  lastSeenAt: z.iso.datetime().nullable(),
+  agent: z.string().nullable(),
+  attributes: z.record(z.string(), z.unknown()),
+  installed: z.array(z.record(z.string(), z.unknown())),
+  /** The owner opted out of updates. */
+  updateOptOut: z.boolean(),
+  /** The newest certificate that was issued to it. */
+  certificate: z
+    .object({
+      id: z.uuid(),
+      state: z.string(),
+      serial: z.string(),
+      fingerprint: z.string(),
+      notBefore: z.iso.datetime(),
+      notAfter: z.iso.datetime(),
+    })
+    .nullable(),
+  groupIds: z.array(z.uuid()),
+  createdAt: z.iso.datetime(),
+  changedAt: z.iso.datetime(),
+})
+export type DeviceView = z.infer<typeof DeviceView>

@@ -1,0 +1,158 @@
+import { z } from 'zod'
+
+import { DomainError } from '../errors.ts'
+import { Page, pageOf, PageQuery } from '../http/page.ts'
+import { type Actor, route } from '../http/route.ts'
+import { actOnGroup } from '../incidents/service.ts'
+import { changeGroup, createGroup, removeGroup, setMembership } from './service.ts'
+import { getGroup, type Group, listGroups } from './store.ts'
+import {
+  ChangeGroupBody,
+  GroupActionBody,
+  groupFilter,
+  GroupParams,
+  GroupView,
+  MemberParams,
+  NewGroupBody,
+} from './wire.ts'
+
+const by = (actor: Actor) => ({ actor: actor.id, requestId: actor.requestId })
+
+export const groupRoutes = [
+  route({
+    method: 'get',
+    path: '/groups',
+    summary: 'Groups, newest first',
+    allow: ['admin', 'operator', 'viewer'],
+    query: z.strictObject({ ...PageQuery.shape, ...groupFilter }),
+    response: Page(GroupView),
+    handle: async ({ ctx, query: { cursor, limit, name } }) => {
+      const rows = await listGroups(ctx.db, { name, before: cursor, limit: limit + 1 })
+      return pageOf(rows, limit, view, (group) => group.id)
+    },
+  }),
+
+  route({
+    method: 'post',
+    path: '/groups',
+    summary: 'Make a group',
+    allow: ['admin', 'operator'],
+    status: 201,
+    creates: true,
+    body: NewGroupBody,
+    response: GroupView,
+    handle: async ({ ctx, body, actor, newId }) => {
+      refuseUnavailable(body)
+      const { name, description } = body
+      return view(await createGroup(ctx, { id: newId, name, description, ...by(actor) }))
+    },
+  }),
+
+  route({
+    method: 'get',
+    path: '/groups/:groupId',
+    summary: 'One group',
+    allow: ['admin', 'operator', 'viewer'],
+    params: GroupParams,
+    response: GroupView,
+    handle: async ({ ctx, params }) => view(await getGroup(ctx.db, params.groupId)),
+  }),
+
+  route({
+    method: 'patch',
+    path: '/groups/:groupId',
+    summary: 'Rename or describe a group',
+    allow: ['admin', 'operator'],
+    params: GroupParams,
+    body: ChangeGroupBody,
+    response: GroupView,
+    handle: async ({ ctx, params, body, actor }) => {
+      refuseUnavailable(body)
+      const changes = {
+        ...(body.name === undefined ? {} : { name: body.name }),
+        ...(body.description === undefined ? {} : { description: body.description }),
+      }
+      return view(await changeGroup(ctx, { id: params.groupId, changes, ...by(actor) }))
+    },
+  }),
+
+  route({
+    method: 'delete',
+    path: '/groups/:groupId',
+    summary: 'Remove a group that nothing uses',
+    allow: ['admin', 'operator'],
+    status: 204,
+    params: GroupParams,
+    response: z.undefined(),
+    handle: async ({ ctx, params, actor }) => {
+      await removeGroup(ctx, { id: params.groupId, ...by(actor) })
+      return undefined
+    },
+  }),
+
+  route({
+    method: 'put',
+    path: '/groups/:groupId/devices/:deviceId',
+    summary: 'Put a device into a group',
+    allow: ['admin', 'operator'],
+    status: 204,
+    params: MemberParams,
+    response: z.undefined(),
+    handle: async ({ ctx, params, actor }) => {
+      await setMembership(ctx, { ...params, member: true, ...by(actor) })
+      return undefined
+    },
+  }),
+
+  route({
+    method: 'delete',
+    path: '/groups/:groupId/devices/:deviceId',
+    summary: 'Take a device out of a group',
+    allow: ['admin', 'operator'],
+    status: 204,
+    params: MemberParams,
+    response: z.undefined(),
+    handle: async ({ ctx, params, actor }) => {
+      await setMembership(ctx, { ...params, member: false, ...by(actor) })
+      return undefined
+    },
+  }),
+
+  route({
+    method: 'post',
+    path: '/groups/:groupId/actions',
+    summary: 'Cut off every device of a group, or let them back',
+    allow: ['admin', 'operator'],
+    status: 202,
+    params: GroupParams,
+    body: GroupActionBody,
+    response: GroupView,
+    handle: async ({ ctx, params, body, actor }) => {
+      await actOnGroup(ctx, { groupId: params.groupId, ...body, by: actor })
+      return view(await getGroup(ctx.db, params.groupId))
+    },
+  }),
+]
+
+function refuseUnavailable(body: { query?: unknown; policy?: unknown }): void {
+  for (const field of ['query', 'policy'] as const) {
+    if (body[field] !== undefined && body[field] !== null) {
+      throw new DomainError('invalid-request', `${field} is not available in this version`, {
+        issues: [{ at: field, message: 'not available in this version' }],
+      })
+    }
+  }
+}
+
+function view(group: Group): GroupView {
+  const { incident_id: id, incident_reason: reason, incident_opened_at: openedAt } = group
+  const open = id !== null && reason !== null && openedAt !== null
+  return {
+    id: group.id,
+    name: group.name,
+    description: group.description,
+    deviceCount: Number(group.device_count ?? 0),
+    incident: open ? { id, reason, openedAt: openedAt.toISOString() } : null,
+    createdAt: group.created_at.toISOString(),
+  }
+}
