@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import type { Request } from 'express'
 
 import type { Context } from '../context.ts'
+import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { newId } from '../ids.ts'
@@ -57,4 +58,27 @@ export async function reserveId(
     )
   }
   return row.resource_id
+}
+
+/** Forgets keys that were made before an instant, at most `limit` of them. Returns how many. */
+export async function forgetIdempotencyKeys(tx: Tx, before: Date, limit: number): Promise<number> {
+  const rows = await tx
+    .deleteFrom('idempotency')
+    .where(({ eb, refTuple, selectFrom }) =>
+      eb(
+        refTuple('actor', 'key'),
+        'in',
+        selectFrom('idempotency')
+          .select(['actor', 'key'])
+          .where('created_at', '<', before)
+          .orderBy('created_at')
+          .limit(limit)
+          .forUpdate()
+          .skipLocked()
+          .$asTuple('actor', 'key'),
+      ),
+    )
+    .returning('key')
+    .execute()
+  return rows.length
 }

@@ -47,6 +47,8 @@ interface RouteSpec<P, Q, B, R> {
   status?: 200 | 201 | 202 | 204
   /** A POST that creates: honors `Idempotency-Key`. */
   creates?: boolean
+  /** The media type of a body that `handle` reads from `req` itself, for the OpenAPI document. */
+  upload?: string
   handle: (input: Input<P, Q, B>) => Promise<R>
 }
 
@@ -57,6 +59,7 @@ export interface Route {
   allow: readonly Role[]
   status: number
   creates: boolean
+  upload?: string
   schemas: { params?: z.ZodType; query?: z.ZodType; body?: z.ZodType; response: z.ZodType }
   handler: (ctx: Context) => RequestHandler
 }
@@ -73,6 +76,7 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
     allow,
     status,
     creates,
+    ...(spec.upload === undefined ? {} : { upload: spec.upload }),
     schemas: {
       ...(spec.params ? { params: spec.params } : {}),
       ...(spec.query ? { query: spec.query } : {}),

@@ -1,0 +1,99 @@
+import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express'
+import helmet from 'helmet'
+
+import { auditRoutes } from '../audit/routes.ts'
+import type { Context } from '../context.ts'
+import { deviceRoutes } from '../devices/routes.ts'
+import { DomainError } from '../errors.ts'
+import { eventRoutes } from '../events/routes.ts'
+import { groupRoutes } from '../groups/routes.ts'
+import { authenticate, type Authenticator, createAuthenticator } from '../operators/authenticate.ts'
+import { isMetricsToken } from '../operators/metrics-token.ts'
+import { operatorRoutes } from '../operators/routes.ts'
+import { mountRoutes } from './mount.ts'
+import { openApiDocument } from './openapi.ts'
+import { renderProblem } from './problem.ts'
+import { createReadiness } from './readiness.ts'
+import { requestLog } from './request-log.ts'
+import type { Route } from './route.ts'
+
+const prefix = '/api/v1'
+const version = '0.1.0'
+
+/** Every call of the REST interface. */
+export const routes: readonly Route[] = [
+  ...operatorRoutes,
+  ...groupRoutes,
+  ...deviceRoutes,
+  ...auditRoutes,
+  ...eventRoutes,
+]
+
+/** The operators' listener: the REST interface, its description, health and metrics. */
+export function createApp(ctx: Context): Express {
+  const app = express()
+  const authenticator = createAuthenticator(ctx)
+  app.disable('x-powered-by')
+  app.disable('etag')
+  app.use(requestLog(ctx, 'api'))
+  app.use(helmet())
+  app.use((_req, res, next) => {
+    res.setHeader('Cache-Control', 'no-store')
+    next()
+  })
+  mountOpen(app, ctx, authenticator)
+  app.use(prefix, authenticate(authenticator))
+  mountRoutes(app, ctx, { prefix, routes })
+  app.use((req) => {
+    throw new DomainError('not-found', `There is nothing at ${req.path.slice(0, 200)}`)
+  })
+  app.use(closeUnread, renderProblem)
+  return app
+}
+
+/** What needs no API key. */
+function mountOpen(app: Express, ctx: Context, authenticator: Authenticator): void {
+  const document = JSON.stringify(openApiDocument(routes, { prefix, version }))
+  const readiness = createReadiness(ctx)
+  const at = (path: string, handler: RequestHandler) => {
+    app.get(path, (_req, res, next) => {
+      res.locals['route'] = path
+      next()
+    })
+    app.get(path, handler)
+    app.all(path, (_req, res) => {
+      res.setHeader('Allow', 'GET, HEAD')
+      throw new DomainError('method-not-allowed', 'Use GET')
+    })
+  }
+  at('/healthz', (_req, res) => {
+    res.json({ status: 'ok' })
+  })
+  at('/readyz', async (_req, res) => {
+    const answer = await readiness()
+    res.status(answer.status === 'ready' ? 200 : 503).json(answer)
+  })
+  at('/openapi.json', (_req, res) => {
+    res.type('application/json').send(document)
+  })
+  at('/metrics', async (req, res) => {
+    if (!(await isMetricsToken(ctx.config, req.get('authorization')))) {
+      res.locals['actor'] = await authenticator(req)
+    }
+    res.type(ctx.metrics.registry.contentType).send(await ctx.metrics.registry.metrics())
+  })
+}
+
+/** Bytes that Node reads and throws away, to keep a connection, after a request was refused unread. */
+const maxUnreadBytes = 1024 * 1024
+
+/** A refused upload ends its connection: the rest of it may be gigabytes. */
+const closeUnread: ErrorRequestHandler = (error, req, res, next) => {
+  const length = Number(req.get('content-length') ?? Number.POSITIVE_INFINITY)
+  const hasBody =
+    req.get('content-length') !== undefined || req.get('transfer-encoding') !== undefined
+  if (hasBody && !req.complete && !res.headersSent && length > maxUnreadBytes) {
+    res.setHeader('Connection', 'close')
+  }
+  next(error)
+}

@@ -1,0 +1,33 @@
+import type { Context } from '../context.ts'
+import type { Tx } from '../db/client.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { forgetIdentityChanges } from '../devices/forget-changes.ts'
+import { forgetIdempotencyKeys } from '../http/idempotency.ts'
+import type { Worker } from './worker.ts'
+
+const dayMs = 86_400_000
+const batchSize = 1_000
+const idleMs = 60_000
+
+/** Within this time a request may be repeated with its `Idempotency-Key`. */
+export const idempotencyDays = 7
+/** A process that has not read for this long reads everything anew. */
+export const identityChangeDays = 1
+
+type Forget = (tx: Tx, before: Date, limit: number) => Promise<number>
+
+/** Removes what nobody can ask for any more, in batches, each in a transaction of its own. */
+export function cleanupWorkers(ctx: Pick<Context, 'db' | 'clock'>): Worker[] {
+  const worker = (name: string, days: number, forget: Forget): Worker => ({
+    name,
+    idleMs,
+    step: async () => {
+      const before = new Date(ctx.clock.now().getTime() - days * dayMs)
+      return (await inTransaction(ctx.db, (tx) => forget(tx, before, batchSize))) === batchSize
+    },
+  })
+  return [
+    worker('cleanup-idempotency', idempotencyDays, forgetIdempotencyKeys),
+    worker('cleanup-identity-changes', identityChangeDays, forgetIdentityChanges),
+  ]
+}
