@@ -1,0 +1,31 @@
+/** Bytes that arrived completely but are not kept yet. Disposing what was not kept leaves nothing behind. */
+export interface ReceivedBytes extends AsyncDisposable {
+  /** Of all bytes, lower hex. */
+  sha256: string
+  /** Bytes. */
+  size: number
+  /** Keeps them under their hash, durably. Doing it twice, or for bytes that are kept already, changes nothing. */
+  keep: () => Promise<void>
+}
+
+/** A kept artifact, open for reading. Dispose it when done: descriptors are shared and counted. */
+export interface OpenArtifact extends AsyncDisposable {
+  /** Bytes. */
+  size: number
+  /** Reads up to `length` bytes at `position` into the start of `buffer`; gives how many it read, 0 at the end. */
+  read: (buffer: Buffer, position: number, length: number) => Promise<number>
+}
+
+/**
+ * Where artifact bytes live, by SHA-256 (architecture.md §9): a directory here, an object store would be another
+ * implementation. Nothing in it is ever changed, so readers need no locks.
+ */
+export interface ArtifactStorage extends AsyncDisposable {
+  /**
+   * Takes a stream in without holding more than one chunk of it in memory. Throws DomainError `too-large` past `maxBytes` (nothing
+   * more is read then), `storage-full` when there is no room, and whatever the source throws; nothing remains then.
+   */
+  receive: (source: AsyncIterable<Buffer>, limits: { maxBytes: number }) => Promise<ReceivedBytes>
+  /** Undefined when there are no such bytes. `sha256` is 64 lower hex digits; anything else is absent. */
+  open: (sha256: string) => Promise<OpenArtifact | undefined>
+}
