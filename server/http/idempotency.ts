@@ -64,11 +64,12 @@ export async function reserveId(
 export async function forgetIdempotencyKeys(tx: Tx, before: Date, limit: number): Promise<number> {
   const rows = await tx
     .deleteFrom('idempotency')
-    .where(({ eb, refTuple, selectFrom }) =>
+    .where((eb) =>
       eb(
-        refTuple('actor', 'key'),
+        eb.refTuple('actor', 'key'),
         'in',
-        selectFrom('idempotency')
+        eb
+          .selectFrom('idempotency')
           .select(['actor', 'key'])
           .where('created_at', '<', before)
           .orderBy('created_at')
