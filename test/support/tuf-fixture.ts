@@ -60,7 +60,7 @@ export interface Attempt {
 
 /** A manufacturer, a server and a device. Honest until a test takes a key and does something else. */
 export class World {
-  now = new Date('2026-11-23T09:00:00Z')
+  now: Date
   readonly image: Repository
   readonly director: Repository
   release = makeKeys(3)
@@ -69,7 +69,8 @@ export class World {
   wanted: Record<string, DirectorTarget> = {}
   readonly device: DeviceFacts
 
-  constructor({ evaluation = false } = {}) {
+  constructor({ evaluation = false, now = new Date('2026-11-23T09:00:00Z') } = {}) {
+    this.now = now
     this.image = new Repository(() => this.now, { targetsThreshold: 2, evaluation })
     this.director = new Repository(() => this.now, { targetsThreshold: 1, evaluation })
     this.delegations = [firmwareDelegation('gate-2', signers(this.release, 2))]
@@ -84,9 +85,9 @@ export class World {
   }
 
   /** A world in which this device is to install build 412, everything published. */
-  static honest(build: Build = {}): World {
-    const world = new World()
-    const path = world.addBuild(build)
+  static honest(options: ConstructorParameters<typeof World>[0] = {}): World {
+    const world = new World(options)
+    const path = world.addBuild()
     world.publishDelegations()
     world.publishFirmware()
     world.want(path)

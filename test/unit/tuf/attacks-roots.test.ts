@@ -214,7 +214,7 @@ attack('53 delegation with threshold 0', 'arbitrary', {
 })
 
 test('54 evaluation root on a production device: evaluation; on one that allows it: installs', () => {
-  const world = evaluationWorld()
+  const world = World.honest({ evaluation: true })
   expect(world.verify().targets).toHaveLength(1)
   expect(refusalOf(() => world.verify({ device: { allowEvaluation: false } }))?.code).toBe(
     'evaluation',
@@ -223,7 +223,7 @@ test('54 evaluation root on a production device: evaluation; on one that allows 
 
 for (const name of ['director', 'image'] as const) {
   test(`54 no ${name} chain from evaluation to production`, () => {
-    const world = evaluationWorld()
+    const world = World.honest({ evaluation: true })
     world[name].publishRoot({ evaluation: true })
     expect(world.verify().targets).toHaveLength(1)
     world[name].publishRoot({ evaluation: false })
@@ -240,19 +240,9 @@ for (const name of ['director', 'image'] as const) {
 
 test('54 one repository for evaluation and one not: evaluation', () => {
   const world = World.honest()
-  const other = evaluationWorld()
+  const other = World.honest({ evaluation: true })
   const state = { ...world.factoryState(), image: other.factoryState().image }
   const bundle = { director: world.bundle().director, image: other.bundle().image }
   const attempt = { state, bundle, device: { allowEvaluation: true } }
   expect(refusalOf(() => world.verify(attempt))?.code).toBe('evaluation')
 })
-
-function evaluationWorld(): World {
-  const world = new World({ evaluation: true })
-  const path = world.addBuild()
-  world.publishDelegations()
-  world.publishFirmware()
-  world.want(path)
-  world.publishWanted()
-  return world
-}
