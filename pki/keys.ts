@@ -42,9 +42,28 @@ const maxRsaBits = 4096
  * @throws PkiError `der` for malformed DER, `key` for a key that is refused
  */
 export function readPublicKey(spki: Buffer): PublicKey {
+  const name = spki.toString('latin1')
+  const recent = recentKeys.get(name)
+  if (recent) return { ...recent, spki }
   const { family, octets } = openSpki(spki)
   const algorithm = family === 'RSA' ? readRsa(octets) : checkOctets(family, octets)
-  return { algorithm, family, spki, key: importKey(spki) }
+  const read = { algorithm, family, key: importKey(spki) }
+  const [oldest] = recentKeys.keys()
+  if (oldest !== undefined && recentKeys.size >= maxRecentKeys) recentKeys.delete(oldest)
+  recentKeys.set(name, read)
+  return { ...read, spki }
+}
+
+/**
+ * Public keys that were read and found good. One issuance reads the issuer's key and the device's several times, and
+ * importing a key costs as much as half a verification.
+ */
+const recentKeys = new Map<string, Omit<PublicKey, 'spki'>>()
+const maxRecentKeys = 64
+
+/** The family of the key in a SubjectPublicKeyInfo, without a look at the key. Throws like `readPublicKey`. */
+export function keyFamilyIn(spki: Buffer): KeyFamily {
+  return openSpki(spki).family
 }
 
 /** The subjectPublicKey octets of a SubjectPublicKeyInfo, whatever its algorithm. */

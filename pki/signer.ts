@@ -2,6 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import { sign, verify } from 'node:crypto'
 import { promisify } from 'node:util'
 
+import type { KeyFamily } from './algorithms.ts'
 import { signatureAlgorithmOf, signingIdentifierOf } from './algorithms.ts'
 import { PkiError } from './errors.ts'
 import type { PublicKey } from './keys.ts'
@@ -16,8 +17,9 @@ export interface Signer {
   sign(bytes: Buffer): Promise<Buffer>
 }
 
-// The asynchronous form runs in the thread pool and keeps the event loop free.
 const signAsync = promisify(sign)
+/** Signing with these takes less than the way to the thread pool and back; the others would hold up the event loop. */
+const quickFamilies: readonly KeyFamily[] = ['P-256', 'Ed25519']
 
 /**
  * A signer over a private key in memory: ECDSA with SHA-256 or SHA-384 by curve, Ed25519, RSA PKCS#1 v1.5 with
@@ -32,6 +34,7 @@ export function softwareSigner(privateKey: KeyObject): Signer {
     algorithm,
     spki,
     async sign(bytes) {
+      if (quickFamilies.includes(family)) return sign(digest, bytes, privateKey)
       return await signAsync(digest, bytes, privateKey)
     },
   }

@@ -4,7 +4,7 @@ import { bitString, sequence } from '../der/writer.ts'
 import { PkiError } from '../errors.ts'
 import type { Signer } from '../signer.ts'
 import { verifySignature } from '../signer.ts'
-import { parseCertificate, parseTbs } from './parse.ts'
+import { parseTbs } from './parse.ts'
 
 /**
  * A new serial: 16 octets, top bit 0 and the next one 1, so that it is positive, of constant length and has 126
@@ -28,9 +28,7 @@ export async function signCertificate(tbs: Buffer, signer: Signer): Promise<Buff
   if (!parseTbs(tbs).signatureAlgorithm.equals(signer.algorithm)) {
     throw new PkiError('certificate', 'The signer uses another algorithm than the certificate says')
   }
-  const der = await signEnvelope(tbs, signer)
-  parseCertificate(der)
-  return der
+  return await signEnvelope(tbs, signer)
 }
 
 /** SEQUENCE { tbs, algorithm, signature }: the outside of a certificate and of a CRL alike. */

@@ -1,7 +1,7 @@
 import { signatureAlgorithmOf } from '../algorithms.ts'
 import { oids } from '../der/oids.ts'
 import { PkiError } from '../errors.ts'
-import { keyIdentifier, readPublicKey } from '../keys.ts'
+import { keyFamilyIn, keyIdentifier, readPublicKey } from '../keys.ts'
 import type { DistributionPoint } from './extensions.ts'
 import { lintHttpUrl, lintNames, lintSubject } from './lint-names.ts'
 import { nameConstraintViolation } from './name-constraints.ts'
@@ -179,7 +179,7 @@ function lintIssued(certificate: TbsCertificate, issuer: Certificate | undefined
 }
 
 function lintAlgorithm({ signatureAlgorithm }: TbsCertificate, issuerSpki: Buffer): string[] {
-  const { family } = readPublicKey(issuerSpki)
+  const family = keyFamilyIn(issuerSpki)
   const families = signatureAlgorithmOf(signatureAlgorithm)?.families ?? []
   return when(!families.includes(family), "The signature algorithm does not fit the issuer's key")
 }
