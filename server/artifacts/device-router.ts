@@ -1,0 +1,172 @@
+import { type Request, type RequestHandler, type Response, Router } from 'express'
+
+import type { Context } from '../context.ts'
+import { createDownloadRights } from '../director/download-rights.ts'
+import { DomainError } from '../errors.ts'
+import type { Identity } from '../identity.ts'
+import { ByteBudget } from './byte-budget.ts'
+import { reprDigest } from './digest.ts'
+import { selectRange } from './range.ts'
+import { type Bytes, sendBytes, type SendLimits } from './send.ts'
+import type { OpenArtifact } from './storage.ts'
+
+export interface DownloadLimits extends SendLimits {
+  /** Bytes read and not yet taken by a socket, over all downloads. */
+  maxBytesInFlight: number
+  /** Blocks that wait for such bytes. */
+  maxWaiting: number
+  /** At once. */
+  maxPerDevice: number
+}
+
+const defaults: DownloadLimits = {
+  maxBytesInFlight: 64 * 1024 * 1024,
+  maxWaiting: 4_096,
+  maxPerDevice: 8,
+  maxBlockBytes: 256 * 1024,
+  minBlockBytes: 16 * 1024,
+  waitMs: 10_000,
+  blockMs: 30_000,
+}
+
+type Deps = Pick<Context, 'db' | 'storage' | 'metrics' | 'log'>
+
+/**
+ * `GET` and `HEAD` of artifact bytes for the device whose certificate opened the connection (`res.locals.identity`): only what its
+ * current director targets name. `/artifacts/:sha256`, and `/tuf/targets/<dir>/<sha256>.<name>` for stock TUF clients.
+ */
+export function artifactRouter(ctx: Deps, limits: Partial<DownloadLimits> = {}): Router {
+  const router = Router()
+  const download = new Downloads(ctx, { ...defaults, ...limits })
+  const serve =
+    (hashIn: (req: Request) => string): RequestHandler =>
+    async (req, res) =>
+      await download.serve(req, res, hashIn(req))
+  router.get(
+    '/artifacts/:sha256',
+    serve((req) => String(req.params['sha256'])),
+  )
+  // TUF 1.0.34 section 7.2: the hash stands before the file's name. Hashes are the rights; folders and names are only decoration.
+  router.get(
+    '/tuf/targets/*path',
+    serve((req) => /\/([0-9a-f]{64})\.[^/]*$/.exec(req.path)?.[1] ?? ''),
+  )
+  return router
+}
+
+class Downloads {
+  readonly #ctx: Deps
+  readonly #limits: DownloadLimits
+  readonly #budget: ByteBudget
+  readonly #rights: ReturnType<typeof createDownloadRights>
+  readonly #running = new Map<string, number>()
+
+  constructor(ctx: Deps, limits: DownloadLimits) {
+    this.#ctx = ctx
+    this.#limits = limits
+    const { maxBytesInFlight: maxBytes, maxWaiting } = limits
+    this.#budget = new ByteBudget({ maxBytes, maxWaiting })
+    this.#rights = createDownloadRights(ctx)
+  }
+
+  async serve(req: Request, res: Response, sha256: string): Promise<void> {
+    const { deviceId } = identityOf(res)
+    // One answer for what is not there, what is not this device's and what is no hash.
+    if (!(await this.#rights.mayDownload(deviceId, sha256))) throw notAllowed()
+    const running = (this.#running.get(deviceId) ?? 0) + 1
+    if (running > this.#limits.maxPerDevice) {
+      throw new DomainError(
+        'rate-limited',
+        `At most ${this.#limits.maxPerDevice} downloads at once`,
+      )
+    }
+    this.#running.set(deviceId, running)
+    try {
+      await using artifact = await this.#ctx.storage.open(sha256)
+      if (!artifact) {
+        this.#ctx.log.error({ sha256 }, 'an artifact that a device may have is not in the storage')
+        throw notAllowed()
+      }
+      await this.#answer(req, res, { artifact, sha256 })
+    } finally {
+      const left = (this.#running.get(deviceId) ?? 1) - 1
+      if (left > 0) this.#running.set(deviceId, left)
+      else this.#running.delete(deviceId)
+    }
+  }
+
+  async #answer(
+    req: Request,
+    res: Response,
+    { artifact, sha256 }: { artifact: OpenArtifact; sha256: string },
+  ): Promise<void> {
+    const { size } = artifact
+    const etag = `"${sha256}"`
+    const validators = {
+      ETag: etag,
+      // The right to it belongs to one device, so only that device may keep it.
+      'Cache-Control': 'private, max-age=31536000, immutable',
+    }
+    if (matches(req.get('if-none-match'), etag)) return void res.status(304).set(validators).end()
+    // Ranges are defined for GET only (RFC 9110 section 14.2).
+    const range = req.method === 'GET' ? req.get('range') : undefined
+    const part = selectRange({ range, ifRange: req.get('if-range') }, { size, etag })
+    if (part.kind === 'unsatisfiable') {
+      return void res.status(416).set('Content-Range', `bytes */${size}`).end()
+    }
+    const { start, end } = part.kind === 'part' ? part : { start: 0, end: size - 1 }
+    const length = end - start + 1
+    const headers = {
+      ...validators,
+      'Accept-Ranges': 'bytes',
+      'Content-Type': 'application/octet-stream',
+      'Repr-Digest': reprDigest(sha256),
+      'Content-Length': String(length),
+      ...(part.kind === 'part' ? { 'Content-Range': `bytes ${start}-${end}/${size}` } : {}),
+    }
+    const status = part.kind === 'part' ? 206 : 200
+    if (req.method === 'HEAD') return void res.status(status).set(headers).end()
+    await this.#send(res, { artifact, start, length, head: { status, headers } })
+  }
+
+  async #send(
+    res: Response,
+    { head, ...bytes }: Bytes & { head: { status: number; headers: Record<string, string> } },
+  ): Promise<void> {
+    const gone = new AbortController()
+    res.once('close', () => gone.abort())
+    if (res.destroyed) return
+    const { signal } = gone
+    const { waitMs, maxBlockBytes } = this.#limits
+    // Before the headers, so that "try again later" can still be said.
+    const block = Math.min(maxBlockBytes, bytes.length)
+    const first = await this.#budget.claim(block, { timeoutMs: waitMs, signal })
+    res.status(head.status).set(head.headers)
+    try {
+      const sent = await sendBytes(
+        res,
+        { ...bytes, first },
+        { budget: this.#budget, limits: this.#limits, signal },
+      )
+      this.#ctx.metrics.artifactBytes.inc(sent)
+    } catch (error) {
+      // The socket is destroyed already; there is nobody to tell.
+      this.#ctx.log.warn({ err: error }, 'a download broke off')
+    }
+  }
+}
+
+function identityOf(res: Response): Identity {
+  const identity: unknown = res.locals['identity']
+  if (!identity) throw new DomainError('not-authenticated', 'A device certificate is needed')
+  // Set by http/device-auth.ts and by nothing else.
+  return identity as Identity
+}
+
+function notAllowed(): DomainError {
+  return new DomainError('not-allowed', 'This device may not download that')
+}
+
+function matches(ifNoneMatch: string | undefined, etag: string): boolean {
+  return ifNoneMatch?.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag) ?? false
+}

@@ -1,0 +1,88 @@
+import type { Response } from 'express'
+
+import type { ByteBudget } from './byte-budget.ts'
+import type { OpenArtifact } from './storage.ts'
+
+export interface SendLimits {
+  /** Of one read; a slow reader is sent less at a time, so that it holds less of the budget. */
+  maxBlockBytes: number
+  minBlockBytes: number
+  /** How long a request waits for its share of the budget. */
+  waitMs: number
+  /** How long a socket may take for one block before it is closed. */
+  blockMs: number
+}
+
+/** A stretch of an artifact. */
+export interface Bytes {
+  artifact: OpenArtifact
+  start: number
+  length: number
+}
+
+/** A block that took longer halves the next one; a quicker one than `quickMs` doubles it. */
+const slowMs = 500
+const quickMs = 50
+
+/**
+ * Writes `length` bytes from `start` to the response, one block at a time: the next is read when the socket has
+ * taken the last (updates.md section 6). `first` is the claim for the first block, made before the headers.
+ * Gives how many bytes the socket took; ends early when it closes or takes too long, and then destroys it.
+ */
+export async function sendBytes(
+  res: Response,
+  { artifact, start, length, first }: Bytes & { first: () => void },
+  { budget, limits, signal }: { budget: ByteBudget; limits: SendLimits; signal: AbortSignal },
+): Promise<number> {
+  let block = limits.maxBlockBytes
+  let release = first
+  let buffer = Buffer.allocUnsafeSlow(Math.min(block, length))
+  let sent = 0
+  try {
+    while (sent < length && !signal.aborted) {
+      const startedAt = performance.now()
+      const wanted = Math.min(block, length - sent)
+      const got = await artifact.read(buffer, start + sent, wanted)
+      if (got === 0 || !(await taken(res, buffer.subarray(0, got), { limits, signal }))) break
+      sent += got
+      release()
+      if (sent === length) break
+      block = nextBlock(block, performance.now() - startedAt, limits)
+      release = await budget.claim(block, { timeoutMs: limits.waitMs, signal })
+      if (buffer.length < Math.min(block, length - sent) || buffer.length > block) {
+        buffer = Buffer.allocUnsafeSlow(block)
+      }
+    }
+  } finally {
+    release()
+    if (sent === length) res.end()
+    // The headers promised more: only a broken connection says that it did not come.
+    else res.destroy()
+  }
+  return sent
+}
+
+function nextBlock(block: number, tookMs: number, limits: SendLimits): number {
+  if (tookMs > slowMs) return Math.max(limits.minBlockBytes, Math.floor(block / 2))
+  if (tookMs < quickMs) return Math.min(limits.maxBlockBytes, block * 2)
+  return block
+}
+
+/** Whether the socket took the block in time. Its buffer is free again then; otherwise the socket is to be destroyed. */
+async function taken(
+  res: Response,
+  block: Buffer,
+  { limits, signal }: { limits: SendLimits; signal: AbortSignal },
+): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const stop = () => resolve(false)
+  const timer = setTimeout(stop, limits.blockMs)
+  signal.addEventListener('abort', stop, { once: true })
+  res.write(block, (error) => resolve(!error))
+  try {
+    return await promise
+  } finally {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', stop)
+  }
+}
