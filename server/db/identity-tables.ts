@@ -29,6 +29,9 @@ export interface CertificateTable {
   kind: 'server' | 'device'
   state: 'pending' | 'issued' | 'superseded' | 'revoked' | 'abandoned'
   device_id: string | null
+  replaces_id: string | null
+  enrollment_token_id: string | null
+  spki_sha256: Buffer
   request_key: Buffer | null
   tbs: Buffer
   der: Buffer | null

@@ -1,0 +1,7 @@
+/**
+ * The server cannot start on this data directory or database, and has changed nothing in it. The message says
+ * what is wrong and what to do; `main.ts` prints it without a stack.
+ */
+export class InstallationError extends Error {
+  override readonly name = 'InstallationError'
+}

@@ -1,0 +1,32 @@
+/**
+ * The life of a certificate. `pending`: its bytes are fixed and stored, it may have been signed, nobody has it.
+ * `superseded`: its successor was used; valid by its dates, of no use here.
+ */
+export const certificateStates = [
+  'pending',
+  'issued',
+  'superseded',
+  'revoked',
+  'abandoned',
+] as const
+export type CertificateState = (typeof certificateStates)[number]
+
+/** CRLReason by its RFC 5280 §5.3.1 name and number: those that make sense for a device. */
+export const revocationReasons = {
+  unspecified: 0,
+  keyCompromise: 1,
+  affiliationChanged: 3,
+  superseded: 4,
+  cessationOfOperation: 5,
+  privilegeWithdrawn: 9,
+} as const
+export type RevocationReason = keyof typeof revocationReasons
+
+export const revocationReasonNames = Object.keys(revocationReasons) as RevocationReason[]
+
+/** The number for a CRL; undefined (left out, unspecified) for a word we do not know. */
+export function reasonNumber(reason: string | null): number | undefined {
+  return reason !== null && Object.hasOwn(revocationReasons, reason)
+    ? revocationReasons[reason as RevocationReason]
+    : undefined
+}

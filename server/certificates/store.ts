@@ -1,0 +1,162 @@
+import { type Selectable, sql } from 'kysely'
+
+import type { Db, Tx } from '../db/client.ts'
+import type { CertificateTable } from '../db/schema.ts'
+import { DomainError } from '../errors.ts'
+import type { RevocationReason } from './state.ts'
+
+export type CertificateRow = Selectable<CertificateTable>
+
+export async function findCertificate(db: Db, id: string): Promise<CertificateRow | undefined> {
+  return await db.selectFrom('certificate').selectAll().where('id', '=', id).executeTakeFirst()
+}
+
+export async function getCertificate(db: Db, id: string): Promise<CertificateRow> {
+  const row = await findCertificate(db, id)
+  if (!row) throw new DomainError('not-found', 'No such certificate', { certificateId: id })
+  return row
+}
+
+export async function findByRequestKey(
+  db: Db,
+  requestKey: Buffer,
+): Promise<CertificateRow | undefined> {
+  return await db
+    .selectFrom('certificate')
+    .selectAll()
+    .where('request_key', '=', requestKey)
+    .executeTakeFirst()
+}
+
+export async function findByFingerprint(
+  db: Db,
+  fingerprint: string,
+): Promise<CertificateRow | undefined> {
+  return await db
+    .selectFrom('certificate')
+    .selectAll()
+    .where('fingerprint', '=', fingerprint)
+    .executeTakeFirst()
+}
+
+/** Newest first. `before` is the id of the last one seen. */
+export async function listOfDevice(
+  db: Db,
+  deviceId: string,
+  { before, limit }: { before?: string | undefined; limit: number },
+): Promise<CertificateRow[]> {
+  let query = db
+    .selectFrom('certificate')
+    .selectAll()
+    .where('device_id', '=', deviceId)
+    .where('der', 'is not', null)
+  if (before !== undefined) query = query.where('id', '<', before)
+  return await query.orderBy('id', 'desc').limit(limit).execute()
+}
+
+export async function insertPending(tx: Tx, row: CertificateRow): Promise<void> {
+  await tx.insertInto('certificate').values(row).execute()
+}
+
+/** Returns undefined when it is not pending any more: somebody else finished or abandoned it. */
+export async function markIssued(
+  tx: Tx,
+  id: string,
+  { der, fingerprint }: { der: Buffer; fingerprint: string },
+): Promise<CertificateRow | undefined> {
+  return await tx
+    .updateTable('certificate')
+    .set({ state: 'issued', der, fingerprint })
+    .where('id', '=', id)
+    .where('state', '=', 'pending')
+    .returningAll()
+    .executeTakeFirst()
+}
+
+/** The request key is freed: the same request may be tried again, with another serial. */
+export async function markAbandoned(tx: Tx, ids: readonly string[]): Promise<CertificateRow[]> {
+  return await tx
+    .updateTable('certificate')
+    .set({ state: 'abandoned', request_key: null })
+    .where('id', '=', sql<string>`any(${[...ids]}::uuid[])`)
+    .where('state', '=', 'pending')
+    .returningAll()
+    .execute()
+}
+
+export async function listPending(
+  db: Db,
+  { deviceId, before, limit }: { deviceId?: string; before?: Date; limit: number },
+): Promise<CertificateRow[]> {
+  let query = db.selectFrom('certificate').selectAll().where('state', '=', 'pending')
+  if (deviceId !== undefined) query = query.where('device_id', '=', deviceId)
+  if (before !== undefined) query = query.where('created_at', '<', before)
+  return await query.orderBy('created_at').limit(limit).execute()
+}
+
+/** What a device was given and that still counts: revoked now. */
+export async function markRevoked(
+  tx: Tx,
+  where: { deviceId: string } | { id: string },
+  { reason, now }: { reason: RevocationReason; now: Date },
+): Promise<CertificateRow[]> {
+  const query = tx
+    .updateTable('certificate')
+    .set({ state: 'revoked', revoked_at: now, revocation_reason: reason })
+    .where('state', 'in', ['issued', 'superseded'])
+  return await ('id' in where
+    ? query.where('id', '=', where.id)
+    : query.where('device_id', '=', where.deviceId)
+  )
+    .returningAll()
+    .execute()
+}
+
+/**
+ * After `successor` was used: the one it replaces is superseded. After it was issued: others that were issued for the same
+ * one and never used are.
+ */
+export async function markSuperseded(
+  tx: Tx,
+  successor: { id: string; device_id: string | null; replaces_id: string | null },
+  when: 'used' | 'issued',
+): Promise<CertificateRow[]> {
+  const { id, device_id: deviceId, replaces_id: replaced } = successor
+  if (deviceId === null || replaced === null) return []
+  return await tx
+    .updateTable('certificate')
+    .set({ state: 'superseded' })
+    .where('device_id', '=', deviceId)
+    .where('state', '=', 'issued')
+    .where('id', '!=', id)
+    .where((eb) =>
+      when === 'issued'
+        ? eb('replaces_id', '=', replaced)
+        : eb.or([eb('id', '=', replaced), eb('replaces_id', '=', replaced)]),
+    )
+    .returningAll()
+    .execute()
+}
+
+/** Does a certificate of another device, or of a server, hold this key? */
+export async function isKeyTaken(db: Db, spkiSha256: Buffer, deviceId: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('certificate')
+    .select('id')
+    .where('spki_sha256', '=', spkiSha256)
+    .where((eb) => eb.or([eb('device_id', 'is', null), eb('device_id', '!=', deviceId)]))
+    .limit(1)
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+export async function hasEverBeenIssued(db: Db, deviceId: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('certificate')
+    .select('id')
+    .where('device_id', '=', deviceId)
+    .where('der', 'is not', null)
+    .limit(1)
+    .executeTakeFirst()
+  return row !== undefined
+}
