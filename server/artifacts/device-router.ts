@@ -4,7 +4,7 @@ import type { Context } from '../context.ts'
 import { createDownloadRights } from '../director/download-rights.ts'
 import { DomainError } from '../errors.ts'
 import type { Identity } from '../identity.ts'
-import { ByteBudget } from './byte-budget.ts'
+import { BlockPool } from './block-pool.ts'
 import { reprDigest } from './digest.ts'
 import { selectRange } from './range.ts'
 import { type Bytes, sendBytes, type SendLimits } from './send.ts'
@@ -57,7 +57,7 @@ export function artifactRouter(ctx: Deps, limits: Partial<DownloadLimits> = {}):
 class Downloads {
   readonly #ctx: Deps
   readonly #limits: DownloadLimits
-  readonly #budget: ByteBudget
+  readonly #pool: BlockPool
   readonly #rights: ReturnType<typeof createDownloadRights>
   readonly #running = new Map<string, number>()
 
@@ -65,7 +65,7 @@ class Downloads {
     this.#ctx = ctx
     this.#limits = limits
     const { maxBytesInFlight: maxBytes, maxWaiting } = limits
-    this.#budget = new ByteBudget({ maxBytes, maxWaiting })
+    this.#pool = new BlockPool(limits.maxBlockBytes, { maxBytes, maxWaiting })
     this.#rights = createDownloadRights(ctx)
   }
 
@@ -140,13 +140,13 @@ class Downloads {
     const { waitMs, maxBlockBytes } = this.#limits
     // Before the headers, so that "try again later" can still be said.
     const block = Math.min(maxBlockBytes, bytes.length)
-    const first = await this.#budget.claim(block, { timeoutMs: waitMs, signal })
+    const first = await this.#pool.claim(block, { timeoutMs: waitMs, signal })
     res.status(head.status).set(head.headers)
     try {
       const sent = await sendBytes(
         res,
         { ...bytes, first },
-        { budget: this.#budget, limits: this.#limits, signal },
+        { pool: this.#pool, limits: this.#limits, signal },
       )
       this.#ctx.metrics.artifactBytes.inc(sent)
     } catch (error) {

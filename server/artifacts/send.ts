@@ -1,6 +1,6 @@
 import type { Response } from 'express'
 
-import type { ByteBudget } from './byte-budget.ts'
+import type { Block, BlockPool } from './block-pool.ts'
 import type { OpenArtifact } from './storage.ts'
 
 export interface SendLimits {
@@ -26,43 +26,40 @@ const quickMs = 50
 
 /**
  * Writes `length` bytes from `start` to the response, one block at a time: the next is read when the socket has
- * taken the last (updates.md section 6). `first` is the claim for the first block, made before the headers.
+ * taken the last (updates.md section 6). `first` was claimed before the headers.
  * Gives how many bytes the socket took; ends early when it closes or takes too long, and then destroys it.
  */
 export async function sendBytes(
   res: Response,
-  { artifact, start, length, first }: Bytes & { first: () => void },
-  { budget, limits, signal }: { budget: ByteBudget; limits: SendLimits; signal: AbortSignal },
+  { artifact, start, length, first }: Bytes & { first: Block },
+  { pool, limits, signal }: { pool: BlockPool; limits: SendLimits; signal: AbortSignal },
 ): Promise<number> {
-  let block = limits.maxBlockBytes
-  let release = first
-  let buffer = Buffer.allocUnsafeSlow(Math.min(block, length))
+  let block = first
+  let size = limits.maxBlockBytes
   let sent = 0
   try {
-    while (sent < length && !signal.aborted) {
+    while (!signal.aborted) {
       const startedAt = performance.now()
-      const wanted = Math.min(block, length - sent)
-      const got = await artifact.read(buffer, start + sent, wanted)
-      if (got === 0 || !(await taken(res, buffer.subarray(0, got), { limits, signal }))) break
+      const got = await artifact.read(block.buffer, start + sent, length - sent)
+      const bytes = block.buffer.subarray(0, got)
+      if (got === 0 || !(await taken(res, bytes, { limits, signal }))) break
       sent += got
-      release()
+      block.release('reuse')
       if (sent === length) break
-      block = nextBlock(block, performance.now() - startedAt, limits)
-      release = await budget.claim(block, { timeoutMs: limits.waitMs, signal })
-      if (buffer.length < Math.min(block, length - sent) || buffer.length > block) {
-        buffer = Buffer.allocUnsafeSlow(block)
-      }
+      size = nextSize(size, performance.now() - startedAt, limits)
+      const patience = { timeoutMs: limits.waitMs, signal }
+      block = await pool.claim(Math.min(size, length - sent), patience)
     }
   } finally {
-    release()
     if (sent === length) res.end()
     // The headers promised more: only a broken connection says that it did not come.
     else res.destroy()
+    block.release()
   }
   return sent
 }
 
-function nextBlock(block: number, tookMs: number, limits: SendLimits): number {
+function nextSize(block: number, tookMs: number, limits: SendLimits): number {
   if (tookMs > slowMs) return Math.max(limits.minBlockBytes, Math.floor(block / 2))
   if (tookMs < quickMs) return Math.min(limits.maxBlockBytes, block * 2)
   return block

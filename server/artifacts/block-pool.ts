@@ -1,0 +1,42 @@
+import { ByteBudget } from './byte-budget.ts'
+
+/** A piece of memory, counted against the budget until it is given back. */
+export interface Block {
+  buffer: Buffer
+  /** `reuse` only when nothing reads from the buffer any more. Again changes nothing. */
+  release: (reuse?: 'reuse') => void
+}
+
+const maxIdle = 32
+
+/**
+ * The memory that downloads read into: bounded in all by the budget, and the usual size is used again. A request
+ * that waits for its turn holds none of it.
+ */
+export class BlockPool {
+  readonly #budget: ByteBudget
+  readonly #blockBytes: number
+  readonly #idle: Buffer[] = []
+
+  constructor(blockBytes: number, bounds: { maxBytes: number; maxWaiting: number }) {
+    this.#blockBytes = blockBytes
+    this.#budget = new ByteBudget(bounds)
+  }
+
+  /** At most the pool's block size. Waits and refuses as ByteBudget.claim does. */
+  async claim(bytes: number, patience: { timeoutMs: number; signal: AbortSignal }): Promise<Block> {
+    const giveBack = await this.#budget.claim(bytes, patience)
+    const usual = bytes === this.#blockBytes
+    const buffer = (usual ? this.#idle.pop() : undefined) ?? Buffer.allocUnsafeSlow(bytes)
+    let held = true
+    return {
+      buffer,
+      release: (reuse) => {
+        if (!held) return
+        held = false
+        if (reuse && usual && this.#idle.length < maxIdle) this.#idle.push(buffer)
+        giveBack()
+      },
+    }
+  }
+}
