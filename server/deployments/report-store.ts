@@ -68,3 +68,22 @@ export async function historiesOf(tx: Tx, ids: readonly string[]): Promise<Past[
     .orderBy('seq')
     .execute()
 }
+
+/** The postponements that were granted before, to tell a message that came twice. */
+export async function appliedPostponements(
+  tx: Tx,
+  ids: readonly string[],
+): Promise<{ deployment_id: string | null; until: Date | null }[]> {
+  return await tx
+    .selectFrom('choice_event')
+    .innerJoin('deployment', (join) =>
+      join
+        .onRef('deployment.device_id', '=', 'choice_event.device_id')
+        .onRef('deployment.id', '=', 'choice_event.deployment_id'),
+    )
+    .select(['choice_event.deployment_id', 'choice_event.until'])
+    .where('deployment.id', '=', sql<string>`any(${[...ids]}::uuid[])`)
+    .where('choice_event.choice', '=', 'postpone')
+    .where('choice_event.outcome', '=', 'applied')
+    .execute()
+}

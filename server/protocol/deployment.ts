@@ -98,6 +98,8 @@ const moves: Record<DeploymentState, Moves> = {
 export const openStates = deploymentStates.filter(
   (state) => Object.keys(moves[state]).length > 0 && state !== 'lost',
 )
+/** States in which a deployment is over, with or without a verdict. */
+export const endedStates = deploymentStates.filter((state) => !openStates.includes(state))
 /** Ends with a verdict: the denominator of every share (rollouts.md §7). */
 export const executedStates = [
   'succeeded',

@@ -1,0 +1,135 @@
+import { type Expression, type SqlBool, sql } from 'kysely'
+
+import type { Db, Tx } from '../db/client.ts'
+import { type DeploymentState, openStates, stoppableStates } from '../protocol/deployment.ts'
+import type { Deployment } from './store.ts'
+
+/**
+ * Deployments that a worker may end. Rows that somebody works on are left for the next time (`skip locked`), so workers
+ * of several processes, devices and operators never wait for each other here.
+ */
+
+/** Those of cancelled rollouts that may still be taken back. */
+export async function lockCancelled(tx: Tx, limit: number): Promise<Deployment[]> {
+  return await tx
+    .selectFrom('deployment')
+    .innerJoin('rollout', 'rollout.id', 'deployment.rollout_id')
+    .selectAll('deployment')
+    .where('rollout.state', '=', 'cancelled')
+    .where('deployment.state', 'in', stoppableStates)
+    .limit(limit)
+    .forUpdate('deployment')
+    .skipLocked()
+    .execute()
+}
+
+/** Open ones of devices that are gone for good. */
+export async function lockGone(
+  tx: Tx,
+  deviceIds: readonly string[] | 'all',
+  limit: number,
+): Promise<Deployment[]> {
+  return await tx
+    .selectFrom('deployment')
+    .innerJoin('device', 'device.id', 'deployment.device_id')
+    .selectAll('deployment')
+    .where('device.state', 'in', ['revoked', 'retired'])
+    .where('deployment.state', 'in', openStates)
+    .$if(deviceIds !== 'all', (query) =>
+      query.where('device.id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`),
+    )
+    .limit(limit)
+    .forUpdate('deployment')
+    .skipLocked()
+    .execute()
+}
+
+export type Overdue = Deployment & { dark: boolean }
+
+/**
+ * Started ones whose state is older than its limit. While a device or a group of it is disabled its time does not run, and
+ * it starts again afterwards (`device.changed_at`, `incident.closed_at`): we ourselves keep it from reporting.
+ */
+export async function lockOverdue(
+  tx: Tx,
+  limits: Readonly<Partial<Record<DeploymentState, number>>>,
+  now: Date,
+  limit: number,
+): Promise<Overdue[]> {
+  const before = (ms: number) => new Date(now.getTime() - ms)
+  return await tx
+    .selectFrom('deployment')
+    .innerJoin('device', 'device.id', 'deployment.device_id')
+    .selectAll('deployment')
+    .select((eb) =>
+      eb
+        .not(
+          eb.exists(
+            eb
+              .selectFrom('device_presence')
+              .select('device_presence.device_id')
+              .whereRef('device_presence.device_id', '=', 'deployment.device_id')
+              .where('device_presence.connected', '=', true),
+          ),
+        )
+        .as('dark'),
+    )
+    .where((eb) =>
+      eb.or(
+        Object.entries(limits).map(([state, ms]): Expression<SqlBool> =>
+          eb.and([
+            eb('deployment.state', '=', state as DeploymentState),
+            eb('deployment.changed_at', '<', before(ms)),
+            eb('device.changed_at', '<', before(ms)),
+            sql<boolean>`not exists ${incidentSince(before(ms))}`,
+          ]),
+        ),
+      ),
+    )
+    .where('device.state', '<>', 'disabled')
+    // Said apart for the index `deployment_limit`: the shortest of the limits.
+    .where('deployment.changed_at', '<', before(Math.min(...Object.values(limits))))
+    .orderBy('deployment.changed_at')
+    .limit(limit)
+    .forUpdate('deployment')
+    .skipLocked()
+    .$castTo<Overdue>()
+    .execute()
+}
+
+function incidentSince(at: Date) {
+  return sql`(select from incident join device_group_member member on member.group_id = incident.group_id
+    where member.device_id = deployment.device_id
+      and (incident.closed_at is null or incident.closed_at >= ${at}))`
+}
+
+/** Of these devices, those that were told of an update before `since` and said nothing: the message may be lost. */
+export async function silentlyQueued(
+  db: Db,
+  deviceIds: readonly string[],
+  since: Date,
+): Promise<string[]> {
+  const rows = await db
+    .selectFrom('deployment')
+    .select('device_id')
+    .where('device_id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
+    .where('state', '=', 'queued')
+    .where('changed_at', '<', since)
+    .execute()
+  return rows.map((row) => row.device_id)
+}
+
+export async function lockUnstarted(
+  tx: Tx,
+  ids: readonly string[],
+  states: readonly DeploymentState[],
+): Promise<Deployment[]> {
+  return await tx
+    .selectFrom('deployment')
+    .selectAll()
+    .where('id', '=', sql<string>`any(${[...ids]}::uuid[])`)
+    .where('state', 'in', states)
+    .orderBy('id')
+    .forUpdate()
+    .execute()
+}

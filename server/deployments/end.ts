@@ -1,0 +1,90 @@
+import type { Context } from '../context.ts'
+import type { Tx } from '../db/client.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { type DeploymentState, stoppableStates } from '../protocol/deployment.ts'
+import { lockCancelled, lockGone, lockOverdue } from './end-store.ts'
+import { type Change, type Deployment, saveChanges } from './store.ts'
+import { wakeDevices } from './wake.ts'
+
+type Deps = Pick<Context, 'db' | 'clock' | 'bus' | 'metrics'>
+
+const batchSize = 500
+
+/**
+ * How long a started deployment may say nothing (rollouts.md §7), by our clock; then it is `lost`, which counts as a
+ * failure until the device speaks again. States in which it is the owner's turn have no limit.
+ */
+export const limits: Readonly<Partial<Record<DeploymentState, number>>> = {
+  accepted: hours(24),
+  downloading: hours(24),
+  verified: hours(2),
+  // The longest wait for a weekly window, and a day.
+  waiting_window: hours(8 * 24),
+  installing: hours(2),
+  installed: hours(0.5),
+  rebooting: hours(0.5),
+  testing: hours(0.5),
+  // The longest pause before another try is a few hours.
+  failed: hours(24),
+}
+
+function hours(n: number): number {
+  return n * 3_600_000
+}
+
+/** Takes back a batch of what cancelled rollouts have open. Says whether there may be more. */
+export async function endCancelled(ctx: Deps): Promise<boolean> {
+  return await endBatch(ctx, lockCancelled, (row) => stop(row, 'cancelled', 'operator', null))
+}
+
+/**
+ * Ends a batch of what devices have open that were revoked or retired: `expired` where nothing was written yet, `lost`
+ * after that. A disabled device keeps its deployment: it may come back.
+ */
+export async function endGone(ctx: Deps, deviceIds: readonly string[] | 'all'): Promise<boolean> {
+  return await endBatch(
+    ctx,
+    (tx, limit) => lockGone(tx, deviceIds, limit),
+    (row) =>
+      stoppableStates.includes(row.state)
+        ? stop(row, 'expired', 'engine', 'device-gone')
+        : stop(row, 'lost', 'engine', 'device-gone'),
+  )
+}
+
+/** Gives up on a batch of deployments past their limit: `dark` when the device is not connected, else `timeout`. */
+export async function endOverdue(ctx: Deps): Promise<boolean> {
+  return await endBatch(
+    ctx,
+    (tx, limit, now) => lockOverdue(tx, limits, now, limit),
+    (row) => stop(row, 'lost', 'engine', row.dark ? 'dark' : 'timeout'),
+  )
+}
+
+async function endBatch<R extends Deployment>(
+  ctx: Deps,
+  find: (tx: Tx, limit: number, now: Date) => Promise<R[]>,
+  end: (row: R) => Change,
+): Promise<boolean> {
+  const now = ctx.clock.now()
+  const ended = await inTransaction(ctx.db, async (tx) => {
+    const changes = (await find(tx, batchSize, now)).map(end)
+    await saveChanges(tx, changes, now)
+    return changes
+  })
+  for (const { after } of ended) ctx.metrics.deploymentsMoved.inc({ state: after.state })
+  // Their director targets are empty now.
+  await wakeDevices(ctx, [...new Set(ended.map(({ after }) => after.device_id))])
+  return ended.length === batchSize
+}
+
+function stop(
+  before: Deployment,
+  state: 'cancelled' | 'expired' | 'lost',
+  actor: 'operator' | 'engine',
+  code: string | null,
+): Change {
+  const after = { ...before, state, code, detail: null, progress: null }
+  const step = { code, detail: null, reported_at: null }
+  return { before, after, steps: [{ from_state: before.state, to_state: state, actor, ...step }] }
+}

@@ -1,0 +1,69 @@
+import type { Context } from '../context.ts'
+import { type AfterCommit, message } from '../mqtt/message.ts'
+import { executedStates } from '../protocol/deployment.ts'
+import { Choice, Report } from '../protocol/messages.ts'
+import { stopIfFailing } from '../rollouts/drive.ts'
+import { meetDevices } from '../rollouts/meet.ts'
+import { storeChoices } from './choice.ts'
+import { storeReports } from './report.ts'
+import { isOpen } from './steps.ts'
+import type { Change } from './store.ts'
+import { type Commit, sendCommits, wakeDevices } from './wake.ts'
+
+export const deploymentMessages = [
+  message({
+    leaf: 'report',
+    maxBytes: 4_096,
+    body: Report,
+    store: async ({ tx, messages, now }) => {
+      const { changes, commits, events } = await storeReports(tx, messages, now)
+      return afterwards({ changes, commits, events, refreshOf: [] })
+    },
+  }),
+
+  message({
+    leaf: 'choice',
+    maxBytes: 1_024,
+    body: Choice,
+    store: async ({ tx, messages, now }) => {
+      const { changes, refusedOf, events } = await storeChoices(tx, messages, now)
+      // The owner sees what really counts once the device has asked again.
+      return afterwards({ changes, commits: [], events, refreshOf: refusedOf })
+    },
+  }),
+]
+
+interface Stored {
+  changes: readonly Change[]
+  commits: readonly Commit[]
+  events: readonly { source: 'server' | 'device'; severity: 'info' | 'warning' | 'critical' }[]
+  refreshOf: readonly string[]
+}
+
+function afterwards({ changes, commits, events, refreshOf }: Stored): AfterCommit {
+  return async (ctx) => {
+    for (const { source, severity } of events) ctx.metrics.securityEvents.inc({ source, severity })
+    for (const { before, after } of changes) {
+      if (before.state !== after.state) ctx.metrics.deploymentsMoved.inc({ state: after.state })
+    }
+    await sendCommits(ctx, commits)
+    await wakeDevices(ctx, refreshOf)
+    const failed = changes.filter(({ after }) => isFailure(after.state))
+    await stopIfFailing(ctx, [...new Set(failed.map(({ after }) => after.rollout_id))])
+    await offerNext(ctx, changes)
+  }
+}
+
+function isFailure(state: Change['after']['state']): boolean {
+  return state !== 'succeeded' && (executedStates as readonly string[]).includes(state)
+}
+
+/** A device that has ended one deployment may have been waiting for another. */
+async function offerNext(ctx: Context, changes: readonly Change[]): Promise<void> {
+  const ended = changes.filter(({ after }) => !isOpen(after.state))
+  if (ended.length === 0) return
+  await wakeDevices(
+    ctx,
+    await meetDevices(ctx, [...new Set(ended.map(({ after }) => after.device_id))]),
+  )
+}

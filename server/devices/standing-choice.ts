@@ -1,0 +1,37 @@
+import { sql } from 'kysely'
+
+import type { Tx } from '../db/client.ts'
+
+/** Whether each of these devices has opted out of updates for good, locked until the transaction ends. */
+export async function lockStandingChoices(
+  tx: Tx,
+  deviceIds: readonly string[],
+): Promise<Map<string, boolean>> {
+  const rows = await tx
+    .selectFrom('device')
+    .select(['id', 'update_opt_out'])
+    .where('id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
+    .orderBy('id')
+    // Not `for update`: that would make every new deployment of the device wait, for its foreign key.
+    .forNoKeyUpdate()
+    .execute()
+  return new Map(rows.map((row) => [row.id, row.update_opt_out]))
+}
+
+/**
+ * The owner's standing choice about updates (updates.md §7.2), for several devices in one statement. The caller writes the
+ * ledger (deployments/ledger.ts) in the same transaction.
+ */
+export async function setStandingChoices(
+  tx: Tx,
+  choices: ReadonlyMap<string, boolean>,
+  now: Date,
+): Promise<void> {
+  if (choices.size === 0) return
+  const out = [...choices].filter(([, optOut]) => optOut).map(([deviceId]) => deviceId)
+  await tx
+    .updateTable('device')
+    .set({ update_opt_out: sql<boolean>`id = any(${out}::uuid[])`, changed_at: now })
+    .where('id', '=', sql<string>`any(${[...choices.keys()]}::uuid[])`)
+    .execute()
+}

@@ -1,0 +1,156 @@
+import { recordAudit } from '../audit/audit.ts'
+import type { Context } from '../context.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { DomainError } from '../errors.ts'
+import { openStates } from '../protocol/deployment.ts'
+import { judgePhase, reasonToStop } from './gate.ts'
+import { someoneToMeet } from './meet-store.ts'
+import { type Progress, progressesOf } from './progress.ts'
+import { nextRolloutState, type RolloutAction } from './state.ts'
+import { moveRollout, openPhase, type Rollout, runningRollouts } from './store.ts'
+
+type Deps = Pick<Context, 'db' | 'clock' | 'log'>
+
+/** What the engine does to a running rollout by itself; undefined: nothing now. */
+export interface Decision {
+  action: Extract<RolloutAction, 'advance' | 'pause' | 'finish'>
+  reason?: string
+}
+
+/**
+ * Decides from what was counted. It stops before it goes on: a phase whose last devices trip the abort rule opens nothing.
+ * `finish` says only that nobody who was met is left; whether somebody is still to be met costs a look at the group.
+ */
+export function decide(rollout: Rollout, progress: Progress): Decision | undefined {
+  const reason = reasonToStop({
+    succeeded: Math.max(0, progress.all.succeeded - rollout.base_succeeded),
+    failed: Math.max(0, progress.all.failed - rollout.base_failed),
+  })
+  if (reason !== undefined) return { action: 'pause', reason }
+  const open = progress.phases.find((phase) => phase.no === rollout.phase_no)
+  if (!open) return undefined
+  if (open.no < progress.phases.length) {
+    return judgePhase(open.verdicts, open.gate) === 'nothing' ? { action: 'advance' } : undefined
+  }
+  // An owner who opted out has decided; the offer stays, and the rollout does not wait for a change of mind.
+  const waiting = openStates.filter((state) => state !== 'opted_out' && progress.counts[state])
+  return waiting.length === 0 ? { action: 'finish' } : undefined
+}
+
+const pageSize = 200
+const beforeAll = '00000000-0000-0000-0000-000000000000'
+
+/**
+ * One pass over the running rollouts: stops, advances or completes each by compare-and-set, so any number of processes may
+ * do this at once. `mayLook` bounds how often the group of a rollout is looked through for devices not met yet.
+ *
+ * A rollout completes when its last phase is open, every deployment has ended or is one its owner opted out of, and no
+ * member of the group is left that is active, in the share, and fits (or was never heard of). Members that never show up
+ * keep it running, and reachable for them; a person ends that with `cancel`, which takes back nothing that was started.
+ */
+export async function driveRollouts(ctx: Deps, mayLook: LookLimit): Promise<void> {
+  for (let after = beforeAll; ;) {
+    const page = await runningRollouts(ctx.db, after, pageSize)
+    await drive(ctx, page, mayLook)
+    const last = page.at(-1)
+    if (!last || page.length < pageSize) return
+    after = last.id
+  }
+}
+
+/** At once after failures were stored, so that a bad release stops within one report and not one turn of the worker. */
+export async function stopIfFailing(ctx: Deps, rolloutIds: readonly string[]): Promise<void> {
+  if (rolloutIds.length === 0) return
+  const rollouts = await ctx.db
+    .selectFrom('rollout')
+    .selectAll()
+    .where('id', 'in', rolloutIds)
+    .where('state', '=', 'running')
+    .execute()
+  await drive(ctx, rollouts, neverLook)
+}
+
+async function drive(ctx: Deps, rollouts: readonly Rollout[], mayLook: LookLimit): Promise<void> {
+  const progresses = await progressesOf(
+    ctx.db,
+    rollouts.map((rollout) => rollout.id),
+  )
+  for (const rollout of rollouts) {
+    const progress = progresses.get(rollout.id)
+    const decision = progress && decide(rollout, progress)
+    if (!progress || !decision) continue
+    if (decision.action === 'finish' && (await isSomeoneLeft(ctx, rollout, progress, mayLook)))
+      continue
+    await act(ctx, rollout, progress, decision)
+  }
+}
+
+async function isSomeoneLeft(
+  { db }: Deps,
+  { id }: Rollout,
+  { phases }: Progress,
+  mayLook: LookLimit,
+): Promise<boolean> {
+  const percent = phases.at(-1)?.percent
+  return percent === undefined || (await mayLook(id, () => someoneToMeet(db, id, percent)))
+}
+
+async function act(
+  ctx: Deps,
+  before: Rollout,
+  progress: Progress,
+  { action, reason }: Decision,
+): Promise<void> {
+  const now = ctx.clock.now()
+  const state = nextRolloutState(before.state, action)
+  const phase_no = before.phase_no + (action === 'advance' ? 1 : 0)
+  const { succeeded, failed } = progress.all
+  try {
+    await inTransaction(ctx.db, async (tx) => {
+      const set = {
+        state,
+        phase_no,
+        ...(reason === undefined ? {} : { reason }),
+        ...(action === 'finish' ? { ended_at: now } : {}),
+      }
+      await moveRollout(tx, before, set, now)
+      if (action === 'advance') await openPhase(tx, before.id, phase_no, now)
+      const facts = {
+        ...{ from: before.state, to: state, phase: phase_no, succeeded, failed },
+        ...(reason === undefined ? {} : { reason }),
+      }
+      const what = { action: `rollout.${action}`, subject: before.id, facts }
+      await recordAudit(tx, { at: now, actor: 'system', ...what })
+    })
+    const level = action === 'pause' ? 'warn' : 'info'
+    ctx.log[level](
+      { rolloutId: before.id, action, phase: phase_no, reason },
+      'rollout moved by itself',
+    )
+  } catch (error) {
+    // Another process, or a person, was quicker: the next pass looks again.
+    if (!(error instanceof DomainError && error.code === 'conflict')) throw error
+  }
+}
+
+/** Runs `look` when it is time to, and answers true (somebody may be left) when it is not. */
+export type LookLimit = (rolloutId: string, look: () => Promise<boolean>) => Promise<boolean>
+
+const neverLook: LookLimit = async () => true
+
+/** A look takes at most a twentieth of one connection's time, however large the group is. */
+const restFactor = 20
+
+export function createLookLimit(): LookLimit {
+  const notBefore = new Map<string, number>()
+  return async (rolloutId, look) => {
+    const start = performance.now()
+    if (start < (notBefore.get(rolloutId) ?? 0)) return true
+    const found = await look()
+    const end = performance.now()
+    // Entries whose time has come say nothing any more.
+    for (const [id, at] of notBefore) if (at < end) notBefore.delete(id)
+    notBefore.set(rolloutId, end + (end - start) * restFactor)
+    return found
+  }
+}

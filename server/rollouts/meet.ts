@@ -1,0 +1,68 @@
+import type { Context } from '../context.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { type Admission, admit, unstartedStates } from '../deployments/admit.ts'
+import { bucketOf, phaseOf } from './bucket.ts'
+import { type Candidate, candidatesFor, holdRunning } from './meet-store.ts'
+
+type Deps = Pick<Context, 'db' | 'clock' | 'metrics'>
+
+const batchSize = 500
+
+/**
+ * Decides for devices that are in contact now which running rollout each is part of (rollouts.md §4), and writes the
+ * deployment. A device without anything new costs a share of one read; an admission, of at most ten statements a batch.
+ * Repeating it changes nothing. Returns the devices that got a deployment now.
+ */
+export async function meetDevices(ctx: Deps, deviceIds: readonly string[]): Promise<string[]> {
+  const met: string[] = []
+  for (let at = 0; at < deviceIds.length; at += batchSize) {
+    met.push(...(await meetBatch(ctx, deviceIds.slice(at, at + batchSize))))
+  }
+  return met
+}
+
+async function meetBatch(ctx: Deps, deviceIds: readonly string[]): Promise<string[]> {
+  const admissions = chooseAdmissions(await candidatesFor(ctx.db, deviceIds))
+  if (admissions.length === 0) return []
+  const now = ctx.clock.now()
+  const rows = await inTransaction(ctx.db, async (tx) => {
+    const running = await holdRunning(tx, [...new Set(admissions.map((one) => one.rolloutId))])
+    // A rollout that was paused since it was read admits nobody.
+    const standing = admissions.filter(({ rolloutId, phaseNo }) => {
+      return phaseNo <= (running.get(rolloutId)?.phase_no ?? 0)
+    })
+    return await admit(tx, standing, now)
+  })
+  ctx.metrics.deploymentsMoved.inc({ state: 'queued' }, rows.length)
+  return [...new Set(rows.map((row) => row.device_id))]
+}
+
+/**
+ * One rollout for each device and component, out of its candidates in order of precedence: the first whose open share holds
+ * the device, unless the device is busy with something that must not be replaced.
+ */
+export function chooseAdmissions(candidates: readonly Candidate[]): Admission[] {
+  const chosen = new Map<string, Admission>()
+  for (const candidate of candidates) {
+    const { device_id: deviceId, component, open } = candidate
+    const key = `${deviceId} ${component}`
+    if (chosen.has(key) || !mayReplace(candidate)) continue
+    const phaseNo = phaseOf(bucketOf(candidate.seed, deviceId), candidate.open_percents)
+    if (phaseNo === undefined) continue
+    chosen.set(key, {
+      rolloutId: candidate.rollout_id,
+      deviceId,
+      releaseId: candidate.release_id,
+      component,
+      phaseNo,
+      ...(open ? { supersedes: open.id } : {}),
+    })
+  }
+  return [...chosen.values()]
+}
+
+/** A newer release takes the place of one that was not started; a started one is never withheld. */
+function mayReplace({ open, build }: Candidate): boolean {
+  if (!open) return true
+  return open.build < build && (unstartedStates as readonly string[]).includes(open.state)
+}

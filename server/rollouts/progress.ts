@@ -1,0 +1,76 @@
+import type { Db } from '../db/client.ts'
+import { type DeploymentState, executedStates } from '../protocol/deployment.ts'
+import type { Gate, Verdicts } from './gate.ts'
+import { type Count, countsOf, type Phase, phasesOf, type Rollout } from './store.ts'
+
+export type StateCounts = Partial<Record<DeploymentState, number>>
+
+export interface PhaseProgress {
+  no: number
+  percent: number
+  gate: Gate
+  openedAt: Date | null
+  counts: StateCounts
+  verdicts: Verdicts
+}
+
+/** How far a rollout is, from the kept counts. */
+export interface Progress {
+  phases: PhaseProgress[]
+  counts: StateCounts
+  all: Verdicts
+}
+
+export async function progressOf(db: Db, rollout: Pick<Rollout, 'id'>): Promise<Progress> {
+  const progress = (await progressesOf(db, [rollout.id])).get(rollout.id)
+  return progress ?? { phases: [], counts: {}, all: { succeeded: 0, failed: 0 } }
+}
+
+/** Of several rollouts, in two statements. */
+export async function progressesOf(
+  db: Db,
+  rolloutIds: readonly string[],
+): Promise<Map<string, Progress>> {
+  if (rolloutIds.length === 0) return new Map()
+  const phases = Map.groupBy(await phasesOf(db, rolloutIds), (phase) => phase.rollout_id)
+  const counts = Map.groupBy(await countsOf(db, rolloutIds), (count) => count.rollout_id)
+  return new Map(rolloutIds.map((id) => [id, progress(phases.get(id) ?? [], counts.get(id) ?? [])]))
+}
+
+function progress(phases: readonly Phase[], counts: readonly Count[]): Progress {
+  return {
+    phases: phases.map((phase) => {
+      const own = counts.filter((count) => count.phase_no === phase.no)
+      return {
+        no: phase.no,
+        percent: phase.percent,
+        gate: {
+          successPercent: phase.success_percent,
+          minExecuted: phase.min_executed,
+          hold: phase.hold,
+        },
+        openedAt: phase.opened_at,
+        counts: byState(own),
+        verdicts: verdictsOf(own),
+      }
+    }),
+    counts: byState(counts),
+    all: verdictsOf(counts),
+  }
+}
+
+function byState(counts: readonly Count[]): StateCounts {
+  const sums: StateCounts = {}
+  for (const { state, n } of counts) sums[state] = (sums[state] ?? 0) + n
+  return sums
+}
+
+function verdictsOf(counts: readonly Count[]): Verdicts {
+  let succeeded = 0
+  let failed = 0
+  for (const { state, n } of counts) {
+    if (state === 'succeeded') succeeded += n
+    else if ((executedStates as readonly DeploymentState[]).includes(state)) failed += n
+  }
+  return { succeeded, failed }
+}

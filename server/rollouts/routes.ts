@@ -1,0 +1,158 @@
+import { z } from 'zod'
+
+import { Page, pageOf, PageQuery } from '../http/page.ts'
+import { type Actor, route } from '../http/route.ts'
+import { judgePhase } from './gate.ts'
+import { previewDefinition, previewRollout } from './preview.ts'
+import { type Progress, progressesOf, progressOf } from './progress.ts'
+import { actOnRollout, createRollout } from './service.ts'
+import { rolloutStates } from './state.ts'
+import { getRollout, listRollouts, type Rollout } from './store.ts'
+import {
+  ActionBody,
+  PreviewBody,
+  PreviewView,
+  RolloutBody,
+  RolloutParams,
+  RolloutView,
+} from './wire.ts'
+
+const readers = ['admin', 'operator', 'viewer'] as const
+const operators = ['admin', 'operator'] as const
+const by = (actor: Actor) => ({ actor: actor.id, requestId: actor.requestId })
+
+export const rolloutRoutes = [
+  route({
+    method: 'get',
+    path: '/rollouts',
+    summary: 'Rollouts, newest first, with their counts',
+    allow: readers,
+    query: z.strictObject({
+      ...PageQuery.shape,
+      state: z.enum(rolloutStates).optional(),
+      groupId: z.uuid().toLowerCase().optional(),
+    }),
+    response: Page(RolloutView),
+    handle: async ({ ctx, query: { limit, cursor, state, groupId } }) => {
+      const rows = await listRollouts(ctx.db, { state, groupId, before: cursor }, limit + 1)
+      const progresses = await progressesOf(
+        ctx.db,
+        rows.map((row) => row.id),
+      )
+      return pageOf(
+        rows,
+        limit,
+        (row) => view(row, progresses.get(row.id)),
+        (row) => row.id,
+      )
+    },
+  }),
+
+  route({
+    method: 'post',
+    path: '/rollouts',
+    summary: 'Draft a rollout of a published release to a group, in phases',
+    allow: operators,
+    status: 201,
+    creates: true,
+    body: RolloutBody,
+    response: RolloutView,
+    handle: async ({ ctx, body, actor, newId }) => {
+      const phases = body.phases.map((phase, n) => ({
+        no: n + 1,
+        percent: phase.percent,
+        success_percent: phase.success.percent,
+        min_executed: phase.success.minExecuted,
+        hold: phase.hold,
+      }))
+      const { name, releaseId, groupId } = body
+      const command = { id: newId, name, releaseId, groupId, phases, ...by(actor) }
+      const rollout = await createRollout(ctx, command)
+      return view(rollout, await progressOf(ctx.db, rollout))
+    },
+  }),
+
+  route({
+    method: 'post',
+    path: '/rollouts/preview',
+    summary: 'How many devices each phase would reach, and why others would not be reached',
+    allow: readers,
+    body: PreviewBody,
+    response: PreviewView,
+    handle: async ({ ctx, body }) => {
+      if ('rolloutId' in body) return await previewRollout(ctx.db, body.rolloutId)
+      const percents = body.phases.map((phase) => phase.percent)
+      return await previewDefinition(ctx.db, { ...body, percents })
+    },
+  }),
+
+  route({
+    method: 'get',
+    path: '/rollouts/:rolloutId',
+    summary: 'One rollout, with counts by state and phase',
+    allow: readers,
+    params: RolloutParams,
+    response: RolloutView,
+    handle: async ({ ctx, params }) => {
+      const rollout = await getRollout(ctx.db, params.rolloutId)
+      return view(rollout, await progressOf(ctx.db, rollout))
+    },
+  }),
+
+  route({
+    method: 'post',
+    path: '/rollouts/:rolloutId/actions',
+    summary: 'Approve, start, advance, pause, resume or cancel',
+    allow: operators,
+    params: RolloutParams,
+    body: ActionBody,
+    response: RolloutView,
+    handle: async ({ ctx, params, body, actor }) => {
+      const { rolloutId } = params
+      const rollout = await actOnRollout(ctx, { rolloutId, ...body, ...by(actor) })
+      return view(rollout, await progressOf(ctx.db, rollout))
+    },
+  }),
+]
+
+function view(rollout: Rollout, progress: Progress = noProgress): RolloutView {
+  const { succeeded, failed } = progress.all
+  return {
+    id: rollout.id,
+    name: rollout.name,
+    releaseId: rollout.release_id,
+    groupId: rollout.group_id,
+    state: rollout.state,
+    phase: rollout.phase_no,
+    reason: rollout.reason,
+    waitsFor: waitsFor(rollout, progress),
+    phases: progress.phases.map(({ no, percent, gate, openedAt, counts, verdicts }) => ({
+      no,
+      percent,
+      success: { percent: gate.successPercent, minExecuted: gate.minExecuted },
+      hold: gate.hold,
+      openedAt: openedAt?.toISOString() ?? null,
+      counts,
+      executed: verdicts.succeeded + verdicts.failed,
+      succeeded: verdicts.succeeded,
+    })),
+    counts: progress.counts,
+    executed: succeeded + failed,
+    succeeded,
+    failed,
+    createdBy: rollout.created_by,
+    createdAt: rollout.created_at.toISOString(),
+    changedAt: rollout.changed_at.toISOString(),
+    startedAt: rollout.started_at?.toISOString() ?? null,
+    endedAt: rollout.ended_at?.toISOString() ?? null,
+  }
+}
+
+const noProgress: Progress = { phases: [], counts: {}, all: { succeeded: 0, failed: 0 } }
+
+function waitsFor(rollout: Rollout, { phases }: Progress): RolloutView['waitsFor'] {
+  if (rollout.state !== 'running') return null
+  const open = phases.find((phase) => phase.no === rollout.phase_no)
+  if (!open || open.no === phases.length) return 'devices'
+  return judgePhase(open.verdicts, open.gate)
+}

@@ -1,0 +1,180 @@
+import { randomBytes } from 'node:crypto'
+
+import { recordAudit } from '../audit/audit.ts'
+import type { Context } from '../context.ts'
+import type { Db } from '../db/client.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { endCancelled } from '../deployments/end.ts'
+import { DomainError } from '../errors.ts'
+import { judgePhase } from './gate.ts'
+import { type Progress, progressOf } from './progress.ts'
+import { nextRolloutState, type operatorActions } from './state.ts'
+import {
+  getRollout,
+  groupExists,
+  insertRollout,
+  isPublished,
+  moveRollout,
+  openPhase,
+  type Phase,
+  type Rollout,
+} from './store.ts'
+
+type Deps = Pick<Context, 'db' | 'clock'>
+
+interface By {
+  actor: string
+  requestId: string
+}
+
+export interface NewRolloutCommand extends By {
+  id: string
+  name: string
+  releaseId: string
+  groupId: string
+  phases: readonly Omit<Phase, 'rollout_id' | 'opened_at'>[]
+}
+
+/**
+ * Creates a draft. Costs the same for a group of ten and of a million: devices are met later. Safe to repeat with the same
+ * id. Throws `not-found` for an unknown release or group and `not-ready` for a release that is not published.
+ */
+export async function createRollout(
+  { db, clock }: Deps,
+  { id, name, releaseId, groupId, phases, actor, requestId }: NewRolloutCommand,
+): Promise<Rollout> {
+  const now = clock.now()
+  return await inTransaction(db, async (tx) => {
+    await mustBePublished(tx, releaseId)
+    if (!(await groupExists(tx, groupId))) {
+      throw new DomainError('not-found', 'No such group', { groupId })
+    }
+    const row = {
+      id,
+      name,
+      release_id: releaseId,
+      group_id: groupId,
+      seed: randomBytes(16),
+      created_by: actor,
+      created_at: now,
+      changed_at: now,
+    }
+    if (await insertRollout(tx, row, phases)) {
+      const facts = { name, releaseId, groupId, percents: phases.map((phase) => phase.percent) }
+      await recordAudit(tx, {
+        at: now,
+        actor,
+        action: 'rollout.create',
+        subject: id,
+        facts,
+        requestId,
+      })
+    }
+    return await getRollout(tx, id)
+  })
+}
+
+export interface RolloutCommand extends By {
+  rolloutId: string
+  action: (typeof operatorActions)[number]
+  reason?: string | undefined
+  /** With `advance`: the phase that the caller saw open, so that a second click does not open one more. */
+  phase?: number | undefined
+}
+
+/**
+ * The one way a person changes a rollout: check, move, record; all of it or none of it. `illegal-transition` when the
+ * action is not open, `conflict` when somebody was quicker. From the commit of `pause` and `cancel` on no device is
+ * admitted, in any process: admissions hold the rollout in `running` while they are written.
+ */
+export async function actOnRollout(
+  ctx: Pick<Context, 'db' | 'clock' | 'bus' | 'metrics'>,
+  command: RolloutCommand,
+): Promise<Rollout> {
+  const { rolloutId, action, actor, requestId, reason } = command
+  const now = ctx.clock.now()
+  const after = await inTransaction(ctx.db, async (tx) => {
+    const before = await getRollout(tx, rolloutId)
+    const state = nextRolloutState(before.state, action)
+    const progress = await progressOf(tx, before)
+    const { set, facts } = await changesOf(tx, before, progress, command, now)
+    const moved = await moveRollout(tx, before, { ...set, state }, now)
+    if (moved.phase_no > before.phase_no) await openPhase(tx, rolloutId, moved.phase_no, now)
+    await recordAudit(tx, {
+      at: now,
+      actor,
+      action: `rollout.${action}`,
+      subject: rolloutId,
+      facts: { from: before.state, to: state, ...(reason ? { reason } : {}), ...facts },
+      requestId,
+    })
+    return moved
+  })
+  // The first batch at once; the worker goes on.
+  if (action === 'cancel') await endCancelled(ctx)
+  return after
+}
+
+interface Changes {
+  set: Partial<Rollout>
+  facts: Record<string, unknown>
+}
+
+async function changesOf(
+  db: Db,
+  before: Rollout,
+  progress: Progress,
+  { action, reason, phase }: RolloutCommand,
+  now: Date,
+): Promise<Changes> {
+  // A person who starts or resumes has seen the failures so far: they do not stop it again.
+  const base = { base_succeeded: progress.all.succeeded, base_failed: progress.all.failed }
+  switch (action) {
+    case 'approve':
+      return { set: {}, facts: {} }
+    case 'start':
+      await mustBePublished(db, before.release_id)
+      return { set: { ...base, phase_no: 1, started_at: now, reason: null }, facts: {} }
+    case 'resume':
+      await mustBePublished(db, before.release_id)
+      return { set: { ...base, reason: null }, facts: base }
+    case 'pause':
+      return { set: { reason: reason ?? null }, facts: {} }
+    case 'cancel':
+      return { set: { reason: reason ?? null, ended_at: now }, facts: {} }
+    case 'advance':
+      return advance(before, progress, phase)
+    default:
+      throw new DomainError('invalid-request', 'No such action', { action: action satisfies never })
+  }
+}
+
+/** A person may open the next phase before its gate is met; the audit row says how things stood. */
+function advance(before: Rollout, progress: Progress, seen: number | undefined): Changes {
+  const { phase_no } = before
+  if (seen !== undefined && seen !== phase_no) {
+    throw new DomainError('conflict', `Phase ${phase_no} is open, not ${seen}`, { phase: phase_no })
+  }
+  const open = progress.phases.find((phase) => phase.no === phase_no)
+  if (!open || phase_no >= progress.phases.length) {
+    throw new DomainError('illegal-transition', 'The last phase is open', { phase: phase_no })
+  }
+  return {
+    set: { phase_no: phase_no + 1 },
+    facts: {
+      phase: phase_no + 1,
+      ...open.verdicts,
+      waitedFor: judgePhase(open.verdicts, open.gate),
+    },
+  }
+}
+
+async function mustBePublished(db: Db, releaseId: string) {
+  const published = await isPublished(db, releaseId)
+  if (published === undefined) throw new DomainError('not-found', 'No such release', { releaseId })
+  if (!published) {
+    throw new DomainError('not-ready', 'The release is not published: publish it first', {
+      releaseId,
+    })
+  }
+}

@@ -1,0 +1,154 @@
+import { type Selectable, sql } from 'kysely'
+
+import type { Db, Tx } from '../db/client.ts'
+import type { RolloutPhaseTable, RolloutTable } from '../db/schema.ts'
+import { DomainError } from '../errors.ts'
+import type { DeploymentState } from '../protocol/deployment.ts'
+import type { RolloutState } from './state.ts'
+
+export type Rollout = Selectable<RolloutTable>
+export type Phase = Selectable<RolloutPhaseTable>
+export type NewRollout = Pick<
+  Rollout,
+  'id' | 'name' | 'release_id' | 'group_id' | 'seed' | 'created_by' | 'created_at' | 'changed_at'
+>
+
+export async function getRollout(db: Db, id: string): Promise<Rollout> {
+  const row = await db.selectFrom('rollout').selectAll().where('id', '=', id).executeTakeFirst()
+  if (!row) throw new DomainError('not-found', 'No such rollout', { rolloutId: id })
+  return row
+}
+
+/** Newest first; `before` is the id of the last one seen. */
+export async function listRollouts(
+  db: Db,
+  filter: {
+    state?: RolloutState | undefined
+    groupId?: string | undefined
+    before?: string | undefined
+  },
+  limit: number,
+): Promise<Rollout[]> {
+  const { state, groupId, before } = filter
+  let query = db.selectFrom('rollout').selectAll().orderBy('id', 'desc').limit(limit)
+  if (state) query = query.where('state', '=', state)
+  if (groupId) query = query.where('group_id', '=', groupId)
+  if (before) query = query.where('id', '<', before)
+  return await query.execute()
+}
+
+export async function phasesOf(db: Db, rolloutIds: readonly string[]): Promise<Phase[]> {
+  return await db
+    .selectFrom('rollout_phase')
+    .selectAll()
+    .where('rollout_id', '=', sql<string>`any(${[...rolloutIds]}::uuid[])`)
+    .orderBy('rollout_id')
+    .orderBy('no')
+    .execute()
+}
+
+export interface Count {
+  rollout_id: string
+  phase_no: number
+  state: DeploymentState
+  n: number
+}
+
+/** How many deployments of each phase are in each state, from the kept counts: no deployment is read. */
+export async function countsOf(db: Db, rolloutIds: readonly string[]): Promise<Count[]> {
+  return await db
+    .selectFrom('deployment_count')
+    .select(['rollout_id', 'phase_no', 'state', sql<number>`sum(n)::int`.as('n')])
+    .where('rollout_id', '=', sql<string>`any(${[...rolloutIds]}::uuid[])`)
+    .groupBy(['rollout_id', 'phase_no', 'state'])
+    .having(sql`sum(n)`, '>', 0)
+    .execute()
+}
+
+/** Inserts the rollout and its phases; false when the id is taken, which means that the request came again. */
+export async function insertRollout(
+  tx: Tx,
+  rollout: NewRollout,
+  phases: readonly Omit<Phase, 'rollout_id' | 'opened_at'>[],
+): Promise<boolean> {
+  const inserted = await tx
+    .insertInto('rollout')
+    .values(rollout)
+    .onConflict((oc) => oc.column('id').doNothing())
+    .returning('id')
+    .executeTakeFirst()
+  if (!inserted) return false
+  await tx
+    .insertInto('rollout_phase')
+    .values(phases.map((phase) => ({ ...phase, rollout_id: rollout.id, opened_at: null })))
+    .execute()
+  return true
+}
+
+/**
+ * Moves a rollout only if it is still where the caller saw it, phase included.
+ * Two operators pressing different buttons get one winner and one conflict, without a row lock.
+ */
+export async function moveRollout(
+  tx: Tx,
+  before: Rollout,
+  set: Partial<Rollout> & { state: RolloutState },
+  now: Date,
+): Promise<Rollout> {
+  const row = await tx
+    .updateTable('rollout')
+    // Strictly later than before, whatever the clock says: others tell by it that something changed.
+    .set({ ...set, changed_at: sql<Date>`greatest(${now}, changed_at + interval '1 millisecond')` })
+    .where('id', '=', before.id)
+    .where('state', '=', before.state)
+    .where('phase_no', '=', before.phase_no)
+    .returningAll()
+    .executeTakeFirst()
+  if (!row) {
+    throw new DomainError('conflict', 'The rollout changed meanwhile', {
+      rolloutId: before.id,
+      expected: before.state,
+    })
+  }
+  return row
+}
+
+export async function openPhase(tx: Tx, rolloutId: string, no: number, now: Date): Promise<void> {
+  await tx
+    .updateTable('rollout_phase')
+    .set({ opened_at: now })
+    .where('rollout_id', '=', rolloutId)
+    .where('no', '=', no)
+    .where('opened_at', 'is', null)
+    .execute()
+}
+
+/** In the order of their ids, so that a worker with more than `limit` of them can go on after the last one. */
+export async function runningRollouts(db: Db, after: string, limit: number): Promise<Rollout[]> {
+  return await db
+    .selectFrom('rollout')
+    .selectAll()
+    .where('state', '=', 'running')
+    .where('id', '>', after)
+    .orderBy('id')
+    .limit(limit)
+    .execute()
+}
+
+export async function isPublished(db: Db, releaseId: string): Promise<boolean | undefined> {
+  const row = await db
+    .selectFrom('release')
+    .select('state')
+    .where('id', '=', releaseId)
+    .executeTakeFirst()
+  return row && row.state === 'published'
+}
+
+export async function groupExists(db: Db, groupId: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('device_group')
+    .select('id')
+    .where('id', '=', groupId)
+    .executeTakeFirst()
+  return row !== undefined
+}

@@ -1,0 +1,132 @@
+import { z } from 'zod'
+
+import { deploymentStates } from '../protocol/deployment.ts'
+import { operatorActions, rolloutStates } from './state.ts'
+
+const id = z.uuid().toLowerCase()
+const text = (longest: number) =>
+  z
+    .string()
+    .min(1)
+    .max(longest)
+    .regex(/^[^\p{Cc}\p{Cs}]+$/u, 'must not hold control characters')
+
+/** Parts of the full engine: refused by name, never ignored. */
+const notYet = z.never({ error: 'not available in this version' }).optional()
+
+/** Thousandths are what the database keeps. */
+const percent = z
+  .number()
+  .min(0)
+  .max(100)
+  .refine((value) => Math.round(value * 1000) / 1000 === value, 'at most three decimals')
+
+const Success = z.strictObject({
+  percent: percent.default(95),
+  minExecuted: z.int().min(1).max(1_000_000_000).default(1),
+  soak: notYet,
+})
+
+const PhaseBody = z.strictObject({
+  /** Cumulative: the share of the group that is admitted once this phase is open. */
+  percent: percent.refine((value) => value > 0, 'must be above 0'),
+  success: Success.prefault({}),
+  hold: z.boolean().default(false),
+  count: notYet,
+  cohort: notYet,
+  rate: notYet,
+  seenWithin: notYet,
+})
+
+const Phases = z
+  .array(PhaseBody)
+  .min(1)
+  .max(32)
+  .refine(
+    (phases) => phases.every((phase, n) => phase.percent > (phases[n - 1]?.percent ?? 0)),
+    'the percents are cumulative and must rise from phase to phase',
+  )
+
+const definition = {
+  releaseId: id,
+  groupId: id,
+  phases: Phases,
+  query: notYet,
+  abort: notYet,
+  window: notYet,
+  approvals: notYet,
+  maxInFlight: notYet,
+  priority: notYet,
+}
+
+export const RolloutBody = z.strictObject({ name: text(200), ...definition })
+export type RolloutBody = z.infer<typeof RolloutBody>
+
+/** Of a rollout that exists, with its own seed; or of a definition. */
+export const PreviewBody = z.union([
+  z.strictObject({ rolloutId: id }),
+  z.strictObject({ name: text(200).optional(), ...definition }),
+])
+
+export const PreviewView = z.object({
+  /** Members of the group. */
+  devices: z.number(),
+  /** Those that the release could be offered to now. */
+  eligible: z.number(),
+  /** Why the others could not; each device once, by the first reason that applies. */
+  excluded: z.record(z.string(), z.number()),
+  /**
+   * Eligible devices that each phase adds. Exact for a rollout that exists; for a definition the expected number, since every
+   * rollout draws anew who comes first.
+   */
+  phases: z.array(z.object({ no: z.number(), percent: z.number(), devices: z.number() })),
+  exact: z.boolean(),
+})
+export type PreviewView = z.infer<typeof PreviewView>
+
+export const RolloutParams = z.object({ rolloutId: id })
+
+export const ActionBody = z.strictObject({
+  action: z.enum(operatorActions),
+  /** Shown with the rollout, and kept in the audit trail. */
+  reason: text(500).optional(),
+  /** With `advance`: the phase that is open now. Another one is refused, so that a repeated call does not open two. */
+  phase: z.int().min(1).max(32).optional(),
+})
+
+const Counts = z.partialRecord(z.enum(deploymentStates), z.number())
+
+export const RolloutView = z.object({
+  id: z.string(),
+  name: z.string(),
+  releaseId: z.string(),
+  groupId: z.string(),
+  state: z.enum(rolloutStates),
+  /** The open phase; 0 before the start. */
+  phase: z.number(),
+  reason: z.string().nullable(),
+  /** What a running rollout waits for before it opens the next phase or, in the last one, completes. */
+  waitsFor: z.enum(['executed', 'share', 'hold', 'nothing', 'devices']).nullable(),
+  phases: z.array(
+    z.object({
+      no: z.number(),
+      percent: z.number(),
+      success: z.object({ percent: z.number(), minExecuted: z.number() }),
+      hold: z.boolean(),
+      openedAt: z.iso.datetime().nullable(),
+      counts: Counts,
+      executed: z.number(),
+      succeeded: z.number(),
+    }),
+  ),
+  counts: Counts,
+  executed: z.number(),
+  succeeded: z.number(),
+  failed: z.number(),
+  createdBy: z.string(),
+  createdAt: z.iso.datetime(),
+  changedAt: z.iso.datetime(),
+  startedAt: z.iso.datetime().nullable(),
+  endedAt: z.iso.datetime().nullable(),
+})
+export type RolloutView = z.infer<typeof RolloutView>

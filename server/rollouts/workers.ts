@@ -1,0 +1,64 @@
+import type { Context } from '../context.ts'
+import { nudgeSilent } from '../deployments/nudge.ts'
+import { wakeDevices } from '../deployments/wake.ts'
+import type { Worker } from '../workers/worker.ts'
+import { createLookLimit, driveRollouts } from './drive.ts'
+import { meetDevices } from './meet.ts'
+import { runningRollouts } from './store.ts'
+
+/** Opens phases, stops and completes; and meets the devices that are connected here when a share opens. */
+export function rolloutWorkers(ctx: Context): Worker[] {
+  return [drivingWorker(ctx), meetingWorker(ctx)]
+}
+
+function drivingWorker(ctx: Context): Worker {
+  const mayLook = createLookLimit()
+  return {
+    name: 'rollouts.drive',
+    idleMs: 500,
+    step: async () => {
+      await driveRollouts(ctx, mayLook)
+      return false
+    },
+  }
+}
+
+const batchSize = 500
+const maxRunning = 1_000
+/** Every connected device is looked at again so often: what a lost message or a crash left out is made good here. */
+const sweepMs = 60_000
+const beforeAll = '00000000-0000-0000-0000-000000000000'
+
+/**
+ * Walks through this process's connected devices when a running rollout is new or has changed, and every minute. Which
+ * (rollout, changed_at) were worked through is known to the process only: another process walks its own devices.
+ */
+export function meetingWorker(ctx: Context): Worker {
+  let worked = new Map<string, number>()
+  let waiting: string[] = []
+  let sweepAt = 0
+  const isTime = async () => {
+    const running = await runningRollouts(ctx.db, beforeAll, maxRunning)
+    const now = ctx.clock.now().getTime()
+    const isNew = running.some(({ id, changed_at }) => worked.get(id) !== changed_at.getTime())
+    // Before the walk: what changes during it starts another one.
+    worked = new Map(running.map(({ id, changed_at }) => [id, changed_at.getTime()]))
+    if (!isNew && now < sweepAt) return false
+    sweepAt = now + sweepMs
+    return isNew || running.length > 0
+  }
+  return {
+    name: 'rollouts.meet',
+    idleMs: 500,
+    step: async () => {
+      if (waiting.length === 0) {
+        if (!(await isTime())) return false
+        waiting = ctx.transport.connectedDevices()
+      }
+      const batch = waiting.splice(0, batchSize)
+      await wakeDevices(ctx, await meetDevices(ctx, batch))
+      await nudgeSilent(ctx, batch)
+      return waiting.length > 0
+    },
+  }
+}
