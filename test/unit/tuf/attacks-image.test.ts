@@ -141,6 +141,58 @@ test('25 fast-forward to 2^31, then rotation of timestamp and snapshot keys: ins
   expect(world.verify(attempt).targets).toHaveLength(1)
 })
 
+attack('14 older image snapshot that lists the same files', 'rollback', {
+  evil: (world) => {
+    const old = world.image.file('snapshot')
+    world.publishSnapshot()
+    const state = world.updatedState()
+    world.image.files.set('snapshot', old)
+    world.publishTimestamp()
+    return { state }
+  },
+  twin: (world) => {
+    world.publishSnapshot()
+    return { state: world.updatedState() }
+  },
+})
+
+const listed = ['meta', 'fw-gate-2.json']
+
+attack('24 a file of another length, no hash to tell', 'mix-and-match', {
+  evil: (world) => relist(world, { length: world.image.file('fw-gate-2').text.length + 1 }),
+  twin: (world) => relist(world, { length: world.image.file('fw-gate-2').text.length }),
+})
+
+attack('24 a file of another hash, no length to tell', 'mix-and-match', {
+  evil: (world) => relist(world, { hashes: evil }),
+  twin: (world) =>
+    relist(world, { hashes: { sha256: sha256(world.image.file('fw-gate-2').text) } }),
+})
+
+attack('24 a file with only hashes nobody can compute', 'mix-and-match', {
+  evil: (world) => relist(world, { hashes: { md5: 'ab' } }),
+})
+
+attack('24 a file of another version inside', 'mix-and-match', {
+  evil: (world) => {
+    const { text } = world.image.file('fw-gate-2')
+    world.image.files.set('fw-gate-2', { text, version: 2 })
+    world.publishSnapshot()
+  },
+})
+
+function relist(world: World, facts: object): void {
+  world.publishSnapshot({ change: at(listed, { version: 1, ...facts }) })
+}
+
+attack('19 no image timestamp, sent or held', 'freeze', {
+  evil: (world) => {
+    const bundle = world.bundle()
+    delete bundle.image['timestamp.json']
+    return { bundle }
+  },
+})
+
 attack('38 path outside the delegation', 'arbitrary', {
   evil: (world) => {
     // The signers of gate-2 vouch for a path of gate-3, and a stolen director asks for it.

@@ -238,6 +238,15 @@ for (const name of ['director', 'image'] as const) {
   })
 }
 
+test('54 no chain for both repositories at once', () => {
+  const world = World.honest({ evaluation: true })
+  world.director.publishRoot({ evaluation: false })
+  world.image.publishRoot({ evaluation: false })
+  const refused = refusalOf(() => world.verify())
+  expect(refused?.code).toBe('evaluation')
+  expect(refused?.state).toEqual(world.factoryState())
+})
+
 test('54 one repository for evaluation and one not: evaluation', () => {
   const world = World.honest()
   const other = World.honest({ evaluation: true })

@@ -182,6 +182,10 @@ test.each([
   ['null', 'null'],
   ['NaN', 'NaN'],
   ['tru', 'tru'],
+  ['trux', 'trux'],
+  ['falsy', 'falsy'],
+  ['a name without quotes', '{a:1}'],
+  ['a name with half its quotes', '{a":1}'],
   ['UTF-16', Buffer.from('{}', 'utf16le')],
 ])('67 %s is refused', (_, text) => {
   expect(faultOf(text)).toBe('syntax')
