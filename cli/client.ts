@@ -1,0 +1,160 @@
+import { randomUUID } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+import type { z } from 'zod'
+
+import { exitCodes, Failure } from './failure.ts'
+import { failureOf } from './problem.ts'
+import { createSender, type Sender } from './send.ts'
+
+export interface ClientOptions {
+  /** `https://HOST:PORT`; plain http only to this machine. */
+  server: string
+  /** PEM of the one authority that is trusted; needed for https. */
+  ca?: string | undefined
+  apiKey: string
+  /** Without any byte from the server. */
+  timeoutMs?: number
+}
+
+type Query = Record<string, string | number | boolean | undefined>
+
+export interface ApiClient extends Disposable {
+  get: <T>(answer: z.ZodType<T>, path: string, query?: Query) => Promise<T>
+  /** Creates something: repeated safely, under one `Idempotency-Key`, when the answer is lost. */
+  create: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
+  /** Does something that is not repeated by itself: two actions are not one. */
+  act: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
+  patch: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
+  put: (path: string) => Promise<void>
+  delete: (path: string) => Promise<void>
+  /** Streams bytes with PUT; `source` is read once, so it is not repeated. */
+  upload: <T>(
+    answer: z.ZodType<T>,
+    path: string,
+    upload: { source: Readable; size: number; headers?: Record<string, string>; query?: Query },
+  ) => Promise<T>
+  /** Every item of a list, page by page. Stops after `atMost` items. */
+  list: <T>(
+    page: z.ZodType<Listing<T>>,
+    path: string,
+    query?: Query & { atMost?: number },
+  ) => AsyncGenerator<T>
+}
+
+export interface Listing<T> {
+  items: T[]
+  nextCursor: string | null
+}
+
+const attempts = 3
+const defaultTimeoutMs = 30_000
+const maxListed = 100_000
+
+/**
+ * Speaks to one server's REST interface. Throws `Failure`: the server's problem, `unreachable` (exit code 3) when there is
+ * no answer. Calls that may be repeated are tried three times when the connection breaks or the server is busy.
+ */
+export function createClient(options: ClientOptions): ApiClient {
+  const sender = createSender({ ...options, timeoutMs: options.timeoutMs ?? defaultTimeoutMs })
+  const call = async <T>(answer: z.ZodType<T>, request: Call): Promise<T> =>
+    understood(answer, await attempt(sender, request))
+  const get: ApiClient['get'] = async (answer, path, query) =>
+    await call(answer, { method: 'GET', path, query, repeatable: true })
+  return {
+    get,
+    create: async (answer, path, body) =>
+      await call(answer, {
+        method: 'POST',
+        path,
+        body,
+        repeatable: true,
+        headers: { 'Idempotency-Key': randomUUID() },
+      }),
+    act: async (answer, path, body) => await call(answer, { method: 'POST', path, body }),
+    patch: async (answer, path, body) =>
+      await call(answer, { method: 'PATCH', path, body, repeatable: true }),
+    put: async (path) => void (await attempt(sender, { method: 'PUT', path, repeatable: true })),
+    delete: async (path) =>
+      void (await attempt(sender, { method: 'DELETE', path, repeatable: true })),
+    upload: async (answer, path, { source, size, headers, query }) =>
+      await call(answer, {
+        method: 'PUT',
+        path,
+        query,
+        stream: { source, size },
+        headers: { 'Content-Type': 'application/octet-stream', ...headers },
+      }),
+    list: async function* (page, path, { atMost = maxListed, ...query } = {}) {
+      let cursor: string | undefined
+      let left = atMost
+      while (left > 0) {
+        const { items, nextCursor } = await get(page, path, {
+          ...query,
+          limit: Math.min(left, 200),
+          cursor,
+        })
+        yield* items
+        left -= items.length
+        if (nextCursor === null || items.length === 0) return
+        cursor = nextCursor
+      }
+    },
+    [Symbol.dispose]: () => sender[Symbol.dispose](),
+  }
+}
+
+interface Call {
+  method: string
+  path: string
+  query?: Query | undefined
+  body?: unknown
+  stream?: { source: Readable; size: number }
+  headers?: Record<string, string>
+  repeatable?: boolean
+}
+
+/** Returns the parsed body of a 2xx; undefined for 204. */
+async function attempt(sender: Sender, call: Call): Promise<unknown> {
+  for (let tried = 1; ; tried++) {
+    const isLast = !call.repeatable || tried === attempts
+    try {
+      const { status, body } = await sender.send({
+        method: call.method,
+        path: withQuery(call.path, call.query),
+        headers: call.headers ?? {},
+        body: call.body,
+        stream: call.stream,
+      })
+      if (status >= 200 && status < 300) return body
+      const failure = failureOf(status, body)
+      if (status !== 503 || isLast) throw failure
+    } catch (error) {
+      if (!(error instanceof Failure) || error.exitCode !== exitCodes.unreachable || isLast)
+        throw error
+    }
+    await sleep(200 * 3 ** (tried - 1))
+  }
+}
+
+/** The answer as it came, typed; what the schema does not name is kept, so that `--json` shows all there is. */
+function understood<T>(schema: z.ZodType<T>, body: unknown): T {
+  if (schema.safeParse(body).success) return body as T
+  throw new Failure(
+    'failed',
+    'The server answered something that this version does not understand',
+    {
+      nextStep: 'Use the command line of the same version as the server',
+    },
+  )
+}
+
+function withQuery(path: string, query: Query = {}): string {
+  const given = new URLSearchParams()
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined) given.set(name, String(value))
+  }
+  const text = given.toString()
+  return `/api/v1${path}${text === '' ? '' : `?${text}`}`
+}
