@@ -1,0 +1,185 @@
+import {
+  buildModelTargets,
+  buildTargets,
+  firmwareDelegation,
+  type NewDelegation,
+} from '../../pki/tuf/build.ts'
+import { canonicalize } from '../../pki/tuf/canonical.ts'
+import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
+import { parseStrict } from '../../pki/tuf/json.ts'
+import { latestExpiry } from '../../pki/tuf/publish-check.ts'
+import { readTargets } from '../../pki/tuf/read.ts'
+import type { ImageTarget, TargetsMetadata } from '../../pki/tuf/types.ts'
+import { recordAudit } from '../audit/audit.ts'
+import type { Db, Tx } from '../db/client.ts'
+import { DomainError } from '../errors.ts'
+import { sha256Of } from './online-files.ts'
+import { firmwareRole, type RoleRef, roleNameOf } from './roles.ts'
+import {
+  deleteDraft,
+  findDraft,
+  findNewest,
+  insertFiles,
+  listReleaseKeys,
+  lockMetadata,
+  type MetadataFile,
+} from './store.ts'
+
+/** Who asks for a draft, and when. */
+export interface DraftedBy {
+  actor: string
+  requestId?: string
+  now: Date
+}
+
+/** All metadata texts are far below; the cap of a bundle is the same (updates.md section 4). */
+const maxFileBytes = 65_536
+/** Every device reads the list of models, so it may not fill a bundle. */
+const maxTargetsBytes = 32_768
+const releaseThreshold = 2
+
+/**
+ * Makes `signed` the draft of the next version of a role; a different draft before it goes, with its signatures. One that
+ * says the same but for its dates stays as it is, so that a repeated call does not undo what people signed.
+ */
+export async function replaceDraft(
+  tx: Tx,
+  { repository, role }: RoleRef,
+  draft: { version: number; signed: Buffer; expiresAt: Date },
+  { actor, requestId, now }: DraftedBy,
+): Promise<void> {
+  const before = await findDraft(tx, { repository, role })
+  if (before && saysTheSame(before, draft, now)) return
+  if (before) await deleteDraft(tx, before)
+  const signed = draft.signed.toString()
+  const signedSha256 = sha256Of(signed)
+  await insertFiles(tx, [
+    {
+      repository,
+      role,
+      version: draft.version,
+      state: 'draft',
+      signed,
+      signed_sha256: signedSha256,
+      envelope: null,
+      expires_at: draft.expiresAt,
+      created_at: now,
+      published_at: null,
+    },
+  ])
+  await recordAudit(tx, {
+    at: now,
+    actor,
+    action: 'metadata.draft',
+    subject: roleNameOf({ repository, role }),
+    facts: { version: draft.version, signedSha256, replaces: before?.signed_sha256 ?? null },
+    ...(requestId ? { requestId } : {}),
+  })
+}
+
+/** Also: there is still time to collect signatures before it would expire. */
+function saysTheSame(
+  before: MetadataFile,
+  draft: { version: number; signed: Buffer; expiresAt: Date },
+  now: Date,
+): boolean {
+  const remaining = before.expires_at.getTime() - now.getTime()
+  return (
+    before.version === draft.version &&
+    remaining > (draft.expiresAt.getTime() - now.getTime()) / 2 &&
+    undated(before.signed).equals(undated(draft.signed))
+  )
+}
+
+function undated(signed: string | Buffer): Buffer {
+  const value = parseStrict(Buffer.from(signed), maxFileBytes)
+  return canonicalize(typeof value === 'object' ? { ...value, expires: '' } : value)
+}
+
+/** What a published targets file, top-level or a model's, says. */
+export function targetsIn(text: string): TargetsMetadata {
+  return readTargets(decodeEnvelope(Buffer.from(text), maxFileBytes).signed)
+}
+
+/**
+ * Drafts the next image `targets` when a model has no role there yet: its `fw-<model>` is delegated to the release keys,
+ * two of them, terminating (updates.md 2.2). Does nothing while no roots are imported; the import calls it again.
+ */
+export async function draftDelegations(tx: Tx, by: DraftedBy): Promise<void> {
+  const current = await findNewest(tx, { repository: 'image', role: 'targets' })
+  if (!current?.envelope) return
+  await lockMetadata(tx)
+  const delegations = delegationsIn(targetsIn(current.envelope))
+  const known = new Set(delegations.map(({ name }) => name))
+  const models = await tx.selectFrom('model').select('name').orderBy('name').execute()
+  const missing = models.filter(({ name }) => !known.has(firmwareRole(name).role))
+  if (missing.length === 0) return
+  const keys = (await listReleaseKeys(tx)).map(({ public: key }) => ({
+    keytype: 'ed25519',
+    scheme: 'ed25519',
+    keyval: { public: key },
+  }))
+  const added = missing.map(({ name }) =>
+    firmwareDelegation(name, { keys, threshold: releaseThreshold }),
+  )
+  const version = current.version + 1
+  const expiresAt = latestExpiry('targets', by.now)
+  const signed = buildTargets({ version, expiresAt, delegations: [...delegations, ...added] })
+  if (signed.length > maxTargetsBytes) {
+    throw new DomainError('quota-exhausted', 'There are too many models for one list of them')
+  }
+  await replaceDraft(
+    tx,
+    { repository: 'image', role: 'targets' },
+    { version, signed, expiresAt },
+    by,
+  )
+}
+
+function delegationsIn({ delegations }: TargetsMetadata): NewDelegation[] {
+  const { keys, roles } = delegations ?? { keys: {}, roles: [] }
+  return roles.map(({ keyids, ...role }) => ({
+    ...role,
+    keys: keyids.flatMap((keyid) => keys[keyid] ?? []),
+  }))
+}
+
+/** The builds that a model's published file lists, by path; empty before its first. */
+export async function publishedTargets(
+  db: Db,
+  model: string,
+): Promise<{ version: number; targets: Record<string, ImageTarget> }> {
+  const current = await findNewest(db, firmwareRole(model))
+  if (!current?.envelope) return { version: 0, targets: {} }
+  return { version: current.version, targets: targetsIn(current.envelope).targets }
+}
+
+/**
+ * Drafts the next `fw-<model>` with exactly these builds; no draft remains when they are what is published already and the
+ * published file is not asked to be renewed. The caller holds the lock (`lockMetadata`).
+ */
+export async function draftModelTargets(
+  tx: Tx,
+  {
+    model,
+    targets,
+    renew = false,
+  }: {
+    model: string
+    targets: Record<string, ImageTarget>
+    renew?: boolean
+  },
+  by: DraftedBy,
+): Promise<{ version: number } | undefined> {
+  const current = await publishedTargets(tx, model)
+  if (!renew && canonicalize(current.targets).equals(canonicalize(targets))) {
+    const stale = await findDraft(tx, firmwareRole(model))
+    if (stale) await deleteDraft(tx, stale)
+    return undefined
+  }
+  const version = current.version + 1
+  const expiresAt = latestExpiry('model', by.now)
+  const signed = buildModelTargets({ model, targets, version, expiresAt })
+  await replaceDraft(tx, firmwareRole(model), { version, signed, expiresAt }, by)
+  return { version }
+}
