@@ -39,7 +39,7 @@ export interface ApiClient extends Disposable {
   list: <T>(
     page: z.ZodType<Listing<T>>,
     path: string,
-    query?: Query & { atMost?: number },
+    query?: Query & { atMost?: number | undefined },
   ) => AsyncGenerator<T>
 }
 

@@ -121,6 +121,9 @@ async function exchange(
     outgoing.destroy(new Error(`no answer within ${payload.timeoutMs / 1000} s`)),
   )
   if (payload.source) {
+    payload.source.once('error', (error) =>
+      reject(new Failure('failed', `The file cannot be read: ${error.message}`, { cause: error })),
+    )
     // A refusal comes before the whole file was sent: what matters then is the answer, not the broken pipe.
     pipeline(payload.source, outgoing, (error) => {
       if (error) reject(error)

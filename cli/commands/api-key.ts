@@ -1,0 +1,67 @@
+import { ApiKeyView, NewApiKeyView, OperatorView } from '../../server/operators/wire.ts'
+import { collect } from '../collect.ts'
+import type { Noun } from '../command.ts'
+import { usageError } from '../failure.ts'
+import { Page } from '../page.ts'
+import type { Column } from '../table.ts'
+
+const roles = ['admin', 'operator', 'viewer'] as const
+
+const columns: Column<ApiKeyView>[] = [
+  { head: 'name', cell: (key) => key.name },
+  { head: 'role', cell: (key) => key.role },
+  { head: 'begins with', cell: (key) => key.prefix },
+  { head: 'last used', cell: (key) => key.lastUsedAt },
+  { head: 'ends', cell: (key) => (key.revokedAt ? 'revoked' : key.expiresAt) },
+  { head: 'id', cell: (key) => key.id },
+]
+
+export const apiKeyNoun: Noun = {
+  noun: 'api-key',
+  summary: 'keys for operators and scripts',
+  commands: [
+    {
+      verb: 'list',
+      args: '',
+      summary: 'All keys, revoked ones too',
+      run: async ({ client, out }) =>
+        out.rows(await collect((await client()).list(Page(ApiKeyView), '/api-keys')), columns),
+    },
+    {
+      verb: 'create',
+      args: 'NAME',
+      summary: 'Make a key; it is shown once',
+      options: {
+        role: { type: 'string', value: 'ROLE', about: `one of ${roles.join(', ')} (needed)` },
+        expires: { type: 'string', value: 'WHEN', about: 'an instant, or a span such as 90d' },
+      },
+      run: async ({ client, args: [name], values, out, world }) => {
+        const role = values.oneOf('role', roles)
+        if (role === undefined) throw usageError('--role is missing')
+        const body = { name, role, expiresAt: values.instant('expires', world.now()) }
+        const key = await (await client()).create(NewApiKeyView, '/api-keys', body)
+        out.answer(key, (one) => one.secret)
+      },
+    },
+    {
+      verb: 'revoke',
+      args: 'ID',
+      summary: 'Revoke a key; it opens nothing from then on',
+      run: async ({ client, args: [id = ''], out }) => {
+        await (await client()).delete(`/api-keys/${encodeURIComponent(id)}`)
+        out.say('revoked')
+      },
+    },
+    {
+      verb: 'whoami',
+      args: '',
+      summary: 'Whose key this is',
+      run: async ({ client, out }) =>
+        out.fields(await (await client()).get(OperatorView, '/operators/me'), (me) => [
+          ['name', me.name],
+          ['role', me.role],
+          ['id', me.id],
+        ]),
+    },
+  ],
+}

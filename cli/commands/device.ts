@@ -1,0 +1,144 @@
+import { DeviceView } from '../../server/devices/wire.ts'
+import { collect } from '../collect.ts'
+import type { CommandInput, Noun, Option } from '../command.ts'
+import { deviceId, groupId } from '../lookup.ts'
+import { Page } from '../page.ts'
+import type { Column } from '../table.ts'
+
+const states = ['registered', 'active', 'disabled', 'revoked', 'retired'] as const
+
+const columns: Column<DeviceView>[] = [
+  { head: 'serial', cell: (device) => device.serialNumber },
+  { head: 'state', cell: (device) => device.state },
+  { head: 'connected', cell: (device) => device.connected },
+  { head: 'model', cell: (device) => device.model },
+  { head: 'runs', cell: runs },
+  { head: 'certificate until', cell: (device) => device.certificate?.notAfter.slice(0, 10) },
+  { head: 'id', cell: (device) => device.id },
+]
+
+const reason: Record<string, Option> = {
+  reason: { type: 'string', value: 'TEXT', about: 'why, for the audit log (needed)' },
+}
+
+export const deviceNoun: Noun = {
+  noun: 'device',
+  summary: 'devices: what they are, run, and whether they may connect',
+  commands: [
+    {
+      verb: 'list',
+      args: '',
+      summary: 'Devices, newest first',
+      options: {
+        query: { type: 'string', value: 'TEXT', about: 'a piece of the name or serial number' },
+        group: { type: 'string', value: 'GROUP', about: 'only this group' },
+        state: { type: 'string', value: 'STATE', about: `one of ${states.join(', ')}` },
+        connected: { type: 'boolean', about: 'only those connected now' },
+        limit: { type: 'string', value: 'N', about: 'at most so many (all)' },
+      },
+      run: async ({ client, values, out }) => {
+        const api = await client()
+        const group = values.text('group')
+        const query = {
+          query: values.text('query'),
+          groupId: group === undefined ? undefined : await groupId(api, group),
+          state: values.oneOf('state', states),
+          connected: values.flag('connected') || undefined,
+          atMost: values.number('limit'),
+        }
+        out.rows(await collect(api.list(Page(DeviceView), '/devices', query)), columns)
+      },
+    },
+    {
+      verb: 'show',
+      args: 'DEVICE',
+      summary: 'One device, by id or serial number',
+      run: async ({ client, args: [device = ''], out }) => {
+        const api = await client()
+        show(out, await api.get(DeviceView, `/devices/${await deviceId(api, device)}`))
+      },
+    },
+    {
+      verb: 'register',
+      args: 'SERIAL',
+      summary: 'Make the record of a device before it enrolls',
+      options: {
+        name: { type: 'string', value: 'NAME', about: 'for people (the serial number)' },
+        group: { type: 'string', value: 'GROUP', about: 'the group it joins' },
+      },
+      run: async ({ client, args: [serialNumber], values, out }) => {
+        const api = await client()
+        const group = values.text('group')
+        const body = {
+          serialNumber,
+          name: values.text('name'),
+          groupId: group === undefined ? undefined : await groupId(api, group),
+        }
+        show(out, await api.create(DeviceView, '/devices', body))
+      },
+    },
+    {
+      verb: 'disable',
+      args: 'DEVICE',
+      summary: 'Cut a device off at once; enable lets it back',
+      options: reason,
+      run: action('disable'),
+    },
+    {
+      verb: 'enable',
+      args: 'DEVICE',
+      summary: 'Let a disabled device back',
+      options: reason,
+      run: action('enable'),
+    },
+    {
+      verb: 'revoke',
+      args: 'DEVICE',
+      summary: 'Cut a device off for good and revoke its certificates',
+      options: reason,
+      run: action('revoke'),
+    },
+    {
+      verb: 'retire',
+      args: 'DEVICE',
+      summary: 'Take a device out of service for good',
+      options: reason,
+      run: action('retire'),
+    },
+  ],
+}
+
+function action(word: 'disable' | 'enable' | 'revoke' | 'retire') {
+  return async ({ client, args: [device = ''], values, out }: CommandInput) => {
+    const body = { action: word, reason: values.needed('reason') }
+    const api = await client()
+    show(out, await api.act(DeviceView, `/devices/${await deviceId(api, device)}/actions`, body))
+  }
+}
+
+/** `firmware 1.2.0, bootloader 3`. */
+function runs(device: DeviceView): string {
+  return device.installed
+    .map((item) => `${String(item['component'])} ${String(item['version'])}`)
+    .join(', ')
+}
+
+function show(out: CommandInput['out'], device: DeviceView): void {
+  out.fields(device, (one) => [
+    ['serial number', one.serialNumber],
+    ['name', one.name],
+    ['state', one.state],
+    ['connected', one.connected],
+    ['last seen', one.lastSeenAt],
+    ['model', one.model],
+    ['runs', runs(one)],
+    ['opted out', one.updateOptOut],
+    [
+      'certificate',
+      one.certificate && `${one.certificate.state} until ${one.certificate.notAfter}`,
+    ],
+    ['fingerprint', one.certificate?.fingerprint],
+    ['groups', one.groupIds.join(', ')],
+    ['id', one.id],
+  ])
+}

@@ -1,0 +1,34 @@
+import { DeviceView } from '../server/devices/wire.ts'
+import { GroupView } from '../server/groups/wire.ts'
+import type { ApiClient } from './client.ts'
+import { Failure } from './failure.ts'
+import { Page } from './page.ts'
+
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
+export function isId(text: string): boolean {
+  return uuid.test(text)
+}
+
+/** The id of a group that is given by id or by its exact name. */
+export async function groupId(client: ApiClient, given: string): Promise<string> {
+  if (isId(given)) return given.toLowerCase()
+  for await (const group of client.list(Page(GroupView), '/groups', { name: given }))
+    return group.id
+  throw notFound('group', given)
+}
+
+/** The id of a device that is given by id or by its exact serial number. */
+export async function deviceId(client: ApiClient, given: string): Promise<string> {
+  if (isId(given)) return given.toLowerCase()
+  for await (const device of client.list(Page(DeviceView), '/devices', { query: given })) {
+    if (device.serialNumber === given) return device.id
+  }
+  throw notFound('device', given)
+}
+
+function notFound(noun: string, given: string): Failure {
+  return new Failure('not-found', `There is no ${noun} ${given}`, {
+    nextStep: `fleetseal ${noun} list`,
+  })
+}
