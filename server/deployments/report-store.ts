@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 
-import type { Tx } from '../db/client.ts'
+import type { Db, Tx } from '../db/client.ts'
 import { openStates } from '../protocol/deployment.ts'
 import type { Deployment, DeploymentEvent } from './store.ts'
 
@@ -85,5 +85,20 @@ export async function appliedPostponements(
     .where('deployment.id', '=', sql<string>`any(${[...ids]}::uuid[])`)
     .where('choice_event.choice', '=', 'postpone')
     .where('choice_event.outcome', '=', 'applied')
+    .execute()
+}
+
+/** What devices in `testing` have to bring back. */
+export async function awaitedCommits(
+  db: Db,
+  deviceIds: readonly string[],
+): Promise<{ deviceId: string; deploymentId: string; commitNonce: string }[]> {
+  return await db
+    .selectFrom('deployment')
+    .select(['device_id as deviceId', 'id as deploymentId', 'commit_nonce as commitNonce'])
+    .where('device_id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
+    .where('state', '=', 'testing')
+    .where('commit_nonce', 'is not', null)
+    .$narrowType<{ commitNonce: string }>()
     .execute()
 }

@@ -1,5 +1,6 @@
 import type { Context } from '../context.ts'
 import type { Command } from '../protocol/messages.ts'
+import { awaitedCommits } from './report-store.ts'
 
 /**
  * Asks devices, wherever they are connected, to say `hello` again, which gets them a fresh bundle. A hint: one that is
@@ -58,4 +59,12 @@ export async function sendCommits(
       await transport.send(deviceId, 'command', body)
     }),
   )
+}
+
+/** The same again for those of these devices that are in `testing`: the first time may have been lost. */
+export async function resendCommits(
+  ctx: Pick<Context, 'db' | 'transport'>,
+  deviceIds: readonly string[],
+): Promise<void> {
+  await sendCommits(ctx, await awaitedCommits(ctx.db, deviceIds))
 }

@@ -7,7 +7,7 @@ import { judgePhase, reasonToStop } from './gate.ts'
 import { someoneToMeet } from './meet-store.ts'
 import { type Progress, progressesOf } from './progress.ts'
 import { nextRolloutState, type RolloutAction } from './state.ts'
-import { moveRollout, openPhase, type Rollout, runningRollouts } from './store.ts'
+import { moveRollout, openPhase, type Rollout, runningAmong, runningRollouts } from './store.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'log'>
 
@@ -61,12 +61,7 @@ export async function driveRollouts(ctx: Deps, mayLook: LookLimit): Promise<void
 /** At once after failures were stored, so that a bad release stops within one report and not one turn of the worker. */
 export async function stopIfFailing(ctx: Deps, rolloutIds: readonly string[]): Promise<void> {
   if (rolloutIds.length === 0) return
-  const rollouts = await ctx.db
-    .selectFrom('rollout')
-    .selectAll()
-    .where('id', 'in', rolloutIds)
-    .where('state', '=', 'running')
-    .execute()
+  const rollouts = await runningAmong(ctx.db, rolloutIds)
   await drive(ctx, rollouts, neverLook)
 }
 

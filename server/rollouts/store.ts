@@ -135,6 +135,15 @@ export async function runningRollouts(db: Db, after: string, limit: number): Pro
     .execute()
 }
 
+export async function runningAmong(db: Db, ids: readonly string[]): Promise<Rollout[]> {
+  return await db
+    .selectFrom('rollout')
+    .selectAll()
+    .where('id', '=', sql<string>`any(${[...ids]}::uuid[])`)
+    .where('state', '=', 'running')
+    .execute()
+}
+
 export async function isPublished(db: Db, releaseId: string): Promise<boolean | undefined> {
   const row = await db
     .selectFrom('release')

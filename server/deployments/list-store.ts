@@ -1,0 +1,43 @@
+import type { Selectable } from 'kysely'
+
+import type { Db } from '../db/client.ts'
+import type { ChoiceEventTable, DeploymentTable } from '../db/schema.ts'
+import { DomainError } from '../errors.ts'
+import type { DeploymentState } from '../protocol/deployment.ts'
+
+export type ListedDeployment = Selectable<DeploymentTable>
+export type LedgerRow = Selectable<ChoiceEventTable>
+
+/** In the order of the devices' ids, which an index has, so that a page costs a page whatever the size of the rollout. */
+export async function deploymentsOf(
+  db: Db,
+  rolloutId: string,
+  { state, after }: { state?: DeploymentState | undefined; after?: string | undefined },
+  limit: number,
+): Promise<ListedDeployment[]> {
+  let query = db.selectFrom('deployment').selectAll().where('rollout_id', '=', rolloutId)
+  if (state) query = query.where('state', '=', state)
+  if (after) query = query.where('device_id', '>', after)
+  const rows = await query.orderBy('device_id').limit(limit).execute()
+  if (rows.length === 0) await mustExist(db, 'rollout', rolloutId)
+  return rows
+}
+
+/** Oldest first. */
+export async function choicesOf(
+  db: Db,
+  deviceId: string,
+  after: number | undefined,
+  limit: number,
+): Promise<LedgerRow[]> {
+  let query = db.selectFrom('choice_event').selectAll().where('device_id', '=', deviceId)
+  if (after !== undefined) query = query.where('seq', '>', after)
+  const rows = await query.orderBy('seq').limit(limit).execute()
+  if (rows.length === 0) await mustExist(db, 'device', deviceId)
+  return rows
+}
+
+async function mustExist(db: Db, table: 'rollout' | 'device', id: string): Promise<void> {
+  const row = await db.selectFrom(table).select('id').where('id', '=', id).executeTakeFirst()
+  if (!row) throw new DomainError('not-found', `No such ${table}`, { [`${table}Id`]: id })
+}

@@ -1,0 +1,113 @@
+import { z } from 'zod'
+
+import { DomainError } from '../errors.ts'
+import { Page, pageOf, PageQuery } from '../http/page.ts'
+import { route } from '../http/route.ts'
+import { uuidPattern } from '../ids.ts'
+import { choicesOf, deploymentsOf, type LedgerRow, type ListedDeployment } from './list-store.ts'
+import { getDeployment, historyOf } from './store.ts'
+import {
+  ChoiceView,
+  DeploymentHistoryView,
+  DeploymentParams,
+  DeploymentView,
+  DeviceParams,
+  RolloutParams,
+  stateFilter,
+} from './wire.ts'
+
+const readers = ['admin', 'operator', 'viewer'] as const
+
+export const deploymentRoutes = [
+  route({
+    method: 'get',
+    path: '/rollouts/:rolloutId/deployments',
+    summary: 'The devices that a rollout met, and how far each is',
+    allow: readers,
+    params: RolloutParams,
+    query: z.strictObject({ ...PageQuery.shape, ...stateFilter }),
+    response: Page(DeploymentView),
+    handle: async ({ ctx, params, query: { limit, cursor, state } }) => {
+      const after = cursorAs(cursor, uuidPattern)
+      const rows = await deploymentsOf(ctx.db, params.rolloutId, { state, after }, limit + 1)
+      return pageOf(rows, limit, view, (row) => row.device_id)
+    },
+  }),
+
+  route({
+    method: 'get',
+    path: '/deployments/:deploymentId',
+    summary: 'One device and one release, with its history',
+    allow: readers,
+    params: DeploymentParams,
+    response: DeploymentHistoryView,
+    handle: async ({ ctx, params }) => {
+      const row = await getDeployment(ctx.db, params.deploymentId)
+      const history = await historyOf(ctx.db, row.id)
+      return {
+        ...view(row),
+        history: history.map((step) => ({
+          from: step.from_state,
+          to: step.to_state,
+          by: step.actor,
+          code: step.code,
+          detail: step.detail,
+          reportedAt: step.reported_at?.toISOString() ?? null,
+          at: step.at.toISOString(),
+        })),
+      }
+    },
+  }),
+
+  route({
+    method: 'get',
+    path: '/devices/:deviceId/choices',
+    summary: "The ledger of what a device's owner chose about updates",
+    allow: readers,
+    params: DeviceParams,
+    query: PageQuery,
+    response: Page(ChoiceView),
+    handle: async ({ ctx, params, query: { limit, cursor } }) => {
+      const after = cursorAs(cursor, /^\d{1,15}$/)
+      const seq = after === undefined ? undefined : Number(after)
+      const rows = await choicesOf(ctx.db, params.deviceId, seq, limit + 1)
+      return pageOf(rows, limit, viewChoice, (row) => String(row.seq))
+    },
+  }),
+]
+
+function cursorAs(cursor: string | undefined, form: RegExp): string | undefined {
+  if (cursor === undefined || form.test(cursor)) return cursor
+  throw new DomainError('invalid-request', 'The cursor is not one of this list')
+}
+
+function view(row: ListedDeployment): DeploymentView {
+  return {
+    id: row.id,
+    rolloutId: row.rollout_id,
+    deviceId: row.device_id,
+    releaseId: row.release_id,
+    component: row.component,
+    phase: row.phase_no,
+    state: row.state,
+    attempts: row.attempts,
+    progress: row.progress,
+    code: row.code,
+    detail: row.detail,
+    firstOfferedAt: row.first_offered_at?.toISOString() ?? null,
+    postponedUntil: row.postponed_until?.toISOString() ?? null,
+    postponements: row.postpone_count,
+    createdAt: row.created_at.toISOString(),
+    changedAt: row.changed_at.toISOString(),
+  }
+}
+
+function viewChoice(row: LedgerRow): ChoiceView {
+  return {
+    deploymentId: row.deployment_id,
+    choice: row.choice,
+    until: row.until?.toISOString() ?? null,
+    outcome: row.outcome,
+    at: row.at.toISOString(),
+  }
+}

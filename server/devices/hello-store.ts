@@ -1,0 +1,57 @@
+import { sql } from 'kysely'
+
+import type { Tx } from '../db/client.ts'
+
+/** What a device says of itself, ready to be stored. */
+export interface SelfDescription {
+  id: string
+  model: string
+  hardware_ids: readonly string[]
+  agent: string
+  attributes: Readonly<Record<string, string | number | boolean>>
+  installed: readonly {
+    component: string
+    version: string
+    build: number
+    svn: number
+    sha256: string
+  }[]
+  update_opt_out: boolean
+}
+
+const columns = sql`
+  id uuid, model text, hardware_ids jsonb, agent text, attributes jsonb, installed jsonb, update_opt_out boolean`
+
+/**
+ * Stores what devices say of themselves in one statement. Rows that say what is known already are not written, so a fleet
+ * that reconnects costs reads only.
+ */
+export async function saveSelfDescriptions(
+  tx: Tx,
+  rows: readonly SelfDescription[],
+  now: Date,
+): Promise<void> {
+  await tx
+    .updateTable('device')
+    .from(
+      sql<Record<string, unknown>>`jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)`.as<'said'>(
+        sql`said(${columns})`,
+      ),
+    )
+    .set({
+      model: sql<string>`said.model`,
+      hardware_ids: sql<string[]>`array(select jsonb_array_elements_text(said.hardware_ids))`,
+      agent: sql<string>`said.agent`,
+      attributes: sql`said.attributes`,
+      installed: sql`said.installed`,
+      update_opt_out: sql<boolean>`said.update_opt_out`,
+      changed_at: now,
+    })
+    .where(sql<boolean>`device.id = said.id`)
+    .where(
+      sql<boolean>`(device.model, to_jsonb(device.hardware_ids), device.agent, device.attributes, device.installed,
+        device.update_opt_out) is distinct from (said.model, said.hardware_ids, said.agent, said.attributes,
+        said.installed, said.update_opt_out)`,
+    )
+    .execute()
+}

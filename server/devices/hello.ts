@@ -1,0 +1,105 @@
+import type { Context } from '../context.ts'
+import type { Tx } from '../db/client.ts'
+import { storable } from '../db/storable.ts'
+import { recordChoices } from '../deployments/ledger.ts'
+import { resendCommits } from '../deployments/wake.ts'
+import { type DeviceMessage, message, type MessageHandler } from '../mqtt/message.ts'
+import type { BundleMessage, Have, Hello } from '../protocol/messages.ts'
+import { Hello as HelloSchema } from '../protocol/messages.ts'
+import { meetDevices } from '../rollouts/meet.ts'
+import { saveSelfDescriptions, type SelfDescription } from './hello-store.ts'
+import { lockStandingChoices } from './standing-choice.ts'
+
+/** `bundlesFor` of director/service.ts: the files each device lacks, signed for it. */
+export type BundlesFor = (
+  ctx: Context,
+  requests: { deviceId: string; nonce?: string; have: Have }[],
+) => Promise<Map<string, BundleMessage>>
+
+/**
+ * A device says what it is and runs, and asks for its bundle. What it says is stored before it is acknowledged; the answer
+ * follows after the commit. An answer that is lost in a crash is made good by the device, which asks again.
+ */
+export function helloMessage(bundlesFor: BundlesFor): MessageHandler {
+  return message({
+    leaf: 'hello',
+    maxBytes: 32_768,
+    body: HelloSchema,
+    store: async ({ tx, messages, now }) => {
+      const newest = new Map(messages.map((one) => [one.deviceId, one]))
+      await storeHellos(tx, [...newest.values()], now)
+      return async (ctx) => await answerHellos(ctx, bundlesFor, [...newest.values()])
+    },
+  })
+}
+
+/**
+ * Stores a group of hellos, one a device, in at most three statements. The owner's standing choice is the device's to say
+ * (updates.md §7.2): where it differs from ours, the device is right, and the ledger says when we learned of it.
+ */
+export async function storeHellos(
+  tx: Tx,
+  hellos: readonly DeviceMessage<Hello>[],
+  now: Date,
+): Promise<void> {
+  const standing = await lockStandingChoices(
+    tx,
+    hellos.map(({ deviceId }) => deviceId),
+  )
+  const known = hellos.filter(({ deviceId }) => standing.has(deviceId))
+  if (known.length === 0) return
+  await saveSelfDescriptions(tx, known.map(describe), now)
+  const changed = known.filter(({ deviceId, body }) => standing.get(deviceId) !== body.optOut)
+  await recordChoices(
+    tx,
+    changed.map(({ deviceId, body }) => ({
+      device_id: deviceId,
+      deployment_id: null,
+      choice: body.optOut ? 'optOut' : 'optIn',
+      until: null,
+      outcome: 'applied',
+    })),
+    now,
+  )
+}
+
+function describe({ deviceId, body }: DeviceMessage<Hello>): SelfDescription {
+  const attributes = Object.entries(body.attributes).map(
+    ([name, value]) =>
+      [storable(name), typeof value === 'string' ? storable(value) : value] as const,
+  )
+  // One component, one slot: what a device says of it a second time is not taken.
+  const installed = new Map(body.installed.toReversed().map((one) => [one.component, one]))
+  return {
+    id: deviceId,
+    model: body.model,
+    hardware_ids: body.hardwareIds.map(storable),
+    agent: storable(body.agent),
+    attributes: Object.fromEntries(attributes),
+    installed: [...installed.values()]
+      .toReversed()
+      .map((one) => ({ ...one, version: storable(one.version) })),
+    update_opt_out: body.optOut,
+  }
+}
+
+async function answerHellos(
+  ctx: Context,
+  bundlesFor: BundlesFor,
+  hellos: readonly DeviceMessage<Hello>[],
+): Promise<void> {
+  const ids = hellos.map(({ deviceId }) => deviceId)
+  await meetDevices(ctx, ids)
+  const requests = hellos.map(({ deviceId, body }) => ({
+    deviceId,
+    nonce: body.nonce,
+    have: body.have,
+  }))
+  const bundles = await bundlesFor(ctx, requests)
+  await Promise.all(
+    [...bundles].map(
+      async ([deviceId, bundle]) => await ctx.transport.send(deviceId, 'bundle', bundle),
+    ),
+  )
+  await resendCommits(ctx, ids)
+}
