@@ -15,7 +15,11 @@ export async function readOptional(path: string, maxBytes: number): Promise<Buff
 }
 
 /** Replaces a file so that a crash leaves the old one or the new one, never a part of it. Mode 0600 unless told. */
-export async function writeAtomically(path: string, bytes: Buffer | string, mode = 0o600): Promise<void> {
+export async function writeAtomically(
+  path: string,
+  bytes: Buffer | string,
+  mode = 0o600,
+): Promise<void> {
   const temporary = await writeTemporary(path, bytes, mode)
   await rename(temporary, path)
   await syncDirectory(dirname(path))
@@ -25,7 +29,11 @@ export async function writeAtomically(path: string, bytes: Buffer | string, mode
  * Makes a file that must not exist, whole or not at all. Returns false when it exists, also when another process made it
  * at the same moment.
  */
-export async function createAtomically(path: string, bytes: Buffer | string, mode = 0o600): Promise<boolean> {
+export async function createAtomically(
+  path: string,
+  bytes: Buffer | string,
+  mode = 0o600,
+): Promise<boolean> {
   const temporary = await writeTemporary(path, bytes, mode)
   try {
     // Unlike rename, link refuses to replace.

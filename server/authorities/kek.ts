@@ -21,7 +21,9 @@ export async function loadKek(
   if (present) return present
   const state = await installationState(config)
   if (state === 'created' || state === 'ready') {
-    throw new InstallationError(`The key-encryption key ${path} is missing: restore it from a backup`)
+    throw new InstallationError(
+      `The key-encryption key ${path} is missing: restore it from a backup`,
+    )
   }
   await createAtomically(path, randomBytes(kekBytes))
   const made = await read(path)

@@ -104,9 +104,8 @@ export async function markRevoked(
     .updateTable('certificate')
     .set({ state: 'revoked', revoked_at: now, revocation_reason: reason })
     .where('state', 'in', ['issued', 'superseded'])
-  return await ('id' in where
-    ? query.where('id', '=', where.id)
-    : query.where('device_id', '=', where.deviceId)
+  return await (
+    'id' in where ? query.where('id', '=', where.id) : query.where('device_id', '=', where.deviceId)
   )
     .returningAll()
     .execute()

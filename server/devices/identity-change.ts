@@ -67,6 +67,8 @@ export async function lastIdentityChange(db: Db): Promise<number> {
 /** Removes up to `limit` changes that every running process has long read. Returns how many. */
 export async function deleteIdentityChanges(tx: Tx, before: Date, limit: number): Promise<number> {
   const { rows } = await sql`delete from identity_change where seq in (
-    select seq from identity_change where at < ${before} order by seq limit ${limit}) returning seq`.execute(tx)
+    select seq from identity_change where at < ${before} order by seq limit ${limit}) returning seq`.execute(
+    tx,
+  )
   return rows.length
 }

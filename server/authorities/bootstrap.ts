@@ -1,0 +1,119 @@
+import { PkiError } from '../../pki/errors.ts'
+import { toPem } from '../../pki/pem.ts'
+import { unwrapKey, wrapKey } from '../../pki/wrap.ts'
+import { recordAudit } from '../audit/audit.ts'
+import type { Context } from '../context.ts'
+import type { Db } from '../db/client.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { newId } from '../ids.ts'
+import { derivedApiKeySecret, insertApiKey } from '../operators/admin-key.ts'
+import { publicUrls } from './authorities.ts'
+import { dataPaths, installationState, reachState } from './data-dir.ts'
+import { writeAtomically } from './files.ts'
+import { makeHierarchy } from './hierarchy.ts'
+import { InstallationError } from './installation-error.ts'
+import {
+  type AuthorityRow,
+  findFirstApiKey,
+  findInstallation,
+  insertAuthorities,
+  insertInstallation,
+  listActiveAuthorities,
+  lockInstallation,
+} from './store.ts'
+
+export type InstallationDeps = Pick<Context, 'db' | 'clock' | 'log' | 'config' | 'kek'>
+
+const checkContext = 'installation'
+const checkText = Buffer.from('fleetseal')
+
+/**
+ * On the first start makes root, issuers and the administrator's API key, in one transaction under an advisory lock: of
+ * several processes that start together one makes them. Then, on every start until it succeeded once, writes the files
+ * that are derived from the database. So a crash anywhere is completed by the next start.
+ *
+ * @throws InstallationError when the database was made with another key-encryption key; nothing is written then
+ */
+export async function bootstrapAuthorities(deps: InstallationDeps): Promise<void> {
+  const { db, config, kek } = deps
+  if (!(await isInstalled(db, kek))) {
+    // Before anything of value is in the database: from here on it and the key belong together.
+    await reachState(config, 'created')
+    await install(deps)
+  }
+  await reachState(config, 'created')
+  await writeFiles(deps)
+}
+
+/** Verifies the key-encryption key against the database. False when there is no installation yet. */
+async function isInstalled(db: Db, kek: Buffer): Promise<boolean> {
+  const installation = await findInstallation(db)
+  if (!installation) return false
+  try {
+    if (unwrapKey(kek, installation.kek_check, checkContext).equals(checkText)) return true
+  } catch (error) {
+    if (!(error instanceof PkiError)) throw error
+  }
+  throw new InstallationError(
+    'The keys in this database are encrypted with another key-encryption key: point FLEETSEAL_KEK_FILE (or FLEETSEAL_DATA_DIR) to the one it was made with',
+  )
+}
+
+async function install({ db, clock, log, config, kek }: InstallationDeps): Promise<void> {
+  const now = clock.now()
+  const urls = publicUrls(config.publicHost, config.ports.public)
+  const authorities = await makeHierarchy({ kek, now, urls })
+  const apiKeyId = newId(now)
+  const { prefix, hash } = derivedApiKeySecret(kek, apiKeyId)
+  const kekCheck = wrapKey(kek, checkText, checkContext)
+  const isOurs = await inTransaction(db, async (tx) => {
+    await lockInstallation(tx)
+    if (await findInstallation(tx)) return false
+    await insertInstallation(tx, kekCheck, now)
+    await insertAuthorities(tx, authorities)
+    await insertApiKey(tx, {
+      id: apiKeyId,
+      name: 'administrator of the first start',
+      role: 'admin',
+      prefix,
+      hash,
+      createdBy: 'system',
+      createdAt: now,
+    })
+    await recordAudit(tx, {
+      at: now,
+      actor: 'system',
+      action: 'installation.create',
+      subject: apiKeyId,
+      facts: { authorities: authorities.map(({ id, purpose, name }) => ({ id, purpose, name })) },
+    })
+    return true
+  })
+  if (isOurs) log.info({ authorities: authorities.length }, 'made the certificate authorities')
+  // Another process was first: its key-encryption key has to be ours.
+  else await isInstalled(db, kek)
+}
+
+async function writeFiles({ db, log, config, kek }: InstallationDeps): Promise<void> {
+  const root = rootOf(await listActiveAuthorities(db))
+  const paths = dataPaths(config)
+  // Public, and small: written on every start, so that what a client trusts is there even after somebody lost it.
+  await writeAtomically(paths.rootPem, toPem('CERTIFICATE', root.certificate), 0o644)
+  if ((await installationState(config)) === 'ready') return
+  const apiKey = await findFirstApiKey(db)
+  if (apiKey) {
+    const derived = derivedApiKeySecret(kek, apiKey.id)
+    if (derived.hash.equals(apiKey.hash)) {
+      await writeAtomically(paths.adminApiKey, `${derived.secret}\n`)
+      log.info({ file: paths.adminApiKey }, 'wrote the administrator API key')
+    }
+  }
+  await reachState(config, 'ready')
+}
+
+function rootOf(rows: readonly AuthorityRow[]): AuthorityRow {
+  const root = rows.find(({ purpose }) => purpose === 'root')
+  if (!root)
+    throw new InstallationError('The database has no root authority: restore it from a backup')
+  return root
+}

@@ -1,0 +1,146 @@
+import { createPrivateKey, type KeyObject } from 'node:crypto'
+import { isIP, isIPv6 } from 'node:net'
+
+import { generatePrivateKey, spkiOf } from '../../pki/keys.ts'
+import { encodeName } from '../../pki/names.ts'
+import { toPem } from '../../pki/pem.ts'
+import { unwrapKey, wrapKey } from '../../pki/wrap.ts'
+import { encodeGeneralName, type GeneralName } from '../../pki/x509/general-names.ts'
+import { type Certificate, parseCertificate } from '../../pki/x509/parse.ts'
+import { recordAudit } from '../audit/audit.ts'
+import { completeIntent, newIntent, saveIntent } from '../certificates/intent.ts'
+import type { Config } from '../config.ts'
+import type { Context } from '../context.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { newId } from '../ids.ts'
+import type { Worker } from '../workers/worker.ts'
+import type { Authorities, TlsIdentity } from './authorities.ts'
+import { findServerIdentity, insertServerIdentity } from './store.ts'
+
+type Deps = Pick<Context, 'db' | 'clock' | 'log' | 'config' | 'kek'> & {
+  authorities: Pick<Authorities, 'devices' | 'servers' | 'urls'>
+}
+
+const validityDays = 89
+const keyContext = (certificateId: string) => `server-certificate:${certificateId}`
+
+/**
+ * The server certificate to use now: the newest one while it names all our hosts and has more than a third of its life left,
+ * otherwise a new one (P-256, 89 days).
+ */
+export async function currentServerCertificate(deps: Deps): Promise<TlsIdentity> {
+  const { db, clock, config, kek, authorities } = deps
+  const row = await findServerIdentity(db, authorities.servers.id)
+  if (row) {
+    const certificate = parseCertificate(row.der)
+    if (hasHosts(certificate, hostNames(config)) && !isDue(certificate, clock.now())) {
+      const pkcs8 = unwrapKey(kek, row.wrapped_key, keyContext(row.certificate_id))
+      const key = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' })
+      return tlsIdentity(certificate, key, authorities)
+    }
+  }
+  return await issueServerCertificate(deps)
+}
+
+/** Renews in time, also when another process did: then its certificate is taken. */
+export function serverCertificateWorker(
+  ctx: Pick<Context, 'db' | 'clock' | 'log' | 'config' | 'kek' | 'authorities'>,
+): Worker {
+  return {
+    name: 'server-certificate',
+    idleMs: 3_600_000,
+    step: async () => {
+      if (!isDue(ctx.authorities.tls, ctx.clock.now())) return false
+      ctx.authorities.renewed(await currentServerCertificate(ctx))
+      return false
+    },
+  }
+}
+
+async function issueServerCertificate(deps: Deps): Promise<TlsIdentity> {
+  const { db, clock, log, config, kek, authorities } = deps
+  const now = clock.now()
+  const key = generatePrivateKey('P-256')
+  const intent = newIntent({
+    id: newId(now),
+    issuer: authorities.servers,
+    profile: 'server',
+    subject: encodeName({ commonName: config.publicHost.slice(0, 64) }),
+    spki: spkiOf(key),
+    san: hostNames(config),
+    days: validityDays,
+    now,
+    urls: authorities.urls,
+  })
+  const pkcs8 = key.export({ type: 'pkcs8', format: 'der' })
+  await inTransaction(db, async (tx) => {
+    await saveIntent(tx, intent)
+    await insertServerIdentity(tx, {
+      certificate_id: intent.id,
+      wrapped_key: wrapKey(kek, pkcs8, keyContext(intent.id)),
+      created_at: now,
+    })
+  })
+  const issued = await completeIntent(deps, intent, async (tx) => {
+    await recordAudit(tx, {
+      at: now,
+      actor: 'system',
+      action: 'certificate.issue',
+      subject: intent.id,
+      facts: { kind: 'server', subject: intent.subject, notAfter: intent.not_after.toISOString() },
+    })
+  })
+  if (!issued.der) throw new Error('The server certificate was abandoned while it was made')
+  log.info({ notAfter: issued.not_after }, 'issued a server certificate')
+  return tlsIdentity(parseCertificate(issued.der), key, authorities)
+}
+
+function tlsIdentity(
+  { der, notBefore, notAfter }: Certificate,
+  key: KeyObject,
+  { servers }: Deps['authorities'],
+): TlsIdentity {
+  return {
+    key: key.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    cert: toPem('CERTIFICATE', der) + toPem('CERTIFICATE', servers.der),
+    notBefore,
+    notAfter,
+  }
+}
+
+function isDue({ notBefore, notAfter }: { notBefore: Date; notAfter: Date }, now: Date): boolean {
+  const life = notAfter.getTime() - notBefore.getTime()
+  return notAfter.getTime() - now.getTime() < life / 3
+}
+
+/** The public name, and what a client on the same machine calls us. */
+function hostNames({ publicHost, bind }: Pick<Config, 'publicHost' | 'bind'>): GeneralName[] {
+  const isAny = bind === '0.0.0.0' || /^[0:]+$/.test(bind)
+  const hosts = new Set([publicHost, 'localhost', '127.0.0.1', '::1', ...(isAny ? [] : [bind])])
+  return [...hosts].map((host) =>
+    isIP(host) === 0 ? { type: 'dns', value: host } : { type: 'ip', value: addressBytes(host) },
+  )
+}
+
+function hasHosts({ subjectAltName = [] }: Certificate, wanted: readonly GeneralName[]): boolean {
+  const bytes = (names: readonly GeneralName[]) =>
+    names
+      .map((name) => encodeGeneralName(name).toString('hex'))
+      .toSorted()
+      .join()
+  return bytes(subjectAltName) === bytes(wanted)
+}
+
+/** 4 or 16 octets, network order. */
+function addressBytes(address: string): Buffer {
+  if (!isIPv6(address)) return Buffer.from(address.split('.').map(Number))
+  // The URL parser writes an IPv6 address in its one canonical form (RFC 5952), an embedded IPv4 address included.
+  const canonical = new URL(`http://[${address}]`).hostname.slice(1, -1)
+  const [head = '', tail] = canonical.split('::')
+  const words = (text: string) => (text === '' ? [] : text.split(':'))
+  const left = words(head)
+  const right = words(tail ?? '')
+  const zeros = tail === undefined ? 0 : 8 - left.length - right.length
+  const groups = [...left, ...Array.from({ length: zeros }, () => '0'), ...right]
+  return Buffer.from(groups.map((group) => group.padStart(4, '0')).join(''), 'hex')
+}

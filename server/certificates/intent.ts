@@ -1,0 +1,171 @@
+import { createHash } from 'node:crypto'
+
+import { oids } from '../../pki/der/oids.ts'
+import { PkiError } from '../../pki/errors.ts'
+import { readName } from '../../pki/names.ts'
+import type { GeneralName } from '../../pki/x509/general-names.ts'
+import { newSerial, signCertificate } from '../../pki/x509/issue.ts'
+import { lintTbs } from '../../pki/x509/lint.ts'
+import { fingerprint } from '../../pki/x509/parse.ts'
+import { buildTbs } from '../../pki/x509/profiles.ts'
+import type { Authorities, Issuer, PublicUrls } from '../authorities/authorities.ts'
+import type { Context } from '../context.ts'
+import type { Tx } from '../db/client.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { DomainError } from '../errors.ts'
+import { type CertificateRow, getCertificate, insertPending, markIssued } from './store.ts'
+
+/** Devices and servers may have clocks that are a little behind. */
+const backDatingMs = 300_000
+const dayMs = 86_400_000
+
+/** What goes into a certificate. Everything comes from our records, except the key. */
+export interface IntentInput {
+  id: string
+  issuer: Issuer
+  profile: 'device' | 'server'
+  /** Name, DER. */
+  subject: Buffer
+  /** SubjectPublicKeyInfo, DER. */
+  spki: Buffer
+  san: readonly GeneralName[]
+  /** How long it is valid; cut at the end of the issuer's own validity. */
+  days: number
+  now: Date
+  urls: PublicUrls
+  deviceId?: string
+  replacesId?: string
+  enrollmentTokenId?: string
+  /** 32 bytes; see `findByRequestKey`. */
+  requestKey?: Buffer
+}
+
+/**
+ * The row of a certificate that is about to be issued: serial and to-be-signed bytes are fixed here, and checked (pki.md
+ * section 5, steps 3 to 5). Pure, so it may be made inside the transaction that stores it.
+ *
+ * @throws DomainError `invalid-request` when the final bytes break a rule, such as a CA's own key asked for
+ */
+export function newIntent(input: IntentInput): CertificateRow {
+  const { issuer, profile, spki, subject, now } = input
+  const serial = newSerial()
+  const notBefore = wholeSeconds(now.getTime() - backDatingMs)
+  const latest = issuer.certificate.notAfter.getTime()
+  const notAfter = wholeSeconds(Math.min(now.getTime() + input.days * dayMs - backDatingMs, latest))
+  const { subject: name, subjectKeyId: keyId } = issuer.certificate
+  if (!keyId) throw new Error('An issuer without a subject key identifier')
+  const tbs = buildTbs(profile, {
+    serial,
+    issuer: { name, keyId },
+    subject,
+    spki,
+    notBefore,
+    notAfter,
+    san: input.san,
+    crlUrl: input.urls.crl(issuer.id),
+    aiaUrl: input.urls.issuer(issuer.id),
+    signatureAlgorithm: issuer.signer.algorithm,
+  })
+  assertClean(lintTbs(tbs, profile, issuer.certificate))
+  return {
+    id: input.id,
+    authority_id: issuer.id,
+    serial,
+    kind: profile,
+    state: 'pending',
+    device_id: input.deviceId ?? null,
+    replaces_id: input.replacesId ?? null,
+    enrollment_token_id: input.enrollmentTokenId ?? null,
+    spki_sha256: spkiHash(spki),
+    request_key: input.requestKey ?? null,
+    tbs,
+    der: null,
+    fingerprint: null,
+    subject: subjectText(subject),
+    not_before: notBefore,
+    not_after: notAfter,
+    revoked_at: null,
+    revocation_reason: null,
+    created_at: now,
+  }
+}
+
+/** Stores an intent. Nothing is signed without this row being committed. */
+export async function saveIntent(tx: Tx, row: CertificateRow): Promise<void> {
+  await insertPending(tx, row)
+}
+
+type Deps = Pick<Context, 'db' | 'clock'> & {
+  authorities: Pick<Authorities, 'devices' | 'servers'>
+}
+
+/**
+ * Signs a stored intent and stores the certificate, together with what `onIssued` writes. Whoever finds a pending intent may
+ * call this, after a crash or at the same time: the bytes signed are the same, and one of the results is kept.
+ *
+ * @returns the row as it is then; not necessarily issued, when it was abandoned meanwhile
+ */
+export async function completeIntent(
+  deps: Deps,
+  row: CertificateRow,
+  onIssued: (tx: Tx, issued: CertificateRow) => Promise<void>,
+): Promise<CertificateRow> {
+  if (row.state !== 'pending') return row
+  const issuer = issuerOf(deps.authorities, row.authority_id)
+  assertClean(lintTbs(row.tbs, row.kind, issuer.certificate))
+  const der = await sign(row.tbs, issuer)
+  return await inTransaction(deps.db, async (tx) => {
+    const issued = await markIssued(tx, row.id, { der, fingerprint: fingerprint(der) })
+    if (!issued) return await getCertificate(tx, row.id)
+    await onIssued(tx, issued)
+    return issued
+  })
+}
+
+export function spkiHash(spki: Buffer): Buffer {
+  return createHash('sha256').update(spki).digest()
+}
+
+function issuerOf({ devices, servers }: Deps['authorities'], id: string): Issuer {
+  const issuer = [devices, servers].find((candidate) => candidate.id === id)
+  if (!issuer) throw new DomainError('busy', 'The authority of this certificate is not available')
+  return issuer
+}
+
+async function sign(tbs: Buffer, { signer }: Issuer): Promise<Buffer> {
+  try {
+    return await signCertificate(tbs, signer)
+  } catch (error) {
+    throw new DomainError('busy', 'The signer is not available', {}, { cause: error })
+  }
+}
+
+function assertClean(findings: readonly string[]): void {
+  if (findings.length === 0) return
+  throw new DomainError('invalid-request', `No certificate can be made: ${findings[0]}`, {
+    findings: findings.slice(0, 10),
+  })
+}
+
+/** X.509 times have no fractions. */
+function wholeSeconds(ms: number): Date {
+  return new Date(Math.floor(ms / 1000) * 1000)
+}
+
+const shortNames: Readonly<Record<string, string>> = {
+  [oids.commonName]: 'CN',
+  [oids.organization]: 'O',
+  [oids.serialNumber]: 'serialNumber',
+}
+
+/** For people who read lists; nothing is decided by it. */
+function subjectText(subject: Buffer): string {
+  try {
+    return readName(subject)
+      .map(({ oid, value }) => `${shortNames[oid] ?? oid}=${value}`)
+      .join(', ')
+  } catch (error) {
+    if (error instanceof PkiError) return ''
+    throw error
+  }
+}
