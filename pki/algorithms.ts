@@ -1,3 +1,6 @@
+import type { DerReader } from './der/reader.ts'
+import { tags } from './der/tags.ts'
+
 /**
  * The AlgorithmIdentifiers this library knows, byte for byte. An identifier is compared, never parsed:
  * NULL parameters where there must be none, absent ones where there must be NULL, explicit curves and
@@ -69,6 +72,19 @@ const signingIdentifiers: Readonly<Record<KeyFamily, string>> = {
 
 /** Longest identifier on either list, so that nothing long is turned into hex. */
 const maxIdentifierBytes = 32
+
+/**
+ * Reads one AlgorithmIdentifier (RFC 5280 §4.1.1.2: an OID and at most one parameter) and gives its bytes, on a list or not.
+ * Throws PkiError `der`.
+ */
+export function readAlgorithm(reader: DerReader): Buffer {
+  const element = reader.next(tags.sequence)
+  const body = reader.inside(element)
+  body.oid()
+  if (!body.isDone()) body.next()
+  body.finish()
+  return reader.buffer.subarray(element.start, element.end)
+}
 
 /** Family of a SubjectPublicKeyInfo.algorithm, or undefined when it is not on the list. */
 export function keyFamilyOf(identifier: Buffer): KeyFamily | undefined {

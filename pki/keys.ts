@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import { createHash, createPublicKey, generateKeyPairSync } from 'node:crypto'
 
 import type { KeyAlgorithm, KeyFamily } from './algorithms.ts'
-import { keyFamilyOf } from './algorithms.ts'
+import { keyFamilyOf, readAlgorithm } from './algorithms.ts'
 import { DerReader } from './der/reader.ts'
 import { tags } from './der/tags.ts'
 import { isLowOrderEd25519 } from './ed25519.ts'
@@ -68,13 +68,7 @@ export function keyFamilyIn(spki: Buffer): KeyFamily {
 
 /** The subjectPublicKey octets of a SubjectPublicKeyInfo, whatever its algorithm. */
 export function publicKeyOctets(spki: Buffer): Buffer {
-  const reader = new DerReader(spki)
-  const body = reader.enter(tags.sequence)
-  reader.finish()
-  body.next(tags.sequence)
-  const octets = body.bitStringOctets()
-  body.finish()
-  return octets
+  return splitSpki(spki).octets
 }
 
 /** RFC 7093 §2 method 1: the leftmost 160 bits of SHA-256 over the subjectPublicKey octets. */
@@ -114,14 +108,20 @@ export function spkiOf(key: KeyObject): Buffer {
   return publicKey.export({ type: 'spki', format: 'der' })
 }
 
-function openSpki(spki: Buffer): { family: KeyFamily; octets: Buffer } {
+function splitSpki(spki: Buffer): { algorithm: Buffer; octets: Buffer } {
   const reader = new DerReader(spki)
   const body = reader.enter(tags.sequence)
   reader.finish()
-  const family = keyFamilyOf(body.raw(tags.sequence))
-  if (!family) throw new PkiError('key', 'Key algorithm or its parameters are not allowed')
+  const algorithm = readAlgorithm(body)
   const octets = body.bitStringOctets()
   body.finish()
+  return { algorithm, octets }
+}
+
+function openSpki(spki: Buffer): { family: KeyFamily; octets: Buffer } {
+  const { algorithm, octets } = splitSpki(spki)
+  const family = keyFamilyOf(algorithm)
+  if (!family) throw new PkiError('key', 'Key algorithm or its parameters are not allowed')
   return { family, octets }
 }
 

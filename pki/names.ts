@@ -21,6 +21,16 @@ export interface NameAttribute {
 const maxCharacters = 64
 const maxAttributes = 64
 
+/** The types of DirectoryString, and those of single attributes: serialNumber, emailAddress, x121Address. */
+const nameStrings: readonly number[] = [
+  tags.utf8String,
+  tags.printableString,
+  tags.teletexString,
+  tags.bmpString,
+  tags.ia5String,
+  tags.numericString,
+]
+
 /** Control characters, and those that turn the direction of text, fake what an operator reads. */
 const deceptive = /[\p{Cc}\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/u
 
@@ -63,8 +73,12 @@ export function readName(der: Buffer): NameAttribute[] {
       }
       const pair = relative.enter(tags.sequence)
       const type = pair.oid()
+      const start = pair.offset
       const { tag, value } = pair.string()
       pair.finish()
+      if (!nameStrings.includes(tag)) {
+        throw new PkiError('der', 'A string type that names do not have', start)
+      }
       attributes.push({ oid: type, value, tag })
     } while (!relative.isDone())
   }

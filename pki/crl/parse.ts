@@ -1,3 +1,4 @@
+import { readAlgorithm } from '../algorithms.ts'
 import { checkDer } from '../der/check.ts'
 import { oids } from '../der/oids.ts'
 import { DerReader } from '../der/reader.ts'
@@ -64,7 +65,7 @@ export function parseCrl(der: Buffer, maxBytes: number = defaultMaxBytes): Crl {
   reader.finish()
   const tbsElement = body.next(tags.sequence)
   const algorithmAt = body.offset
-  const signatureAlgorithm = body.raw(tags.sequence)
+  const signatureAlgorithm = readAlgorithm(body)
   const signature = body.bitStringOctets()
   body.finish()
   const read = readTbs(body.inside(tbsElement))
@@ -107,7 +108,7 @@ function countEntries(entries: Buffer): number {
 function readTbs(body: DerReader) {
   const start = body.offset
   if (body.smallInteger() !== 1) throw new PkiError('crl', 'Only CRLs of version 2 are read', start)
-  const innerAlgorithm = body.raw(tags.sequence)
+  const innerAlgorithm = readAlgorithm(body)
   const issuer = body.raw(tags.sequence)
   readName(issuer)
   const thisUpdate = body.time()

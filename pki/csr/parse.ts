@@ -1,3 +1,4 @@
+import { readAlgorithm } from '../algorithms.ts'
 import { checkDer } from '../der/check.ts'
 import { oids } from '../der/oids.ts'
 import { DerReader } from '../der/reader.ts'
@@ -55,7 +56,7 @@ export function parseCsr(der: Buffer): Csr {
   const body = reader.enter(tags.sequence)
   reader.finish()
   const infoElement = body.next(tags.sequence)
-  const algorithm = body.raw(tags.sequence)
+  const algorithm = readAlgorithm(body)
   const signature = body.bitStringOctets()
   body.finish()
 

@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto'
 
+import { readAlgorithm } from '../algorithms.ts'
 import { checkDer } from '../der/check.ts'
 import { oids } from '../der/oids.ts'
 import { DerReader } from '../der/reader.ts'
 import { constructed, tags } from '../der/tags.ts'
 import { PkiError } from '../errors.ts'
+import { publicKeyOctets } from '../keys.ts'
 import { readName } from '../names.ts'
 import type {
   AccessDescription,
@@ -82,7 +84,7 @@ export function parseCertificate(der: Buffer): Certificate {
   const tbsElement = body.next(tags.sequence)
   const parsed = readTbs(body.inside(tbsElement), der.subarray(tbsElement.start, tbsElement.end))
   const outerAt = body.offset
-  const signatureAlgorithm = body.raw(tags.sequence)
+  const signatureAlgorithm = readAlgorithm(body)
   const signature = body.bitStringOctets()
   body.finish()
   if (!signatureAlgorithm.equals(parsed.signatureAlgorithm)) {
@@ -108,11 +110,12 @@ export function fingerprint(der: Buffer): string {
 function readTbs(body: DerReader, tbs: Buffer): TbsCertificate {
   readVersion(body)
   const serial = readSerial(body)
-  const signatureAlgorithm = body.raw(tags.sequence)
+  const signatureAlgorithm = readAlgorithm(body)
   const issuer = readNameBytes(body)
   const validity = readValidity(body)
   const subject = readNameBytes(body)
   const spki = body.raw(tags.sequence)
+  publicKeyOctets(spki)
   // Unique identifiers ([1] and [2]) are not in use (RFC 5280 §4.1.2.8) and fall out as a wrong tag.
   const wrapper = body.enter(constructed(3))
   const extensions = readExtensions(wrapper)

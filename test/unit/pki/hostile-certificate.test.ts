@@ -2,6 +2,7 @@ import { beforeAll, expect, test } from 'vitest'
 
 import { oids } from '../../../pki/der/oids.ts'
 import {
+  bitString,
   boolean,
   contextConstructed,
   integer,
@@ -9,6 +10,7 @@ import {
   octetString,
   oid,
   sequence,
+  setOf,
   tlv,
 } from '../../../pki/der/writer.ts'
 import { encodeExtension } from '../../../pki/x509/extension-writer.ts'
@@ -99,6 +101,24 @@ const hostile: [name: string, parts: (issuer: Authority) => Parameters<typeof ra
   [
     'a distribution point without anything',
     () => withExtension(oids.cRLDistributionPoints, '30023000'),
+  ],
+  [
+    'a VisibleString in the subject',
+    () => ({
+      subject: sequence(setOf(sequence(oid(oids.commonName), tlv(0x1a, Buffer.from('x'))))),
+    }),
+  ],
+  [
+    'a key whose algorithm is no SEQUENCE',
+    () => ({ spki: sequence(octetString(basic), bitString(basic)) }),
+  ],
+  [
+    'a key whose algorithm has two parameters',
+    () => ({ spki: sequence(sequence(oid('1.2.3'), nullValue(), nullValue()), bitString(basic)) }),
+  ],
+  [
+    'a key algorithm without OID',
+    () => ({ spki: sequence(sequence(nullValue()), bitString(basic)) }),
   ],
   ['a subject that is no Name', () => ({ subject: sequence(integer(1)) })],
   ['unique identifiers', () => ({ tail: tlv(0x81, Buffer.from([0, 1])) })],
