@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
-import { forgetIdentityChanges } from '../devices/forget-changes.ts'
+import { deleteIdentityChanges } from '../devices/identity-change.ts'
 import { forgetIdempotencyKeys } from '../http/idempotency.ts'
 import type { Worker } from './worker.ts'
 
@@ -28,6 +28,6 @@ export function cleanupWorkers(ctx: Pick<Context, 'db' | 'clock'>): Worker[] {
   })
   return [
     worker('cleanup-idempotency', idempotencyDays, forgetIdempotencyKeys),
-    worker('cleanup-identity-changes', identityChangeDays, forgetIdentityChanges),
+    worker('cleanup-identity-changes', identityChangeDays, deleteIdentityChanges),
   ]
 }
