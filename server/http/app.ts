@@ -1,8 +1,10 @@
 import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express'
 import helmet from 'helmet'
 
+import { artifactRoutes } from '../artifacts/routes.ts'
 import { auditRoutes } from '../audit/routes.ts'
 import type { Context } from '../context.ts'
+import { deploymentRoutes } from '../deployments/routes.ts'
 import { deviceRoutes } from '../devices/routes.ts'
 import { DomainError } from '../errors.ts'
 import { eventRoutes } from '../events/routes.ts'
@@ -10,6 +12,7 @@ import { groupRoutes } from '../groups/routes.ts'
 import { authenticate, type Authenticator, createAuthenticator } from '../operators/authenticate.ts'
 import { isMetricsToken } from '../operators/metrics-token.ts'
 import { operatorRoutes } from '../operators/routes.ts'
+import { rolloutRoutes } from '../rollouts/routes.ts'
 import { mountRoutes } from './mount.ts'
 import { openApiDocument } from './openapi.ts'
 import { renderProblem } from './problem.ts'
@@ -25,6 +28,9 @@ export const routes: readonly Route[] = [
   ...operatorRoutes,
   ...groupRoutes,
   ...deviceRoutes,
+  ...artifactRoutes,
+  ...rolloutRoutes,
+  ...deploymentRoutes,
   ...auditRoutes,
   ...eventRoutes,
 ]
