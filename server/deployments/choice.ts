@@ -12,15 +12,18 @@ import { type Change, saveChanges } from './store.ts'
 
 export interface ChoiceResult {
   changes: readonly Change[]
-  /** Devices whose owner was told something else on the screen than what counts: they are to ask again. */
-  refusedOf: readonly string[]
+  /**
+   * Devices that are to say `hello` again: their owner was told something else on the screen than what counts; or opted out
+   * or in with one release named, and only `hello` says what they chose for all.
+   */
+  refreshOf: readonly string[]
   events: readonly SecurityEvent[]
 }
 
 /**
  * Stores a group of owners' choices in a fixed number of statements. What is applied and what is refused both go into the
- * ledger; a repetition leaves no trace. `optOut` and `optIn` are the standing choice of the device too, and count for every
- * open deployment when none is named.
+ * ledger; a repetition leaves no trace. `optOut` and `optIn` are about the one deployment they name; without a name they are
+ * the device's standing choice, and count for every deployment it has open.
  */
 export async function storeChoices(
   tx: Tx,
@@ -39,7 +42,7 @@ export async function storeChoices(
   await setStandingChoices(tx, work.standingChanged, now)
   await recordChoices(tx, [...work.ledger.values()], now)
   await recordEvents(tx, now, [...work.events.values()])
-  return { changes, refusedOf: [...work.refusedOf], events: [...work.events.values()] }
+  return { changes, refreshOf: [...work.refreshOf], events: [...work.events.values()] }
 }
 
 interface Work {
@@ -51,7 +54,7 @@ interface Work {
   standingChanged: Map<string, boolean>
   /** By what they say, so that a device which repeats a refused choice does not fill the ledger. */
   ledger: Map<string, LedgerEntry>
-  refusedOf: Set<string>
+  refreshOf: Set<string>
   events: Map<string, SecurityEvent>
 }
 
@@ -78,7 +81,7 @@ async function load(tx: Tx, messages: readonly DeviceMessage<Choice>[]): Promise
     changes: new Map(),
     standingChanged: new Map(),
     ledger: new Map(),
-    refusedOf: new Set(),
+    refreshOf: new Set(),
     events: new Map(),
   }
 }
@@ -136,7 +139,8 @@ function note(
   outcome: string,
 ): void {
   const isRefused = outcome !== 'applied'
-  if (isRefused) work.refusedOf.add(deviceId)
+  if (isRefused || (deploymentId !== null && isOptInOrOut(choice.choice)))
+    work.refreshOf.add(deviceId)
   const key = isRefused
     ? `${deviceId} ${deploymentId} ${choice.choice} ${outcome}`
     : work.ledger.size
@@ -149,7 +153,11 @@ function note(
   })
 }
 
-function isStanding({ choice }: Choice): boolean {
+function isStanding({ choice, deploymentId }: Choice): boolean {
+  return deploymentId === undefined && isOptInOrOut(choice)
+}
+
+function isOptInOrOut(choice: Choice['choice']): boolean {
   return choice === 'optOut' || choice === 'optIn'
 }
 

@@ -26,9 +26,8 @@ export const deploymentMessages = [
     maxBytes: 1_024,
     body: Choice,
     store: async ({ tx, messages, now }) => {
-      const { changes, refusedOf, events } = await storeChoices(tx, messages, now)
-      // The owner sees what really counts once the device has asked again.
-      return afterwards({ changes, commits: [], events, refreshOf: refusedOf })
+      const { changes, refreshOf, events } = await storeChoices(tx, messages, now)
+      return afterwards({ changes, commits: [], events, refreshOf })
     },
   }),
 ]

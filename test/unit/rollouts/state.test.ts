@@ -1,0 +1,30 @@
+import { expect, test } from 'vitest'
+
+import { nextRolloutState, operatorActions, rolloutStates } from '../../../server/rollouts/state.ts'
+
+const legal: Record<string, string> = {
+  'draft approve': 'approved',
+  'draft start': 'running',
+  'draft cancel': 'cancelled',
+  'approved start': 'running',
+  'approved cancel': 'cancelled',
+  'running advance': 'running',
+  'running pause': 'paused',
+  'running finish': 'completed',
+  'running fail': 'failed',
+  'running cancel': 'cancelled',
+  'paused resume': 'running',
+  'paused cancel': 'cancelled',
+}
+
+const actions = [...operatorActions, 'finish', 'fail'] as const
+const all = rolloutStates.flatMap((state) => actions.map((action) => [state, action] as const))
+
+test.each(all)('a %s rollout: %s', (state, action) => {
+  const next = legal[`${state} ${action}`]
+  if (next) expect(nextRolloutState(state, action)).toBe(next)
+  else
+    expect(() => nextRolloutState(state, action)).toThrow(
+      `Cannot ${action} a rollout that is ${state}`,
+    )
+})
