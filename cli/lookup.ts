@@ -1,7 +1,8 @@
 import { DeviceView } from '../server/devices/wire.ts'
 import { GroupView } from '../server/groups/wire.ts'
+import { RolloutView } from '../server/rollouts/wire.ts'
 import type { ApiClient } from './client.ts'
-import { Failure } from './failure.ts'
+import { Failure, usageError } from './failure.ts'
 import { Page } from './page.ts'
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
@@ -25,6 +26,19 @@ export async function deviceId(client: ApiClient, given: string): Promise<string
     if (device.serialNumber === given) return device.id
   }
   throw notFound('device', given)
+}
+
+/** The id of a rollout that is given by id or by name; names of rollouts need not be unique, so a second one is refused. */
+export async function rolloutId(client: ApiClient, given: string): Promise<string> {
+  if (isId(given)) return given.toLowerCase()
+  const found: string[] = []
+  for await (const rollout of client.list(Page(RolloutView), '/rollouts', { atMost: 1_000 })) {
+    if (rollout.name === given) found.push(rollout.id)
+  }
+  const [id, second] = found
+  if (id === undefined) throw notFound('rollout', given)
+  if (second === undefined) return id
+  throw usageError(`There are ${found.length} rollouts ${given}`, `Use an id: ${found.join(', ')}`)
 }
 
 function notFound(noun: string, given: string): Failure {

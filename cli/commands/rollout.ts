@@ -1,0 +1,187 @@
+import { DeploymentView } from '../../server/deployments/wire.ts'
+import { RolloutView } from '../../server/rollouts/wire.ts'
+import type { ApiClient } from '../client.ts'
+import { collect } from '../collect.ts'
+import type { CommandInput, Noun, Option } from '../command.ts'
+import { usageError } from '../failure.ts'
+import { groupId, rolloutId } from '../lookup.ts'
+import { Page } from '../page.ts'
+import { parsePhase } from '../phases.ts'
+import type { Column } from '../table.ts'
+import { watchRollout } from '../watch.ts'
+
+const columns: Column<RolloutView>[] = [
+  { head: 'name', cell: (rollout) => rollout.name },
+  { head: 'state', cell: (rollout) => rollout.state },
+  { head: 'phase', cell: (rollout) => `${rollout.phase} of ${rollout.phases.length}` },
+  { head: 'succeeded', cell: (rollout) => rollout.succeeded },
+  { head: 'failed', cell: (rollout) => rollout.failed },
+  { head: 'id', cell: (rollout) => rollout.id },
+]
+
+const deploymentColumns: Column<DeploymentView>[] = [
+  { head: 'device', cell: (deployment) => deployment.deviceId },
+  { head: 'phase', cell: (deployment) => deployment.phase },
+  { head: 'state', cell: (deployment) => deployment.state },
+  { head: 'since', cell: (deployment) => deployment.changedAt },
+  { head: 'code', cell: (deployment) => deployment.code },
+  { head: 'detail', cell: (deployment) => deployment.detail },
+  { head: 'id', cell: (deployment) => deployment.id },
+]
+
+const watch: Record<string, Option> = {
+  watch: { type: 'boolean', about: 'stay and show a progress bar until it has ended' },
+}
+const reason: Record<string, Option> = {
+  reason: { type: 'string', value: 'TEXT', about: 'why; kept with the rollout' },
+}
+
+export const rolloutNoun: Noun = {
+  noun: 'rollout',
+  summary: 'who gets a release, how fast, and when to stop',
+  commands: [
+    {
+      verb: 'list',
+      args: '',
+      summary: 'Rollouts, newest first',
+      run: async ({ client, out }) =>
+        out.rows(await collect((await client()).list(Page(RolloutView), '/rollouts')), columns),
+    },
+    {
+      verb: 'create',
+      args: 'NAME',
+      summary: 'Draft a rollout of a published release to a group',
+      options: {
+        release: { type: 'string', value: 'ID', about: 'the release (needed)' },
+        group: { type: 'string', value: 'GROUP', about: 'the group (needed)' },
+        phase: {
+          type: 'string',
+          multiple: true,
+          value: 'PERCENT[:success=N][:min=N][:hold]',
+          about: 'one phase, cumulative (one phase of 100)',
+        },
+        start: { type: 'boolean', about: 'start it at once' },
+        ...watch,
+      },
+      run: create,
+    },
+    {
+      verb: 'show',
+      args: 'ROLLOUT',
+      summary: 'One rollout: how many devices are where',
+      options: watch,
+      run: async ({ client, args: [given = ''], values, out, world }) => {
+        const api = await client()
+        const id = await rolloutId(api, given)
+        const rollout = values.flag('watch')
+          ? await watchRollout(api, id, { out, world })
+          : await api.get(RolloutView, `/rollouts/${id}`)
+        show(out, rollout)
+      },
+    },
+    {
+      verb: 'deployments',
+      args: 'ROLLOUT',
+      summary: 'Which devices were met, and how far each is',
+      options: { state: { type: 'string', value: 'STATE', about: 'only in this state' } },
+      run: async ({ client, args: [given = ''], values, out }) => {
+        const api = await client()
+        const path = `/rollouts/${await rolloutId(api, given)}/deployments`
+        const query = { state: values.text('state') }
+        out.rows(await collect(api.list(Page(DeploymentView), path, query)), deploymentColumns)
+      },
+    },
+    ...(['start', 'resume', 'approve'] as const).map((verb) => ({
+      verb,
+      args: 'ROLLOUT',
+      summary: `${verb.charAt(0).toUpperCase()}${verb.slice(1)} it`,
+      options: { ...reason, ...watch },
+      run: action(verb),
+    })),
+    {
+      verb: 'pause',
+      args: 'ROLLOUT',
+      summary: 'Admit no more devices; those at work go on',
+      options: reason,
+      run: action('pause'),
+    },
+    {
+      verb: 'cancel',
+      args: 'ROLLOUT',
+      summary: 'End it; what is not being installed yet is taken back',
+      options: reason,
+      run: action('cancel'),
+    },
+    {
+      verb: 'advance',
+      args: 'ROLLOUT',
+      summary: 'Open the next phase by hand',
+      options: { ...reason, ...watch },
+      run: action('advance'),
+    },
+  ],
+}
+
+async function create({ client, args: [name], values, out, world }: CommandInput): Promise<void> {
+  const releaseId = values.needed('release')
+  const group = values.needed('group')
+  if (values.flag('watch') && !values.flag('start')) throw usageError('--watch needs --start')
+  const typed = values.texts('phase').map(parsePhase)
+  const phases = typed.length > 0 ? typed : [{ percent: 100 }]
+  const api = await client()
+  const body = { name, releaseId, groupId: await groupId(api, group), phases }
+  const draft = await api.create(RolloutView, '/rollouts', body)
+  if (!values.flag('start')) {
+    show(out, draft)
+    return
+  }
+  const started = await act(api, draft.id, { action: 'start' })
+  show(out, values.flag('watch') ? await watchRollout(api, draft.id, { out, world }) : started)
+}
+
+type Word = 'approve' | 'start' | 'pause' | 'resume' | 'cancel' | 'advance'
+
+function action(word: Word) {
+  return async ({ client, args: [given = ''], values, out, world }: CommandInput) => {
+    const api = await client()
+    const id = await rolloutId(api, given)
+    // The phase that the person saw: pressing twice does not open two.
+    const phase =
+      word === 'advance' ? (await api.get(RolloutView, `/rollouts/${id}`)).phase : undefined
+    const rollout = await act(api, id, { action: word, reason: values.text('reason'), phase })
+    show(out, values.flag('watch') ? await watchRollout(api, id, { out, world }) : rollout)
+  }
+}
+
+async function act(
+  api: ApiClient,
+  id: string,
+  body: { action: Word; reason?: string | undefined; phase?: number | undefined },
+): Promise<RolloutView> {
+  return await api.act(RolloutView, `/rollouts/${id}/actions`, body)
+}
+
+function show(out: CommandInput['out'], rollout: RolloutView): void {
+  out.fields(rollout, (one) => [
+    ['name', one.name],
+    ['state', one.reason === null ? one.state : `${one.state}: ${one.reason}`],
+    ['phase', `${one.phase} of ${one.phases.length}`],
+    ['waits for', one.waitsFor],
+    ...one.phases.map(
+      (phase) =>
+        [
+          `phase ${phase.no}`,
+          `${phase.percent}%${phase.hold ? ', hold' : ''}: ${phase.succeeded} of ${phase.executed} succeeded`,
+        ] as const,
+    ),
+    [
+      'devices',
+      Object.entries(one.counts)
+        .map(([state, count]) => `${count} ${state}`)
+        .join(', '),
+    ],
+    ['release', one.releaseId],
+    ['group', one.groupId],
+    ['id', one.id],
+  ])
+}

@@ -1,0 +1,46 @@
+import { usageError } from './failure.ts'
+
+export interface Phase {
+  percent: number
+  success?: { percent?: number; minExecuted?: number }
+  hold?: boolean
+}
+
+/**
+ * A phase as it is typed: the cumulative percent, then what must hold before the next one opens, e.g. `10`,
+ * `10:hold`, `25:success=95:min=20`.
+ */
+export function parsePhase(text: string): Phase {
+  const [percent = '', ...rest] = text.split(':')
+  const phase: Phase = { percent: numberOf(percent, text) }
+  for (const part of rest) {
+    const [word = '', value = ''] = part.split('=')
+    switch (word) {
+      case 'hold':
+        phase.hold = true
+        break
+      case 'success':
+        phase.success = { ...phase.success, percent: numberOf(value, text) }
+        break
+      case 'min':
+        phase.success = { ...phase.success, minExecuted: numberOf(value, text) }
+        break
+      default:
+        throw odd(text)
+    }
+  }
+  return phase
+}
+
+function numberOf(text: string, phase: string): number {
+  const plain = text.replace(/%$/, '')
+  if (!/^\d{1,9}(\.\d{1,3})?$/.test(plain)) throw odd(phase)
+  return Number(plain)
+}
+
+function odd(text: string) {
+  return usageError(
+    `--phase ${text} is not a phase`,
+    'Write PERCENT[:success=PERCENT][:min=DEVICES][:hold], e.g. --phase 5:hold --phase 50:success=95:min=10 --phase 100',
+  )
+}

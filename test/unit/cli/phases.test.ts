@@ -1,0 +1,31 @@
+import { expect, test } from 'vitest'
+
+import { parsePhase } from '../../../cli/phases.ts'
+import { Values } from '../../../cli/values.ts'
+
+test.each([
+  ['10', { percent: 10 }],
+  ['0.5%', { percent: 0.5 }],
+  ['10:hold', { percent: 10, hold: true }],
+  ['25:success=95:min=20', { percent: 25, success: { percent: 95, minExecuted: 20 } }],
+])('%s', (text, phase) => {
+  expect(parsePhase(text)).toEqual(phase)
+})
+
+test.each(['', 'x', '10:', '10:wait', '10:min', '10:min=x', '-5', '1e3', '10,5'])(
+  'refuses "%s"',
+  (text) => {
+    expect(() => parsePhase(text)).toThrow(expect.objectContaining({ code: 'usage' }))
+  },
+)
+
+test('instants and spans', () => {
+  const now = new Date('2030-01-01T00:00:00Z')
+  const at = (expires: string) => new Values({ expires }).instant('expires', now)
+  expect(at('30d')).toBe('2030-01-31T00:00:00.000Z')
+  expect(at('45m')).toBe('2030-01-01T00:45:00.000Z')
+  expect(at('2031-05-06T07:08:09+02:00')).toBe('2031-05-06T05:08:09.000Z')
+  for (const odd of ['soon', '30', '1', '', '2031-99-99', '999999d']) {
+    expect(() => at(odd), odd).toThrow(expect.objectContaining({ code: 'usage' }))
+  }
+})
