@@ -204,15 +204,35 @@ export function checkRoot({
   previous?: Envelope
   now: Date
 }): PublishProblem[] {
-  return collect((report) => {
-    const root = readSigned(envelope.signedBytes, readRoot)
-    const before = previous && readSigned(previous.signedBytes, readRoot)
-    checkVersion(report, root, { previous: before, days: maxLifetimeDays.root, now })
-    for (const { keys, roles } of before ? [before, root] : [root]) {
-      if (!meetsThreshold(envelope, keys, roles.root)) {
+  const signed = envelope.signedBytes
+  const before = previous?.signedBytes
+  return [
+    ...checkRootDraft({ signed, ...(before && { previous: before }), now }),
+    ...collect((report) => {
+      const roots = [signed, ...(before ? [before] : [])].map((bytes) =>
+        readSigned(bytes, readRoot),
+      )
+      if (roots.some(({ keys, roles }) => !meetsThreshold(envelope, keys, roles.root))) {
         report('signatures', 'Too few signatures of root keys, old or new')
       }
-    }
+    }),
+  ]
+}
+
+/** A root before it is signed. */
+export function checkRootDraft({
+  signed,
+  previous,
+  now,
+}: {
+  signed: Buffer
+  previous?: Buffer
+  now: Date
+}): PublishProblem[] {
+  return collect((report) => {
+    const root = readSigned(signed, readRoot)
+    const before = previous && readSigned(previous, readRoot)
+    checkVersion(report, root, { previous: before, days: maxLifetimeDays.root, now })
     if (before && (before['x-evaluation'] === true) !== (root['x-evaluation'] === true)) {
       report('evaluation', 'A root chain may not join evaluation and production')
     }

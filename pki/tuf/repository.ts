@@ -70,7 +70,7 @@ function guarded<T>(work: () => T): T {
 }
 
 /** Parses a file and counts its signatures before anything in it is believed (TUF 1.0.34 section 5). */
-function open<T>(text: string, { keys, role, maxBytes, read }: Expected<T>): T {
+export function openSigned<T>(text: string, { keys, role, maxBytes, read }: Expected<T>): T {
   return guarded(() => {
     const envelope = decodeEnvelope(Buffer.from(text), maxBytes)
     if (!meetsThreshold(envelope, keys, role)) refuse('arbitrary', 'Too few valid signatures')
@@ -81,7 +81,7 @@ function open<T>(text: string, { keys, role, maxBytes, read }: Expected<T>): T {
 /** A stored file counts only while the current keys verify it (updates.md 3.4). */
 function openHeld<T>(text: string | undefined, expected: Expected<T>): T | undefined {
   try {
-    return text === undefined ? undefined : open(text, expected)
+    return text === undefined ? undefined : openSigned(text, expected)
   } catch (error) {
     if (error instanceof VerificationError) return undefined
     throw error
@@ -102,7 +102,7 @@ export function openListed<T extends { version: number; expires: Instant }>(
   if (listed.hashes !== undefined && !hashesMatch(bytes, listed.hashes)) {
     refuse('mix-and-match', 'A file has not the hash it is listed with')
   }
-  const file = open(text, { ...expected, maxBytes: limits.bundle })
+  const file = openSigned(text, { ...expected, maxBytes: limits.bundle })
   if (file.version !== listed.version) refuse('mix-and-match', 'A file has another version inside')
   return file
 }
@@ -150,7 +150,7 @@ function rootVersion(file: string): number {
 }
 
 /** A root signs itself, so its keys are read first; every other signer of a link is a root already trusted. */
-function openRoot(text: string, before?: RootMetadata): RootMetadata {
+export function openRoot(text: string, before?: RootMetadata): RootMetadata {
   return guarded(() => {
     const envelope = decodeEnvelope(Buffer.from(text), limits.root)
     const root = readRoot(envelope.signed)
@@ -162,7 +162,7 @@ function openRoot(text: string, before?: RootMetadata): RootMetadata {
   })
 }
 
-function nextRoot(root: RootMetadata, text: string): RootMetadata {
+export function nextRoot(root: RootMetadata, text: string): RootMetadata {
   // TUF 5.3.4: the threshold of the old root and of the new one.
   const next = openRoot(text, root)
   // TUF 5.3.5: exactly one more.
@@ -189,7 +189,7 @@ export function offeredTimestamp(
   root: RootMetadata,
 ): TimestampMetadata | undefined {
   const text = sent(run, name, 'timestamp.json')
-  return text === undefined ? undefined : open(text, timestampOf(root))
+  return text === undefined ? undefined : openSigned(text, timestampOf(root))
 }
 
 function timestampOf({ keys, roles }: RootMetadata): Expected<TimestampMetadata> {
