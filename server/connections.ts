@@ -42,6 +42,10 @@ export class ConnectionIndex {
     return dropped
   }
 
+  has(deviceId: string): boolean {
+    return this.#byDevice.has(deviceId)
+  }
+
   get size(): number {
     return this.#size
   }

@@ -31,4 +31,6 @@ export interface IdentityDirectory {
   /** May this device (by id) act now? From memory; undefined when this process does not know it. */
   deviceAllowed: (deviceId: string) => boolean | undefined
   ready: () => boolean
+  /** Reads what changed since the last time and ends the connections of devices that lost their right. Never rejects. */
+  sweep?: () => Promise<void>
 }

@@ -49,7 +49,7 @@ export interface RevokeCertificate {
  * A certificate that is revoked already stays as it is, and the CRL is published again when it does not cover it.
  */
 export async function revokeCertificate(
-  ctx: Pick<Context, 'db' | 'clock' | 'bus' | 'log' | 'authorities'>,
+  ctx: Pick<Context, 'db' | 'clock' | 'bus' | 'log' | 'authorities' | 'identities'>,
   { certificateId, reason, by }: RevokeCertificate,
 ): Promise<CertificateRow> {
   const now = ctx.clock.now()

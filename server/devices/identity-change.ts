@@ -28,11 +28,14 @@ export async function recordIdentityChanges(
  * the same. The ids (of devices or groups) are hints for people who watch the channel.
  */
 export async function announceIdentityChange(
-  { bus }: Pick<Context, 'bus'>,
+  { bus, identities }: Pick<Context, 'bus'> & Partial<Pick<Context, 'identities'>>,
   ids: readonly string[],
 ): Promise<void> {
+  if (ids.length === 0) return
   // One message is enough: the listeners read the table, not the message.
-  if (ids.length > 0) await bus.publish('identity', ids.slice(0, 1))
+  await bus.publish('identity', ids.slice(0, 1))
+  // So that the change is in force in this process when the caller answers.
+  await identities?.sweep?.()
 }
 
 export interface IdentityChange {

@@ -1,0 +1,135 @@
+import type { Identity, Refusal, Verdict } from '../identity.ts'
+import type { CertificateStatus, DeviceStatus } from './directory-store.ts'
+
+interface KnownCertificate {
+  identity: Identity
+  state: CertificateStatus['state']
+  notAfterMs: number
+}
+
+interface KnownDevice {
+  state: DeviceStatus['device_state']
+  groupDisabled: boolean
+  fingerprints: Set<string>
+}
+
+/**
+ * What this process remembers of certificates and devices it has met. Memory only: whoever fills it says when it is out of
+ * date. Bounded: the oldest that is not in use makes room, and is asked for again when it comes back.
+ */
+export class KnownIdentities {
+  readonly #certificates = new Map<string, KnownCertificate>()
+  readonly #devices = new Map<string, KnownDevice>()
+  readonly #max: number
+  readonly #isInUse: (deviceId: string) => boolean
+
+  constructor(max: number, isInUse: (deviceId: string) => boolean) {
+    this.#max = max
+    this.#isInUse = isInUse
+  }
+
+  verdict(fingerprint: string, now: Date): Verdict | undefined {
+    const certificate = this.#certificates.get(fingerprint)
+    if (!certificate) return undefined
+    const { identity } = certificate
+    const device = this.#devices.get(identity.deviceId)
+    const refusal = refusalOfCertificate(certificate, now) ?? refusalOfDevice(device)
+    return refusal
+      ? { allowed: false, refusal, deviceId: identity.deviceId }
+      : { allowed: true, identity }
+  }
+
+  deviceAllowed(deviceId: string): boolean | undefined {
+    const device = this.#devices.get(deviceId)
+    return device && refusalOfDevice(device) === undefined
+  }
+
+  has(deviceId: string): boolean {
+    return this.#devices.has(deviceId)
+  }
+
+  deviceIds(): IterableIterator<string> {
+    return this.#devices.keys()
+  }
+
+  remember(row: CertificateStatus): void {
+    this.setDevice(row)
+    this.#devices.get(row.device_id)?.fingerprints.add(row.fingerprint)
+    this.#certificates.set(row.fingerprint, {
+      identity: { deviceId: row.device_id, certificateId: row.id, fingerprint: row.fingerprint },
+      state: row.state,
+      notAfterMs: row.not_after.getTime(),
+    })
+    if (this.#certificates.size > this.#max) this.#evict()
+  }
+
+  /** Changes only what is known already. */
+  update(row: CertificateStatus): void {
+    if (this.#certificates.has(row.fingerprint)) this.remember(row)
+  }
+
+  setDevice({
+    device_id: id,
+    device_state: state,
+    group_disabled: groupDisabled,
+  }: DeviceStatus): void {
+    const fingerprints = this.#devices.get(id)?.fingerprints ?? new Set()
+    this.#devices.set(id, { state, groupDisabled, fingerprints })
+  }
+
+  forget(deviceId: string): void {
+    for (const fingerprint of this.#devices.get(deviceId)?.fingerprints ?? []) {
+      this.#certificates.delete(fingerprint)
+    }
+    this.#devices.delete(deviceId)
+  }
+
+  #evict(): void {
+    // A few steps each time: those in use go to the end of the line instead of being looked at for ever.
+    let steps = 0
+    for (const [fingerprint, certificate] of this.#certificates) {
+      if (++steps > 16) return
+      const { deviceId } = certificate.identity
+      if (!this.#isInUse(deviceId)) return this.forget(deviceId)
+      this.#certificates.delete(fingerprint)
+      this.#certificates.set(fingerprint, certificate)
+    }
+  }
+}
+
+function refusalOfCertificate(
+  { state, notAfterMs }: KnownCertificate,
+  now: Date,
+): Refusal | undefined {
+  switch (state) {
+    case 'issued':
+      return now.getTime() > notAfterMs ? 'certificate-expired' : undefined
+    case 'superseded':
+      return 'certificate-superseded'
+    case 'revoked':
+      return 'certificate-revoked'
+    case 'pending':
+    case 'abandoned':
+      return 'unknown-certificate'
+    default:
+      return 'status-unknown'
+  }
+}
+
+function refusalOfDevice(device: KnownDevice | undefined): Refusal | undefined {
+  switch (device?.state) {
+    case 'active':
+      return device.groupDisabled ? 'group-disabled' : undefined
+    case 'disabled':
+      return 'device-disabled'
+    case 'revoked':
+      return 'device-revoked'
+    case 'retired':
+      return 'device-retired'
+    case 'registered':
+    case undefined:
+      return 'status-unknown'
+    default:
+      return 'status-unknown'
+  }
+}

@@ -1,0 +1,51 @@
+import type { Selectable } from 'kysely'
+
+import type { Db, Tx } from '../db/client.ts'
+import type { IncidentTable } from '../db/schema.ts'
+
+export type Incident = Selectable<IncidentTable>
+
+export async function groupExists(db: Db, groupId: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('device_group')
+    .select('id')
+    .where('id', '=', groupId)
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+export async function findOpenIncident(db: Db, groupId: string): Promise<Incident | undefined> {
+  return await db
+    .selectFrom('incident')
+    .selectAll()
+    .where('group_id', '=', groupId)
+    .where('closed_at', 'is', null)
+    .executeTakeFirst()
+}
+
+/** Returns undefined when the group has an open incident: one at a time. */
+export async function openIncident(
+  tx: Tx,
+  row: Pick<Incident, 'id' | 'group_id' | 'reason' | 'opened_by' | 'opened_at'>,
+): Promise<Incident | undefined> {
+  return await tx
+    .insertInto('incident')
+    .values({ ...row, closed_by: null, closed_at: null })
+    .onConflict((oc) => oc.column('group_id').where('closed_at', 'is', null).doNothing())
+    .returningAll()
+    .executeTakeFirst()
+}
+
+export async function closeIncident(
+  tx: Tx,
+  groupId: string,
+  { by, now }: { by: string; now: Date },
+): Promise<Incident | undefined> {
+  return await tx
+    .updateTable('incident')
+    .set({ closed_by: by, closed_at: now })
+    .where('group_id', '=', groupId)
+    .where('closed_at', 'is', null)
+    .returningAll()
+    .executeTakeFirst()
+}
