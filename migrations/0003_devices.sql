@@ -74,6 +74,12 @@ create table device_presence (
   last_seen_at   timestamptz not null
 );
 
+-- The processes that hold device connections. A row that is not renewed is a dead process: its devices are shown offline.
+create table broker_node (
+  id       uuid primary key,
+  seen_at  timestamptz not null
+);
+
 create table incident (
   id          uuid primary key,
   group_id    uuid not null references device_group (id),

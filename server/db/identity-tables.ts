@@ -176,6 +176,11 @@ export interface DevicePresenceTable {
   last_seen_at: Date
 }
 
+export interface BrokerNodeTable {
+  id: string
+  seen_at: Date
+}
+
 export interface IncidentTable {
   id: string
   group_id: string

@@ -15,6 +15,7 @@ import type {
   DeviceTable,
   DeviceGroupMemberTable,
   DevicePresenceTable,
+  BrokerNodeTable,
   IncidentTable,
   IdentityChangeTable,
 } from './identity-tables.ts'
@@ -56,6 +57,7 @@ export interface Schema {
   device: DeviceTable
   device_group_member: DeviceGroupMemberTable
   device_presence: DevicePresenceTable
+  broker_node: BrokerNodeTable
   incident: IncidentTable
   identity_change: IdentityChangeTable
   artifact: ArtifactTable

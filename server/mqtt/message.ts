@@ -1,3 +1,5 @@
+import { isUtf8 } from 'node:buffer'
+
 import type { z } from 'zod'
 
 import type { Context } from '../context.ts'
@@ -47,7 +49,7 @@ export function message<B>(spec: MessageSpec<B>): MessageHandler {
     leaf: spec.leaf,
     maxBytes: spec.maxBytes,
     parse: (payload) => {
-      if (payload.length > spec.maxBytes) return undefined
+      if (payload.length > spec.maxBytes || !isUtf8(payload)) return undefined
       const parsed = spec.body.safeParse(parseJson(payload))
       return parsed.success ? { body: parsed.data } : undefined
     },

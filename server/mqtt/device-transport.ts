@@ -1,0 +1,47 @@
+import { DomainError } from '../errors.ts'
+import { topicOf } from '../protocol/topics.ts'
+import type { Limits } from './limits.ts'
+import type { Sessions } from './session.ts'
+import type { DeviceTransport } from './transport.ts'
+
+/**
+ * Speaks to the devices of this process. `sent` means handed to the socket: what a device must not miss is told again,
+ * because messages are hints (architecture.md §1). A device that does not read gets nothing more (`offline`) and is ended
+ * by Aedes' drain timeout; the sender never waits for it.
+ */
+export function createTransport(sessions: Sessions, limits: Limits): DeviceTransport {
+  return {
+    send: async (deviceId, leaf, body) => {
+      const session = sessions.get(deviceId)
+      if (!session) return 'offline'
+      const payload = Buffer.from(JSON.stringify(body))
+      if (payload.length > limits.backlogBytes) {
+        throw new DomainError(
+          'too-large',
+          'A message to a device is larger than its backlog may be',
+          { leaf },
+        )
+      }
+      const backlog = Math.max(session.socket.writableLength, session.unwritten)
+      if (backlog + payload.length > limits.backlogBytes) return 'offline'
+      session.unwritten += payload.length
+      const topic = topicOf(deviceId, leaf)
+      const packet = { cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false } as const
+      // Straight to its one socket: matching topics would find the same, and cost more (broker.md §3.6).
+      session.client.publish(packet, () => {
+        session.unwritten -= payload.length
+      })
+      return 'sent'
+    },
+    disconnect: (deviceId) => {
+      const session = sessions.get(deviceId)
+      session?.socket.destroy()
+      return session ? 1 : 0
+    },
+    isConnected: (deviceId) => sessions.get(deviceId) !== undefined,
+    connectedDevices: () => sessions.connectedDevices(),
+    get size() {
+      return sessions.size
+    },
+  }
+}

@@ -1,0 +1,85 @@
+import type { Socket } from 'node:net'
+import { createServer, type Server, type TLSSocket } from 'node:tls'
+
+import type { Context } from '../context.ts'
+import { fingerprintOf } from './identity.ts'
+import type { Limits } from './limits.ts'
+import { type RefusalLog, Refused } from './refusal.ts'
+
+export interface Gate {
+  server: Server
+  /** Every accepted TCP connection, those in the handshake included. */
+  sockets: ReadonlySet<Socket>
+}
+
+/**
+ * The TLS listener. It lets a handshake finish whatever the certificate, because only then the reason of a refusal can be
+ * read (broker.md §2), so the check after it is the only gate: `pass` gets a socket whose peer has proved a certificate that
+ * chains to our device issuers, and its fingerprint. Nothing else reaches the broker.
+ */
+export function createGate(
+  ctx: Pick<Context, 'authorities'>,
+  limits: Limits,
+  refusals: RefusalLog,
+  pass: (socket: TLSSocket, fingerprint: string) => void,
+): Gate {
+  const { tls, clientCa } = ctx.authorities
+  const server = createServer({
+    key: tls.key,
+    cert: tls.cert,
+    ca: clientCa,
+    requestCert: true,
+    rejectUnauthorized: false,
+    minVersion: 'TLSv1.2',
+    maxVersion: 'TLSv1.3',
+    ALPNProtocols: ['mqtt'],
+    handshakeTimeout: limits.handshakeMs,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: 60_000,
+  })
+  server.maxConnections = limits.maxConnections
+  server.on('drop', (dropped) =>
+    refusals.record(new Refused('too-many-connections'), { remoteAddress: dropped?.remoteAddress }),
+  )
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {})
+    socket.once('close', () => sockets.delete(socket))
+  })
+  server.on('tlsClientError', (error, socket) => {
+    refusals.record(handshakeProblem(error), { remoteAddress: socket.remoteAddress })
+    socket.destroy()
+  })
+  server.on('secureConnection', (socket) => {
+    // Aedes removes all listeners of this event when it closes a client; the next one must not end the process.
+    socket.on('error', () => {})
+    const checked = check(socket)
+    if (typeof checked === 'string') return pass(socket, checked)
+    refusals.record(checked, { remoteAddress: socket.remoteAddress })
+    socket.destroy()
+  })
+  return { server, sockets }
+}
+
+/** @returns the fingerprint, or why the peer does not get in */
+function check(socket: TLSSocket): string | Refused {
+  const fingerprint = fingerprintOf(socket)
+  if (fingerprint === undefined) return new Refused('no-certificate')
+  if (socket.authorized !== true) {
+    // An OpenSSL verify code, from OpenSSL's own list. For people only: it is not what decides.
+    return new Refused('certificate-not-trusted', {
+      code: String(socket.authorizationError),
+      fingerprint,
+    })
+  }
+  return fingerprint
+}
+
+/** Health checks and port scans open and close: that is counted, not recorded. */
+function handshakeProblem(error: Error): Refused {
+  const code = 'code' in error ? String(error.code) : 'unknown'
+  const broken = code === 'ECONNRESET' || code === 'EPIPE'
+  return new Refused(broken ? 'connection-broken' : 'tls-failed', { code })
+}

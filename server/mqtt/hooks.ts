@@ -1,0 +1,167 @@
+import type { AedesOptions, Client } from 'aedes'
+
+import type { Context } from '../context.ts'
+import { deviceLeaves, type DeviceLeaf } from '../protocol/topics.ts'
+import type { GroupCommit } from './group-commit.ts'
+import { asRefused, runHook } from './hook.ts'
+import { assertStillAllowed, identify } from './identity.ts'
+import type { Limits } from './limits.ts'
+import type { MessageHandler } from './message.ts'
+import { checkConnect, checkFilter, checkPublish, mayForward } from './policy.ts'
+import { Refused } from './refusal.ts'
+import type { Session, Sessions } from './session.ts'
+
+export interface HookDeps {
+  ctx: Context
+  limits: Limits
+  sessions: Sessions
+  groups: GroupCommit
+  handlers: ReadonlyMap<DeviceLeaf, MessageHandler>
+  isStopping: () => boolean
+}
+
+type Done<T> = (error: Refused | null, value?: T) => void
+
+/** Every Aedes hook, each wrapped by `runHook`. What they decide is in policy.ts and identity.ts. */
+export function createHooks(
+  deps: HookDeps,
+): Pick<
+  AedesOptions,
+  'preConnect' | 'authenticate' | 'authorizePublish' | 'authorizeSubscribe' | 'authorizeForward'
+> {
+  const hook = <T>(
+    client: Client | null,
+    body: (session: Session) => T | Promise<T>,
+    done: Done<T>,
+  ) => {
+    const session = client ? deps.sessions.of(client) : undefined
+    // The will of a process that died (Aedes passes no client), or a connection that is already gone.
+    if (!session) return done(new Refused('protocol-error'))
+    runHook(deps.limits.hookMs, () => body(session), {
+      answer: (error, value) => {
+        if (error) done(deps.sessions.refuse(session, error))
+        else done(null, value)
+      },
+      fault: (thrown) => {
+        deps.sessions.refuse(session, asRefused(thrown))
+        session.socket.destroy()
+      },
+    })
+  }
+  return {
+    preConnect: (client, packet, done) =>
+      hook(
+        client,
+        (session) => preConnect(deps, session, packet),
+        (error, ok) => done(error, ok === true),
+      ),
+    authenticate: (client, _user, _password, done) =>
+      hook(
+        client,
+        (session) => authenticate(deps, session),
+        (error, ok) => done(error, ok === true),
+      ),
+    authorizePublish: (client, packet, done) =>
+      hook(
+        client,
+        (session) => receive(deps, session, packet),
+        (error) => done(error),
+      ),
+    authorizeSubscribe: (client, subscription, done) =>
+      hook(
+        client,
+        (session) => subscribe(deps, session, subscription.topic),
+        (error) => done(error, error ? undefined : subscription),
+      ),
+    authorizeForward: (client, packet) => (forwards(deps, client, packet.topic) ? packet : null),
+  }
+}
+
+type Connect = Parameters<NonNullable<AedesOptions['preConnect']>>[1]
+type Publish = Parameters<NonNullable<AedesOptions['authorizePublish']>>[1]
+
+/** Sessions are always clean and have no will: what a device should know comes from the database (architecture.md §9). */
+function preConnect(deps: HookDeps, session: Session, packet: Connect): true {
+  if (deps.isStopping()) throw new Refused('stopping')
+  packet.clean = true
+  delete packet.will
+  try {
+    checkConnect(packet, deps.limits)
+  } catch (error) {
+    const refused = asRefused(error)
+    if (refused.reason !== 'protocol-version') throw refused
+    // Aedes answers a version it does not know by CONNACK 1 and closes (3.1.1 §3.1.2.2); an error here would be silent.
+    deps.sessions.refuse(session, refused)
+    Object.assign(packet, { protocolVersion: 0 })
+  }
+  return true
+}
+
+/** Binds the client id to the certificate before Aedes registers it, or any certificate could take over any session. */
+async function authenticate({ ctx, sessions }: HookDeps, session: Session): Promise<true> {
+  const { deviceId } = await identify(ctx, session, session.client.id)
+  session.deviceId = deviceId
+  session.replaces = sessions.get(deviceId)
+  return true
+}
+
+/** The only point before PUBACK (broker.md §1.4): a message is stored and committed here. */
+async function receive(deps: HookDeps, session: Session, packet: Publish): Promise<void> {
+  const { ctx, limits, groups, handlers } = deps
+  const { deviceId } = session
+  if (deviceId === undefined) throw new Refused('protocol-error')
+  const count = (
+    outcome: 'stored' | 'refused' | 'malformed' | 'failed',
+    leaf: DeviceLeaf | 'other',
+  ) => ctx.metrics.mqttMessages.inc({ leaf, outcome })
+  const leaf = deviceLeaves.find((known) => packet.topic.endsWith(`/${known}`)) ?? 'other'
+  let outcome: Parameters<typeof count>[0] = 'refused'
+  session.inFlight++
+  try {
+    const handler = handlers.get(checkPublish(deviceId, packet))
+    if (!handler) throw new Refused('topic-refused', { topic: packet.topic })
+    if (session.inFlight > limits.inFlightPerDevice) throw new Refused('too-many-in-flight')
+    await assertStillAllowed(ctx, session)
+    const payload = Buffer.from(packet.payload)
+    outcome = 'malformed'
+    const parsed = handler.parse(payload)
+    if (!parsed) throw new Refused('malformed-message', { leaf })
+    outcome = 'failed'
+    await groups.store({
+      deviceId,
+      handler,
+      body: parsed.body,
+      bytes: payload.length,
+      mayStore: () => ctx.identities.peek(session.fingerprint)?.allowed !== false,
+    })
+    outcome = 'stored'
+  } finally {
+    session.inFlight--
+    count(outcome, leaf)
+  }
+}
+
+async function subscribe(
+  { ctx, limits }: HookDeps,
+  session: Session,
+  filter: string,
+): Promise<void> {
+  const { deviceId, filters } = session
+  if (deviceId === undefined) throw new Refused('protocol-error')
+  checkFilter(deviceId, filter)
+  filters.add(filter)
+  if (filters.size > limits.filters)
+    throw new Refused('too-many-filters', { filters: filters.size })
+  await assertStillAllowed(ctx, session)
+}
+
+/** Synchronous, and a throw would take one of Aedes' delivery slots for ever: it decides and cannot throw. */
+function forwards({ sessions, limits }: HookDeps, client: Client, topic: string): boolean {
+  const session = sessions.of(client)
+  if (session?.deviceId === undefined || !mayForward(session.deviceId, topic)) return false
+  if (session.socket.writableLength <= limits.backlogBytes) return true
+  // One device that does not read would hold up the delivery to all others (broker.md §1.5).
+  sessions.refuse(session, new Refused('slow-consumer', { bytes: session.socket.writableLength }))
+  session.socket.destroy()
+  return false
+}
