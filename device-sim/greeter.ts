@@ -1,0 +1,110 @@
+import { createHash } from 'node:crypto'
+
+import { messageOf } from './errors.ts'
+import { type Log, newNonce } from './update/device.ts'
+
+export interface GreeterDeps {
+  /** The first wait for an answer; doubled up to ten times that. */
+  retryMs: number
+  publish: (nonce: string) => Promise<void>
+  /** The server knows who is here: reports may follow. */
+  onGreeted: () => void
+  log: Log
+}
+
+interface BundleTaker {
+  takeBundle: (bytes: Buffer, nonces: readonly string[]) => Promise<string | undefined>
+}
+
+const maxNonces = 8
+const leastGapMs = 200
+
+/**
+ * Asks the server with `hello`, each time with a fresh nonce, until a bundle answers that the device accepts (updates.md
+ * 2.5). Answers may cross: a nonce stays open until it or a later one is answered.
+ */
+export class Greeter {
+  readonly #deps: GreeterDeps
+  #nonces: string[] = []
+  #timer: NodeJS.Timeout | undefined
+  #retries = 0
+  #isStarted = false
+  #lastSentMs = -Infinity
+  #pending: Buffer | undefined
+  #isTaking = false
+  #lastTaken = ''
+
+  constructor(deps: GreeterDeps) {
+    this.#deps = deps
+  }
+
+  /** On each new connection. */
+  start(): void {
+    this.#isStarted = true
+    this.#retries = 0
+    this.#lastSentMs = -Infinity
+    this.greet()
+  }
+
+  stop(): void {
+    this.#isStarted = false
+    clearTimeout(this.#timer)
+  }
+
+  /** Asks now, or right after the last time; several wishes become one. */
+  greet(): void {
+    if (!this.#isStarted) return
+    const gapMs = this.#lastSentMs + leastGapMs - performance.now()
+    this.#after(Math.max(gapMs, 0))
+  }
+
+  /** A bundle has come. Only the newest that waits is taken: it holds all that the older ones do. */
+  async answer(bytes: Buffer, taker: BundleTaker): Promise<void> {
+    this.#pending = bytes
+    if (this.#isTaking) return
+    this.#isTaking = true
+    try {
+      while (this.#pending) {
+        const next = this.#pending
+        this.#pending = undefined
+        await this.#take(next, taker)
+      }
+    } finally {
+      this.#isTaking = false
+    }
+  }
+
+  async #take(bytes: Buffer, taker: BundleTaker): Promise<void> {
+    // QoS 1 may bring the same message twice; its nonce is used up by then.
+    const digest = createHash('sha256').update(bytes).digest('hex')
+    if (digest === this.#lastTaken) return
+    const nonce = await taker.takeBundle(bytes, this.#nonces)
+    this.#lastTaken = digest
+    if (nonce === undefined) return
+    const isNewest = this.#nonces.at(-1) === nonce
+    this.#nonces = this.#nonces.slice(this.#nonces.indexOf(nonce) + 1)
+    this.#retries = 0
+    if (isNewest) clearTimeout(this.#timer)
+  }
+
+  async #send(): Promise<void> {
+    if (!this.#isStarted) return
+    this.#lastSentMs = performance.now()
+    const nonce = newNonce()
+    this.#nonces = [...this.#nonces, nonce].slice(-maxNonces)
+    const waitMs = this.#deps.retryMs * Math.min(2 ** this.#retries, 10)
+    this.#retries += 1
+    this.#after(waitMs * (1 + Math.random() / 4))
+    try {
+      await this.#deps.publish(nonce)
+      if (this.#isStarted) this.#deps.onGreeted()
+    } catch (error) {
+      this.#deps.log('hello failed', { error: messageOf(error) })
+    }
+  }
+
+  #after(delayMs: number): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => void this.#send(), delayMs)
+  }
+}

@@ -1,0 +1,324 @@
+import { createHash, type Hash } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import { request } from 'node:https'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+import { type Disk, DiskError, removeFile } from '../disk.ts'
+import { messageOf } from '../errors.ts'
+
+export interface DownloadServer {
+  host: string
+  port: number
+  /** The pinned root and the device's own key and chain, PEM. */
+  root: string
+  key: string
+  certificates: string
+}
+
+export interface Wanted {
+  sha256: string
+  /** Bytes. */
+  length: number
+  /** Where it is kept until it is whole; what is there already is not fetched again. */
+  part: string
+}
+
+export interface DownloadRules {
+  minRateBytes: number
+  minRateWindowMs: number
+  bytesPerSecond?: number | undefined
+}
+
+export type Outcome =
+  | { done: 'whole' }
+  | { done: 'stopped' }
+  /** Counts as a try; `final` when trying again cannot help. */
+  | { done: 'failed'; final: boolean; code: string; detail: string }
+
+export interface DownloadInput {
+  disk: Disk
+  server: () => DownloadServer
+  wanted: Wanted
+  rules: DownloadRules
+  /** Whether the broker lets the device in: only then does a refusal here mean the artifact. */
+  isConnected: () => boolean
+  onProgress: (percent: number) => void
+  signal: AbortSignal
+}
+
+/** Not the artifact's fault: the server is away, restarts or is busy. Waited out and not counted. */
+class Interruption extends Error {
+  override readonly name = 'Interruption'
+  readonly waitMs: number | undefined
+
+  constructor(message: string, waitMs?: number) {
+    super(message)
+    this.waitMs = waitMs
+  }
+}
+
+class Failure extends Error {
+  override readonly name = 'Failure'
+  readonly code: string
+  readonly isFinal: boolean
+
+  constructor(code: string, message: string, isFinal: boolean) {
+    super(message)
+    this.code = code
+    this.isFinal = isFinal
+  }
+}
+
+const writeBytes = 262_144
+const silenceMs = 30_000
+const firstWaitMs = 500
+const maxWaitMs = 60_000
+
+/**
+ * Fetches `GET /artifacts/:sha256` into the part file by HTTPS with the client certificate (updates.md section 6, and
+ * section 4 step 10): never more bytes than the target has, not slower than the rules allow, on from where it stopped after
+ * an interruption or a restart. The part is durable and has the right hash when the outcome is `whole`.
+ */
+export async function download(input: DownloadInput): Promise<Outcome> {
+  let waitMs = firstWaitMs
+  let before = -1
+  while (!input.signal.aborted) {
+    try {
+      const isWhole = await fetchRest(input)
+      if (isWhole) return { done: 'whole' }
+    } catch (error) {
+      if (input.signal.aborted) break
+      if (!(error instanceof Interruption)) return failed(error)
+      const size = (await input.disk.size(input.wanted.part)) ?? 0
+      // Waiting grows only while nothing comes through.
+      waitMs = size > before ? firstWaitMs : Math.min(waitMs * 2, maxWaitMs)
+      before = size
+      const wait = error.waitMs ?? waitMs * (0.5 + Math.random() / 2)
+      await sleep(wait, undefined, { signal: input.signal }).catch(() => {})
+    }
+  }
+  return { done: 'stopped' }
+}
+
+function failed(error: unknown): Outcome {
+  if (error instanceof Failure) {
+    return { done: 'failed', final: error.isFinal, code: error.code, detail: error.message }
+  }
+  const code = error instanceof DiskError || isNodeError(error) ? 'disk' : 'internal'
+  return { done: 'failed', final: false, code, detail: messageOf(error) }
+}
+
+function isNodeError(error: unknown): boolean {
+  return error instanceof Error && 'code' in error
+}
+
+/** One request for what is missing. True when the part is whole and right. */
+async function fetchRest({
+  disk,
+  server,
+  wanted,
+  rules,
+  ...input
+}: DownloadInput): Promise<boolean> {
+  const { part, length, sha256 } = wanted
+  let kept = (await disk.size(part)) ?? 0
+  if (kept > length) {
+    await removeFile(disk, part)
+    kept = 0
+  }
+  const hash = await hashOf(disk, part)
+  if (kept < length || length === 0) {
+    const response = await ask(server(), wanted, { from: kept, signal: input.signal })
+    kept = startOf(response, { wanted, kept, isConnected: input.isConnected() })
+    if (kept === 0) await removeFile(disk, part)
+    const rest = kept === 0 ? createHash('sha256') : hash
+    await receive(response, { disk, wanted, rules, hash: rest, from: kept, ...input })
+    return await finish(disk, { part, sha256, isResumed: kept > 0, found: rest.digest('hex') })
+  }
+  return await finish(disk, { part, sha256, isResumed: true, found: hash.digest('hex') })
+}
+
+async function finish(
+  disk: Disk,
+  {
+    part,
+    sha256,
+    isResumed,
+    found,
+  }: { part: string; sha256: string; isResumed: boolean; found: string },
+): Promise<boolean> {
+  if (found === sha256) {
+    if ((await disk.size(part)) === undefined) await disk.write(part, Buffer.alloc(0))
+    await disk.fsync(part)
+    await disk.fsyncDir()
+    return true
+  }
+  await removeFile(disk, part)
+  // A power cut may have torn what was kept from before: that is no attack, the next request starts from nothing.
+  if (isResumed) return false
+  throw new Failure('hash', `The server sent other bytes: ${found.slice(0, 16)}`, true)
+}
+
+async function hashOf(disk: Disk, part: string): Promise<Hash> {
+  const hash = createHash('sha256')
+  for await (const piece of disk.chunks(part)) hash.update(piece)
+  return hash
+}
+
+async function ask(
+  server: DownloadServer,
+  { sha256 }: Wanted,
+  { from, signal }: { from: number; signal: AbortSignal },
+): Promise<IncomingMessage> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+  const sent = request({
+    host: server.host,
+    port: server.port,
+    path: `/artifacts/${sha256}`,
+    ca: server.root,
+    key: server.key,
+    cert: server.certificates,
+    minVersion: 'TLSv1.2',
+    agent: false,
+    timeout: silenceMs,
+    signal,
+    headers: {
+      'accept-encoding': 'identity',
+      ...(from > 0 && { range: `bytes=${from}-`, 'if-range': `"${sha256}"` }),
+    },
+  })
+  sent.on('timeout', () => sent.destroy(new Error('The server is silent')))
+  sent.on('error', reject)
+  sent.on('response', resolve)
+  sent.end()
+  try {
+    return await promise
+  } catch (error) {
+    throw new Interruption(messageOf(error))
+  }
+}
+
+/** From which byte the answer goes on. Throws for an answer that is no part of the artifact. */
+function startOf(
+  response: IncomingMessage,
+  { wanted, kept, isConnected }: { wanted: Wanted; kept: number; isConnected: boolean },
+): number {
+  const { statusCode = 0, headers } = response
+  if (statusCode === 200) return 0
+  if (statusCode === 206) {
+    const match = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(headers['content-range'] ?? '')
+    if (Number(match?.[1]) === kept && Number(match?.[3]) === wanted.length) return kept
+    response.destroy()
+    throw new Failure('bad-range', 'The server answered with another range', false)
+  }
+  response.destroy()
+  const isRefusal = statusCode >= 400 && statusCode < 500 && statusCode !== 429
+  if (isRefusal && isConnected) {
+    throw new Failure(
+      `http-${statusCode}`,
+      `The server refused the download (${statusCode})`,
+      false,
+    )
+  }
+  const seconds = Number(headers['retry-after'])
+  const waitMs = seconds > 0 ? Math.min(seconds * 1000, maxWaitMs) : undefined
+  throw new Interruption(`The server answered ${statusCode}`, waitMs)
+}
+
+interface Reception extends Pick<
+  DownloadInput,
+  'disk' | 'wanted' | 'rules' | 'onProgress' | 'signal'
+> {
+  hash: Hash
+  from: number
+}
+
+/** The body into the part file, in large writes; the socket waits for the disk. */
+async function receive(
+  response: IncomingMessage,
+  { disk, wanted, rules, hash, from, onProgress, signal }: Reception,
+): Promise<void> {
+  const slow = rateGuard(response, rules)
+  const pace = pacer(rules.bytesPerSecond, signal)
+  let at = from
+  let waiting: Buffer[] = []
+  let waitingBytes = 0
+  const flush = async () => {
+    const bytes = Buffer.concat(waiting)
+    await disk.writeAt(wanted.part, bytes, at)
+    at += bytes.length
+    waiting = []
+    waitingBytes = 0
+    onProgress(wanted.length === 0 ? 100 : Math.floor((at / wanted.length) * 100))
+  }
+  try {
+    for await (const piece of piecesOf(response, slow)) {
+      if (at + waitingBytes + piece.length > wanted.length) {
+        waitingBytes = 0
+        await removeFile(disk, wanted.part)
+        throw new Failure('endless-data', 'The server sent more bytes than the target has', true)
+      }
+      hash.update(piece)
+      slow.count(piece.length)
+      waiting.push(piece)
+      waitingBytes += piece.length
+      if (waitingBytes >= writeBytes) await flush()
+      await pace(piece.length)
+    }
+  } finally {
+    slow.stop()
+    response.destroy()
+    // What came is kept, also when the rest did not.
+    if (waitingBytes > 0 && at + waitingBytes <= wanted.length) await flush()
+  }
+  if (at < wanted.length) throw new Interruption('The connection ended early')
+}
+
+async function* piecesOf(response: IncomingMessage, guard: RateGuard): AsyncIterable<Buffer> {
+  try {
+    for await (const piece of response) yield piece as Buffer
+  } catch (error) {
+    if (guard.tripped) throw new Failure('slow', 'The download fell below the least rate', true)
+    throw new Interruption(messageOf(error))
+  }
+}
+
+interface RateGuard {
+  count: (bytes: number) => void
+  stop: () => void
+  readonly tripped: boolean
+}
+
+/** Ends a response that brings less than the least rate over a window; a server that drips must not hold a device. */
+function rateGuard(
+  response: IncomingMessage,
+  { minRateBytes, minRateWindowMs }: DownloadRules,
+): RateGuard {
+  let bytes = 0
+  let tripped = false
+  const timer = setInterval(() => {
+    if (bytes < (minRateBytes * minRateWindowMs) / 1000) {
+      tripped = true
+      response.destroy(new Error('Too slow'))
+    }
+    bytes = 0
+  }, minRateWindowMs)
+  return {
+    count: (more) => void (bytes += more),
+    stop: () => clearInterval(timer),
+    get tripped() {
+      return tripped
+    },
+  }
+}
+
+function pacer(bytesPerSecond: number | undefined, signal: AbortSignal) {
+  const start = performance.now()
+  let total = 0
+  return async (bytes: number): Promise<void> => {
+    if (bytesPerSecond === undefined) return
+    total += bytes
+    const aheadMs = (total / bytesPerSecond) * 1000 - (performance.now() - start)
+    if (aheadMs > 5) await sleep(aheadMs, undefined, { signal }).catch(() => {})
+  }
+}

@@ -1,0 +1,342 @@
+import { EventEmitter } from 'node:events'
+
+import type { DeploymentState } from '../../server/protocol/deployment.ts'
+import type { Report } from '../../server/protocol/messages.ts'
+import { messageOf } from '../errors.ts'
+import { Device, type DeviceDeps } from './device.ts'
+import type { Outcome, Wanted } from './download.ts'
+import { spareSlot, succeeded } from './install.ts'
+import { adopt, isOpen, refused } from './intake.ts'
+import { acknowledged, type Entry, offerOf, type Task, withOffer } from './journal.ts'
+import { nextStep, type Situation, type Step } from './machine.ts'
+import { applyChoice, type OwnerRequest } from './owner.ts'
+import { perform } from './perform.ts'
+import { moved, reportOf } from './report.ts'
+import { partFile } from './slots.ts'
+import { type RefusedBundle, takeBundle } from './verify.ts'
+
+export interface UpdaterDeps extends DeviceDeps {
+  fetch: (input: {
+    wanted: Wanted
+    onProgress: (percent: number) => void
+    signal: AbortSignal
+  }) => Promise<Outcome>
+  isConnected: () => boolean
+  /** The network says that the server itself is away: an uncommitted image is then given more time. */
+  isServerDown: () => boolean
+}
+
+export interface UpdaterEvents {
+  state: [{ deploymentId: string; state: DeploymentState; version: string }]
+  progress: [{ deploymentId: string; percent: number }]
+  refused: [RefusedBundle]
+  outcome: [string]
+  /** Something waits in the queue for the server. */
+  queue: []
+  reboot: []
+  /** A task ended and the server knows: there may be another. */
+  ended: []
+}
+
+/** updates.md 7.3: in all, also while the server is away. */
+const outageLimitMs = 86_400_000
+const maxWaitMs = 60_000
+const retryBaseMs = 15_000
+const maxSteps = 100
+
+/**
+ * Carries one device through its updates: takes what arrives, one thing after the other, and then does the next step until
+ * there is none. All it needs to go on after a power cut is on the disk.
+ */
+export class Updater extends EventEmitter<UpdaterEvents> {
+  readonly device: Device
+  readonly #deps: UpdaterDeps
+  #tail: Promise<unknown> = Promise.resolve()
+  #timer: NodeJS.Timeout | undefined
+  #download: { deploymentId: string; controller: AbortController; ended: Promise<void> } | undefined
+  #progress: Report | undefined
+  #lastRefusal: { key: string; at: number } | undefined
+  #isStopped = false
+
+  private constructor(device: Device, deps: UpdaterDeps) {
+    super()
+    this.device = device
+    this.#deps = deps
+  }
+
+  /** Boots the device. Nothing moves before `run`. */
+  static async open(deps: UpdaterDeps): Promise<Updater> {
+    return new Updater(await Device.open(deps), deps)
+  }
+
+  /** Does what is to be done now; resolves when nothing is left but waiting. */
+  async run(): Promise<void> {
+    await this.#exclusive(async () => {})
+  }
+
+  async takeBundle(bytes: Buffer, nonces: readonly string[]): Promise<string | undefined> {
+    return await this.#exclusive(async () => {
+      const verdict = await takeBundle(this.device, bytes, nonces)
+      if (verdict.ok) {
+        await adopt(this.device, verdict.verified)
+      } else {
+        this.device.log('update refused', { code: verdict.code, detail: verdict.detail })
+        await this.#noteRefusal(verdict)
+        this.emit('refused', verdict)
+      }
+      return verdict.nonce
+    })
+  }
+
+  /** The server saw the new image connect (updates.md 7.1, `testing` to `succeeded`). */
+  async takeCommit(deploymentId: string, commitNonce: string): Promise<void> {
+    await this.#exclusive(async () => {
+      const { journal, behavior } = this.device
+      const { task } = journal
+      if (task?.deploymentId !== deploymentId || behavior.ignoreCommit === true) return
+      if (task.state === 'testing') {
+        await this.device.store({ ...journal, task: { ...task, commitNonce } })
+      } else if (task.state === 'succeeded' && !hasReport(journal.queue, deploymentId)) {
+        // The server did not get it, or not with this nonce.
+        const again = { ...task, commitNonce }
+        await this.device.store(succeeded(this.device, again, task.target.sha256))
+      }
+    })
+  }
+
+  /** The owner's word. Returns what came of it, in plain words. */
+  async takeChoice(request: OwnerRequest): Promise<{ outcome: string; accepted: boolean }> {
+    return await this.#exclusive(async () => {
+      const { managed, noticeMs } = this.device.config
+      const facts = { managed, noticeMs, now: this.device.now() }
+      const { journal, outcome, accepted } = applyChoice(this.device.journal, facts, request)
+      await this.device.store(journal)
+      this.emit('outcome', outcome)
+      return { outcome, accepted }
+    })
+  }
+
+  /** What the server is to be told next: the oldest entry of the queue, or else how far a download is. */
+  next(): Entry | { leaf: 'report'; seq: undefined; body: Report } | undefined {
+    const [first] = this.device.journal.queue
+    if (first) return first
+    const body = this.#progress
+    return body && { leaf: 'report', seq: undefined, body }
+  }
+
+  /** The server has stored it. */
+  async acknowledge(entry: { seq: number | undefined; body: unknown }): Promise<void> {
+    if (entry.seq === undefined) {
+      if (this.#progress === entry.body) this.#progress = undefined
+      return
+    }
+    const { seq } = entry
+    await this.#exclusive(async () => {
+      const { journal } = this.device
+      const told = journal.queue.find((one) => one.seq === seq)
+      const { task } = journal
+      let next = acknowledged(journal, seq)
+      const isOffer = told?.leaf === 'report' && told.body.state === 'offered'
+      if (task && isOffer && told.body.deploymentId === task.deploymentId) {
+        const offer = offerOf(next, task.target)
+        // updates.md 7.2: the deadline counts from the first offer the server acknowledged.
+        next = withOffer(next, { ...offer, firstAt: offer.firstAt ?? this.device.now() })
+      }
+      await this.device.store(next)
+      if (task && !isOpen(task) && told?.leaf === 'report' && told.body.state === task.state) {
+        this.emit('ended')
+      }
+    })
+  }
+
+  /** Ends all work; what is on the disk is enough to go on. */
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    clearTimeout(this.#timer)
+    this.#download?.controller.abort()
+    await this.#download?.ended
+    await this.#tail
+  }
+
+  /** Said once a minute for each reason: whoever sends rubbish does not get to fill the queue. */
+  async #noteRefusal(refusal: RefusedBundle): Promise<void> {
+    const { journal } = this.device
+    const now = this.device.now()
+    const key = `${refusal.code} ${refusal.deploymentId ?? ''}`
+    if (this.#lastRefusal?.key === key && now - this.#lastRefusal.at < maxWaitMs) return
+    this.#lastRefusal = { key, at: now }
+    await this.device.store(refused(journal, refusal, now))
+  }
+
+  async #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(async () => {
+      const value = await work()
+      await this.#steps()
+      return value
+    })
+    this.#tail = result.catch(() => {})
+    return await result
+  }
+
+  async #steps(): Promise<void> {
+    let step: Step = { do: 'wait' }
+    for (let count = 0; !this.#isStopped; count += 1) {
+      this.#abandonDownload()
+      step = nextStep(this.#situation())
+      if (step.do === 'wait') break
+      if (count >= maxSteps) throw new Error(`The update does not settle: ${step.do}`)
+      const before = this.device.journal.task?.state
+      await perform(this.device, step, {
+        startDownload: (task) => this.#startDownload(task),
+        reboot: () => this.#reboot(),
+      })
+      this.#tell(before)
+    }
+    this.#arm(step)
+    if (this.next()) this.emit('queue')
+  }
+
+  #tell(before: DeploymentState | undefined): void {
+    const { task } = this.device.journal
+    if (!task || task.state === before) return
+    const { deploymentId, state, target } = task
+    this.emit('state', { deploymentId, state, version: target.version })
+  }
+
+  #situation(): Situation {
+    const { device } = this
+    const { journal, config } = device
+    const { task, owner } = journal
+    const component = task?.target.component ?? Object.keys(config.components)[0] ?? ''
+    const { record, slot } = device.running(component)
+    const local = device.clock.now()
+    const trusted = new Date(device.now())
+    return {
+      task,
+      offer: task ? offerOf(journal, task.target) : { key: '', postponed: [], declined: false },
+      owner,
+      managed: config.managed,
+      noticeMs: config.noticeMs,
+      now: device.now(),
+      record,
+      running: slot,
+      connected: this.#deps.isConnected(),
+      downloading: this.#download !== undefined,
+      healthy: device.healthy,
+      commitLimitMs: this.#deps.isServerDown() ? outageLimitMs : config.commitLimitMs,
+      quiet: config.quiet,
+      localMinutes: local.getHours() * 60 + local.getMinutes(),
+      utcMinutes: trusted.getUTCHours() * 60 + trusted.getUTCMinutes(),
+    }
+  }
+
+  async #reboot(): Promise<void> {
+    const { bootMs } = this.device.behavior
+    if (bootMs !== undefined) await new Promise((resolve) => setTimeout(resolve, bootMs))
+    await this.device.boot()
+    this.emit('reboot')
+  }
+
+  async #startDownload(task: Task): Promise<void> {
+    const { deploymentId, target } = task
+    const { retryAt: _, ...rest } = task
+    const { journal } = this.device
+    if (task.state !== 'downloading') {
+      const report = { state: 'downloading' as const, progress: 0, now: this.device.now() }
+      await this.device.store(moved(journal, rest, report))
+    }
+    const controller = new AbortController()
+    const part = partFile(target.component, spareSlot(this.device, task))
+    const { sha256, length } = target
+    const ended = this.#deps
+      .fetch({
+        wanted: { sha256, length, part },
+        onProgress: (percent) => this.#noteProgress(deploymentId, percent),
+        signal: controller.signal,
+      })
+      .catch((error: unknown): Outcome => {
+        return { done: 'failed', final: false, code: 'internal', detail: messageOf(error) }
+      })
+      .then((outcome) => {
+        if (this.#download?.controller === controller) this.#download = undefined
+        if (!controller.signal.aborted) void this.#takeDownload(deploymentId, outcome)
+      })
+    this.#download = { deploymentId, controller, ended }
+  }
+
+  async #takeDownload(deploymentId: string, outcome: Outcome): Promise<void> {
+    await this.#exclusive(async () => {
+      const { journal } = this.device
+      const { task } = journal
+      this.#progress = undefined
+      if (task?.deploymentId !== deploymentId || task.state !== 'downloading') return
+      await this.device.store(downloaded(this.device, task, outcome))
+      this.#tell('downloading')
+    }).catch((error: unknown) => this.#fault(error))
+  }
+
+  #noteProgress(deploymentId: string, percent: number): void {
+    const step = Math.floor(percent / 10) * 10
+    this.emit('progress', { deploymentId, percent })
+    if (this.#progress?.deploymentId === deploymentId && this.#progress.progress === step) return
+    const report = { state: 'downloading' as const, progress: step, now: this.device.now() }
+    this.#progress = reportOf(deploymentId, report)
+    this.emit('queue')
+  }
+
+  /** A download of what is no longer wanted ends. */
+  #abandonDownload(): void {
+    const { task } = this.device.journal
+    const isWanted =
+      task?.deploymentId === this.#download?.deploymentId && task?.state === 'downloading'
+    if (!this.#download || isWanted) return
+    this.#download.controller.abort()
+    this.#download = undefined
+    this.#progress = undefined
+  }
+
+  #arm(step: Step): void {
+    clearTimeout(this.#timer)
+    const { task } = this.device.journal
+    if (this.#isStopped || !task || !isOpen(task)) return
+    const until = step.do === 'wait' ? step.until : undefined
+    const waitMs = Math.min(Math.max((until ?? Infinity) - this.device.now(), 20), maxWaitMs)
+    this.#timer = setTimeout(
+      () => void this.run().catch((error: unknown) => this.#fault(error)),
+      waitMs,
+    )
+  }
+
+  /** A full disk or a fault of ours: said, and tried again later. */
+  #fault(error: unknown): void {
+    this.device.log('update step failed', { error: messageOf(error) })
+    if (!this.#isStopped) this.#arm({ do: 'wait', until: this.device.now() + retryBaseMs })
+  }
+}
+
+function hasReport(queue: readonly Entry[], deploymentId: string): boolean {
+  return queue.some(({ leaf, body }) => leaf === 'report' && body.deploymentId === deploymentId)
+}
+
+function downloaded(device: Device, task: Task, outcome: Outcome) {
+  const now = device.now()
+  switch (outcome.done) {
+    case 'whole':
+      return moved(device.journal, task, { state: 'verified', now })
+    case 'stopped':
+      return device.journal
+    case 'failed': {
+      const { code, detail, final } = outcome
+      const attempts = task.attempts + 1
+      const retryAt = now + retryBaseMs * 2 ** task.attempts
+      const state = final ? 'failed_final' : 'failed'
+      return moved(
+        device.journal,
+        { ...task, attempts, retryAt, code, detail },
+        { state, code, detail, now },
+      )
+    }
+    default:
+      return outcome satisfies never
+  }
+}

@@ -1,0 +1,121 @@
+import { zstdDecompressSync } from 'node:zlib'
+
+import { parseBundle } from '../../pki/tuf/bundle.ts'
+import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
+import { type AttackCode, MetadataError, VerificationError } from '../../pki/tuf/errors.ts'
+import { isObject } from '../../pki/tuf/shape.ts'
+import type { Bundle, TrustedState, VerifiedBundle } from '../../pki/tuf/types.ts'
+import { verifyBundle } from '../../pki/tuf/verify.ts'
+import type { Device } from './device.ts'
+import { saveTrusted } from './trusted.ts'
+
+export interface RefusedBundle {
+  code: AttackCode
+  detail: string
+  /** Of a deployment that this very bundle asked for with the director's signature. */
+  deploymentId?: string
+}
+
+export type BundleVerdict = { ok: true; verified: VerifiedBundle } | ({ ok: false } & RefusedBundle)
+
+const maxFileBytes = 65_536
+const zstdMagic = 0x28
+
+/**
+ * Steps 0 to 8 of updates.md section 4 with the device's own state, which is stored before anything is done with the
+ * result. What had been verified before a refusal is stored too, so a later honest bundle goes on from there.
+ *
+ * @param bytes of the `bundle` message, plain or zstd
+ * @param nonces of this device's hellos that have no answer yet, newest last
+ */
+export async function takeBundle(
+  device: Device,
+  bytes: Buffer,
+  nonces: readonly string[],
+): Promise<BundleVerdict & { nonce?: string }> {
+  const before = device.trusted
+  try {
+    const bundle = parseBundle(unpack(bytes))
+    const nonce = answeredNonce(bundle, nonces)
+    try {
+      const verified = verifyBundle(before, bundle, device.facts(), { nonce })
+      await keep(device, verified.state)
+      device.time.hear(verified.time)
+      return { ok: true, verified, nonce }
+    } catch (error) {
+      if (!(error instanceof VerificationError)) throw error
+      const state = error.state ?? before
+      await keep(device, state)
+      const deploymentId = deploymentOf({ bundle, before, state })
+      return { ...refusal(error), ...(deploymentId !== undefined && { deploymentId }) }
+    }
+  } catch (error) {
+    if (error instanceof VerificationError) return refusal(error)
+    throw error
+  }
+}
+
+function refusal({ code, message }: VerificationError): { ok: false } & RefusedBundle {
+  return { ok: false, code, detail: message }
+}
+
+async function keep(device: Device, state: TrustedState): Promise<void> {
+  await saveTrusted(device.disk, device.trusted, state)
+  device.trusted = state
+}
+
+/** updates.md 2.6: the first byte tells. The cap holds for what comes out. */
+function unpack(bytes: Buffer): Buffer {
+  if (bytes[0] !== zstdMagic) return bytes
+  try {
+    return zstdDecompressSync(bytes, { maxOutputLength: maxFileBytes })
+  } catch (cause) {
+    throw new VerificationError('endless-data', 'The bundle does not decompress within its cap', {
+      cause,
+    })
+  }
+}
+
+/**
+ * Which of the open questions this claims to answer. It is only a claim: the verifier compares it with the signed bytes; a
+ * bundle that answers none is held against the newest one and so refused.
+ */
+function answeredNonce({ director }: Bundle, nonces: readonly string[]): string {
+  const timestamp = signedPart(director['timestamp.json'])
+  const claimed = timestamp?.['x-nonce']
+  return nonces.find((nonce) => nonce === claimed) ?? nonces.at(-1) ?? 'none'
+}
+
+/**
+ * The deployment to report as refused: only when the director's own files of this bundle had all been verified, which
+ * shows in the time having moved on (step 5); or else a forged bundle could fail an honest deployment.
+ */
+function deploymentOf({
+  bundle,
+  before,
+  state,
+}: {
+  bundle: Bundle
+  before: TrustedState
+  state: TrustedState
+}): string | undefined {
+  const timestamp = bundle.director['timestamp.json']
+  const isDirectorVerified =
+    timestamp !== undefined &&
+    state.director.timestamp === timestamp &&
+    state.timeAt !== before.timeAt
+  const deployment = isDirectorVerified
+    ? signedPart(state.director.targets)?.['x-deployment']
+    : undefined
+  return typeof deployment === 'string' ? deployment : undefined
+}
+
+function signedPart(text: string | undefined): Record<string, unknown> | undefined {
+  try {
+    const { signed } = decodeEnvelope(Buffer.from(text ?? ''), maxFileBytes)
+    return isObject(signed) ? signed : undefined
+  } catch (error) {
+    if (error instanceof MetadataError) return undefined
+    throw error
+  }
+}
