@@ -92,8 +92,10 @@ function saysTheSame(
 }
 
 function undated(signed: string | Buffer): Buffer {
-  const value = parseStrict(Buffer.from(signed), maxFileBytes)
-  return canonicalize(typeof value === 'object' ? { ...value, expires: '' } : value)
+  return canonicalize({
+    ...Object(parseStrict(Buffer.from(signed), maxFileBytes)),
+    expires: undefined,
+  })
 }
 
 /** What a published targets file, top-level or a model's, says. */
@@ -106,9 +108,11 @@ export function targetsIn(text: string): TargetsMetadata {
  * two of them, terminating (updates.md 2.2). Does nothing while no roots are imported; the import calls it again.
  */
 export async function draftDelegations(tx: Tx, by: DraftedBy): Promise<void> {
-  const current = await findNewest(tx, { repository: 'image', role: 'targets' })
-  if (!current?.envelope) return
+  const targetsRole: RoleRef = { repository: 'image', role: 'targets' }
+  if (!(await findNewest(tx, targetsRole))) return
   await lockMetadata(tx)
+  const current = await findNewest(tx, targetsRole)
+  if (!current?.envelope) return
   const delegations = delegationsIn(targetsIn(current.envelope))
   const known = new Set(delegations.map(({ name }) => name))
   const models = await tx.selectFrom('model').select('name').orderBy('name').execute()
@@ -136,7 +140,8 @@ export async function draftDelegations(tx: Tx, by: DraftedBy): Promise<void> {
   )
 }
 
-function delegationsIn({ delegations }: TargetsMetadata): NewDelegation[] {
+/** The delegations of a targets file, as the builder takes them. */
+export function delegationsIn({ delegations }: TargetsMetadata): NewDelegation[] {
   const { keys, roles } = delegations ?? { keys: {}, roles: [] }
   return roles.map(({ keyids, ...role }) => ({
     ...role,

@@ -1,0 +1,179 @@
+import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
+import { keyId } from '../../pki/tuf/keys.ts'
+import {
+  checkModelDraft,
+  checkRoot,
+  checkTargetsDraft,
+  componentOf,
+  type Highest,
+  type PublishProblem,
+} from '../../pki/tuf/publish-check.ts'
+import type { ImageTarget, RootMetadata } from '../../pki/tuf/types.ts'
+import type { Context } from '../context.ts'
+import type { Db } from '../db/client.ts'
+import { DomainError } from '../errors.ts'
+import { delegationOf, rootIn } from './authority.ts'
+import { type CurrentMetadata, fileOf } from './current.ts'
+import { publishedTargets, targetsIn } from './drafts.ts'
+import { onlineKeys, type OnlineKeys } from './online-keys.ts'
+import { modelOf, roleNameOf } from './roles.ts'
+import type { MetadataFile } from './store.ts'
+
+type Deps = Pick<Context, 'db' | 'kek' | 'storage'>
+
+interface Draft {
+  draft: MetadataFile
+  /** With the signatures. */
+  envelope: string
+  base: CurrentMetadata
+  now: Date
+}
+
+/** Every check of updates.md 3.2 but the device's verifier. Throws DomainError `conflict` with all `problems`. */
+export async function checkDraft(ctx: Deps, input: Draft): Promise<void> {
+  const problems = await problemsOf(ctx, input)
+  if (problems.length === 0) return
+  throw new DomainError(
+    'conflict',
+    `This version of ${roleNameOf(input.draft)} may not be published: ${problems[0]?.detail}`,
+    { problems },
+  )
+}
+
+async function problemsOf(ctx: Deps, input: Draft): Promise<PublishProblem[]> {
+  const { draft, envelope, base, now } = input
+  const { repository, role } = draft
+  const signed = Buffer.from(draft.signed)
+  if (role === 'root') {
+    const before = repository === 'director' ? base.director.root : fileOf(base, 'root')
+    const [next, previous] = [envelope, before.text].map((text) =>
+      decodeEnvelope(Buffer.from(text), maxRootBytes),
+    )
+    if (!next || !previous) throw new Error('There are two')
+    const problems = checkRoot({ envelope: next, previous, now })
+    return problems.length > 0
+      ? problems
+      : onlineKeyProblems(repository, rootIn(envelope), await onlineKeys(ctx))
+  }
+  const previous = base.image.get(role)
+  const before = previous && decodeEnvelope(Buffer.from(previous.text), maxRootBytes).signedBytes
+  const common = { signed, now, ...(before ? { previous: before } : {}) }
+  const model = modelOf(draft)
+  if (model === undefined) return checkTargetsDraft(common)
+  return [
+    ...checkModelDraft({
+      ...common,
+      model,
+      delegation: delegationOf(base, role).delegation,
+      hardwareIds: await hardwareOf(ctx.db, model),
+      highest: await highestPublished(ctx.db, model),
+    }),
+    ...(await artifactProblems(ctx, { model, envelope })),
+  ]
+}
+
+const maxRootBytes = 65_536
+
+/**
+ * The online roles of a root must be signed by the keys this server has, and by nothing else; the offline ones by none of
+ * them, and never by one person alone.
+ */
+export function onlineKeyProblems(
+  repository: 'image' | 'director',
+  { roles }: RootMetadata,
+  keys: OnlineKeys,
+): PublishProblem[] {
+  const problems: PublishProblem[] = []
+  const ours = Object.entries(keys[repository]).map(
+    ([role, { tufKey }]) => [role, keyId(tufKey)] as const,
+  )
+  for (const [role, keyid] of ours) {
+    const { keyids, threshold } = roles[role as keyof typeof roles]
+    if (keyids.join() === keyid && threshold === 1) continue
+    problems.push({ fault: 'keys', detail: `The ${repository} ${role} is not this server's key` })
+  }
+  const online = new Set(
+    [...Object.values(keys.image), ...Object.values(keys.director)].map(({ tufKey }) =>
+      keyId(tufKey),
+    ),
+  )
+  for (const role of repository === 'image'
+    ? (['root', 'targets'] as const)
+    : (['root'] as const)) {
+    const { keyids, threshold } = roles[role]
+    if (keyids.some((keyid) => online.has(keyid))) {
+      problems.push({ fault: 'keys', detail: `${role} may not be signed by a key of the server` })
+    }
+    if (threshold < 2) {
+      problems.push({ fault: 'keys', detail: `${role} needs a threshold of at least 2` })
+    }
+  }
+  return problems
+}
+
+async function hardwareOf(db: Db, model: string): Promise<string[]> {
+  const row = await db
+    .selectFrom('model')
+    .select('hardware_ids')
+    .where('name', '=', model)
+    .executeTakeFirst()
+  return row?.hardware_ids ?? []
+}
+
+/** The highest build and security version ever published, by component, also of releases that were withdrawn. */
+export async function highestPublished(db: Db, model: string): Promise<Map<string, Highest>> {
+  const rows = await db
+    .selectFrom('release')
+    .where('model', '=', model)
+    .where('published_at', 'is not', null)
+    .groupBy('component')
+    .select(({ fn }) => [
+      'component',
+      fn.max<number>('build').as('build'),
+      fn.max<number>('svn').as('svn'),
+    ])
+    .execute()
+  return new Map(rows.map(({ component, build, svn }) => [component, { build, svn }]))
+}
+
+/** New builds: a release says the same, and the bytes are here. */
+async function artifactProblems(
+  { db, storage }: Deps,
+  { model, envelope }: { model: string; envelope: string },
+): Promise<PublishProblem[]> {
+  const before = await publishedTargets(db, model)
+  const added = Object.entries(targetsIn(envelope).targets).filter(
+    ([path]) => !Object.hasOwn(before.targets, path),
+  )
+  const problems: PublishProblem[] = []
+  for (const [path, target] of added) {
+    if (!(await isReleased(db, path, target))) {
+      problems.push({
+        fault: 'path',
+        detail: `${path} is not a submitted release with these bytes`,
+      })
+    }
+    await using stored = await storage.open(target.hashes['sha256'] ?? '')
+    if (stored?.size !== target.length) {
+      problems.push({ fault: 'path', detail: `The bytes of ${path} are not in the storage` })
+    }
+  }
+  return problems
+}
+
+async function isReleased(
+  db: Db,
+  path: string,
+  { length, hashes, custom: { match } }: ImageTarget,
+): Promise<boolean> {
+  const row = await db
+    .selectFrom('release')
+    .innerJoin('artifact', 'artifact.id', 'release.artifact_id')
+    .select(['artifact.sha256', 'artifact.size'])
+    .where('release.model', '=', match.model)
+    .where('release.component', '=', componentOf(path))
+    .where('release.build', '=', match.build)
+    .where('release.state', '=', 'submitted')
+    .executeTakeFirst()
+  return row !== undefined && row.sha256 === hashes['sha256'] && row.size === length
+}

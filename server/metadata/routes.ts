@@ -1,0 +1,155 @@
+import { toInstant } from '../../pki/tuf/time.ts'
+import { route } from '../http/route.ts'
+import { onlineKeys } from './online-keys.ts'
+import { type DraftFile, listRoles, readDraftFile, type RoleOverview } from './overview.ts'
+import { draftRenewal } from './renew.ts'
+import { offlineRole } from './roles.ts'
+import { importRoots } from './roots.ts'
+import { sendSignatures } from './signatures.ts'
+import {
+  DraftView,
+  OnlineKeysView,
+  RenewalBody,
+  RoleParams,
+  RolesView,
+  type RoleView,
+  RootsBody,
+  RootsView,
+  SignaturesBody,
+  SignedView,
+  VersionParams,
+} from './wire.ts'
+
+const everyone = ['admin', 'operator', 'viewer'] as const
+
+export const metadataRoutes = [
+  route({
+    method: 'get',
+    path: '/metadata',
+    summary:
+      'Roles of both repositories: what is published, until when, and what waits for signatures',
+    allow: everyone,
+    response: RolesView,
+    handle: async ({ ctx }) => ({ items: (await listRoles(ctx)).map(roleView), nextCursor: null }),
+  }),
+
+  route({
+    method: 'get',
+    path: '/metadata/online-keys',
+    summary:
+      'Public keys of the roles that the server signs; "fleetseal sign init" writes them into the roots',
+    allow: everyone,
+    response: OnlineKeysView,
+    handle: async ({ ctx }) => {
+      const { image, director } = await onlineKeys(ctx)
+      return {
+        image: { snapshot: wireKey(image.snapshot), timestamp: wireKey(image.timestamp) },
+        director: {
+          targets: wireKey(director.targets),
+          snapshot: wireKey(director.snapshot),
+          timestamp: wireKey(director.timestamp),
+        },
+      }
+    },
+  }),
+
+  route({
+    method: 'post',
+    path: '/metadata/roots',
+    summary: 'Begin both repositories with the public.json of "fleetseal sign init"; once',
+    allow: ['admin'],
+    status: 201,
+    body: RootsBody,
+    response: RootsView,
+    handle: async ({ ctx, body, actor }) =>
+      await importRoots(ctx, { ...body, actor: actor.id, requestId: actor.requestId }),
+  }),
+
+  route({
+    method: 'get',
+    path: '/metadata/:role/draft',
+    summary: 'The next version of a role, with all that the offline signer needs to judge it',
+    allow: everyone,
+    params: RoleParams,
+    response: DraftView,
+    handle: async ({ ctx, params }) =>
+      draftView(await readDraftFile(ctx.db, offlineRole(params.role))),
+  }),
+
+  route({
+    method: 'post',
+    path: '/metadata/:role/draft',
+    summary:
+      'Draft the next version with the same content, to be signed before the published one expires',
+    allow: ['admin', 'operator'],
+    status: 201,
+    params: RoleParams,
+    body: RenewalBody,
+    response: DraftView,
+    handle: async ({ ctx, params, body, actor }) => {
+      const ref = offlineRole(params.role)
+      await draftRenewal(ctx, {
+        ref,
+        signed: ref.role === 'root' ? body.signed : undefined,
+        actor: actor.id,
+        requestId: actor.requestId,
+      })
+      return draftView(await readDraftFile(ctx.db, ref))
+    },
+  }),
+
+  route({
+    method: 'post',
+    path: '/metadata/:role/:version/signatures',
+    summary:
+      'Send signatures of the offline signer; at the threshold roots, targets and withdrawals are published',
+    allow: ['admin', 'operator'],
+    params: VersionParams,
+    body: SignaturesBody,
+    response: SignedView,
+    handle: async ({ ctx, params, body, actor }) =>
+      await sendSignatures(ctx, {
+        ref: offlineRole(params.role),
+        version: params.version,
+        ...body,
+        actor: actor.id,
+        requestId: actor.requestId,
+      }),
+  }),
+]
+
+function wireKey({ tufKey }: { tufKey: { keyval: { public: string } } }) {
+  // Online keys are Ed25519 (online-keys.ts).
+  return { keytype: 'ed25519', scheme: 'ed25519', keyval: tufKey.keyval } as const
+}
+
+function roleView({ role, repository, published, draft }: RoleOverview): RoleView {
+  return {
+    role,
+    repository,
+    published: published
+      ? { version: published.version, expiresAt: published.expiresAt.toISOString() }
+      : null,
+    draft: draft
+      ? {
+          ...draft,
+          expiresAt: draft.expiresAt.toISOString(),
+          threshold: draft.threshold ?? null,
+        }
+      : null,
+  }
+}
+
+function draftView({ draft, previous, rootChain, targets }: DraftFile): DraftView {
+  return {
+    repository: draft.repository,
+    role: draft.role,
+    version: draft.version,
+    expires: toInstant(draft.expires_at),
+    signed: draft.signed,
+    signedSha256: draft.signed_sha256,
+    ...(previous === undefined ? {} : { previous }),
+    rootChain,
+    ...(targets === undefined ? {} : { targets }),
+  }
+}

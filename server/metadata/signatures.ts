@@ -1,0 +1,183 @@
+import { verifySignature } from '../../pki/tuf/envelope.ts'
+import { parseStrict } from '../../pki/tuf/json.ts'
+import { readTargets } from '../../pki/tuf/read.ts'
+import type { Signature } from '../../pki/tuf/types.ts'
+import { recordAudit } from '../audit/audit.ts'
+import type { Context } from '../context.ts'
+import type { Tx } from '../db/client.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { DomainError } from '../errors.ts'
+import { recordEvents } from '../events/record.ts'
+import { authorityOf, signersOf } from './authority.ts'
+import { type CurrentMetadata, requireCurrent } from './current.ts'
+import { publishedTargets } from './drafts.ts'
+import { publishDraft, type PublishDeps } from './publish.ts'
+import { modelOf, type RoleRef, roleNameOf } from './roles.ts'
+import {
+  findVersion,
+  insertSignatures,
+  listSignatures,
+  lockMetadata,
+  type MetadataFile,
+} from './store.ts'
+
+export interface SendSignatures {
+  ref: RoleRef
+  version: number
+  /** Lower hex, of the canonical text that was signed. */
+  signedSha256: string
+  signatures: Signature[]
+  actor: string
+  requestId?: string
+}
+
+export interface SignedVersion {
+  role: string
+  version: number
+  state: 'draft' | 'published'
+  /** Distinct keys that signed. */
+  signatures: number
+  threshold: number
+}
+
+/**
+ * Takes signatures of the offline signer (updates.md 3.1 step 4): all of them verify or none is taken. `root`, `targets` and a
+ * model's file that adds no build publish themselves at the threshold; a new build waits for the release's
+ * `publish`. Sending them again changes nothing. Throws DomainError `signature-invalid`, `conflict` when the
+ * draft is another by now, `not-found`; for a published version with other bytes also records a critical event.
+ */
+export async function sendSignatures(
+  ctx: PublishDeps & Pick<Context, 'metrics'>,
+  command: SendSignatures,
+): Promise<SignedVersion> {
+  const current = await requireCurrent(ctx.db)
+  const file = await findVersion(ctx.db, { ...command.ref, version: command.version })
+  if (!file) {
+    throw new DomainError('not-found', 'No such version of this role', {
+      role: roleNameOf(command.ref),
+      version: command.version,
+    })
+  }
+  await requireSameBytes(ctx, command, file)
+  const { threshold } = authorityOf(current, file).role
+  const answer = (state: SignedVersion['state'], signatures: number): SignedVersion => ({
+    role: roleNameOf(command.ref),
+    version: command.version,
+    state,
+    signatures,
+    threshold,
+  })
+  if (file.state === 'published') {
+    return answer('published', (await listSignatures(ctx.db, file)).length)
+  }
+  requireValid(current, file, command.signatures)
+  const count = await inTransaction(ctx.db, (tx) => store(tx, { file, command, ctx }))
+  if (count < threshold || (await addsBuilds(ctx, file))) return answer('draft', count)
+  const { actor, requestId } = command
+  await publishDraft(ctx, { ref: command.ref, actor, ...(requestId ? { requestId } : {}) })
+  return answer('published', count)
+}
+
+/** Equivocation: two texts under one version would let two devices believe different things. */
+async function requireSameBytes(
+  { db, clock, metrics }: Pick<Context, 'db' | 'clock' | 'metrics'>,
+  { ref, version, signedSha256, signatures, actor }: SendSignatures,
+  file: MetadataFile,
+): Promise<void> {
+  if (file.signed_sha256 === signedSha256) return
+  const role = roleNameOf(ref)
+  if (file.state === 'draft') {
+    throw new DomainError(
+      'conflict',
+      'The draft is another by now: fetch it, look at it, sign it again',
+      {
+        role,
+        version,
+        signedSha256: file.signed_sha256,
+      },
+    )
+  }
+  const severity = 'critical'
+  const keyids = signatures.map(({ keyid }) => keyid)
+  const facts = { role, version, published: file.signed_sha256, signedSha256, keyids, actor }
+  metrics.securityEvents.inc({ source: 'server', severity })
+  await inTransaction(db, async (tx) => {
+    const now = clock.now()
+    await recordEvents(tx, now, [{ source: 'server', kind: 'equivocation', severity, facts }])
+  })
+  throw new DomainError('conflict', `${role} ${version} is published with other bytes`, {
+    role,
+    version,
+  })
+}
+
+function requireValid(
+  current: CurrentMetadata,
+  file: MetadataFile,
+  signatures: readonly Signature[],
+): void {
+  const signers = signersOf(current, file)
+  const signed = Buffer.from(file.signed)
+  for (const { keyid, sig } of signatures) {
+    const key = signers.get(keyid)
+    if (!key) {
+      throw new DomainError('signature-invalid', `${roleNameOf(file)} is not signed by this key`, {
+        keyid,
+      })
+    }
+    if (!verifySignature(signed, key, sig)) {
+      throw new DomainError('signature-invalid', 'The signature is not that of this draft', {
+        keyid,
+      })
+    }
+  }
+}
+
+/** Gives how many distinct keys have signed this draft now. */
+async function store(
+  tx: Tx,
+  input: { file: MetadataFile; command: SendSignatures; ctx: Pick<Context, 'clock'> },
+): Promise<number> {
+  const { file, command, ctx } = input
+  const { repository, role, version, signed_sha256: signedSha256 } = file
+  const { actor, requestId } = command
+  const now = ctx.clock.now()
+  await lockMetadata(tx)
+  const held = await findVersion(tx, file)
+  if (held?.signed_sha256 !== signedSha256) {
+    throw new DomainError('conflict', 'The draft changed meanwhile', { role, version })
+  }
+  const added = await insertSignatures(
+    tx,
+    command.signatures.map(({ keyid, sig }) => ({
+      repository,
+      role,
+      version,
+      keyid,
+      sig,
+      signed_sha256: signedSha256,
+      sent_by: actor,
+      at: now,
+    })),
+  )
+  if (added.length > 0) {
+    await recordAudit(tx, {
+      at: now,
+      actor,
+      action: 'metadata.sign',
+      subject: roleNameOf(file),
+      facts: { version, signedSha256, keyids: added },
+      ...(requestId ? { requestId } : {}),
+    })
+  }
+  return (await listSignatures(tx, file)).length
+}
+
+/** Whether a person decides when the version goes out: it lists something that was not published before. */
+async function addsBuilds({ db }: Pick<Context, 'db'>, file: MetadataFile): Promise<boolean> {
+  const model = modelOf(file)
+  if (model === undefined) return false
+  const { targets: before } = await publishedTargets(db, model)
+  const { targets } = readTargets(parseStrict(Buffer.from(file.signed), file.signed.length))
+  return Object.keys(targets).some((path) => !Object.hasOwn(before, path))
+}
