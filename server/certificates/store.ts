@@ -159,3 +159,13 @@ export async function hasEverBeenIssued(db: Db, deviceId: string): Promise<boole
     .executeTakeFirst()
   return row !== undefined
 }
+
+/** @throws DomainError `not-found` */
+export async function assertDevice(db: Db, deviceId: string): Promise<void> {
+  const row = await db
+    .selectFrom('device')
+    .select('id')
+    .where('id', '=', deviceId)
+    .executeTakeFirst()
+  if (!row) throw new DomainError('not-found', 'No such device', { deviceId })
+}

@@ -1,0 +1,67 @@
+import { Page, pageOf, PageQuery } from '../http/page.ts'
+import { route } from '../http/route.ts'
+import { revokeCertificate } from './service.ts'
+import { assertDevice, type CertificateRow, getCertificate, listOfDevice } from './store.ts'
+import { CertificateActionBody, CertificateParams, CertificateView, DeviceParams } from './wire.ts'
+
+export const certificateRoutes = [
+  route({
+    method: 'get',
+    path: '/devices/:deviceId/certificates',
+    summary: 'Certificates of a device, newest first',
+    allow: ['admin', 'operator', 'viewer'],
+    params: DeviceParams,
+    query: PageQuery,
+    response: Page(CertificateView),
+    handle: async ({ ctx, params: { deviceId }, query: { cursor, limit } }) => {
+      await assertDevice(ctx.db, deviceId)
+      const rows = await listOfDevice(ctx.db, deviceId, { before: cursor, limit: limit + 1 })
+      return pageOf(rows, limit, view, (certificate) => certificate.id)
+    },
+  }),
+
+  route({
+    method: 'get',
+    path: '/certificates/:certificateId',
+    summary: 'One certificate',
+    allow: ['admin', 'operator', 'viewer'],
+    params: CertificateParams,
+    response: CertificateView,
+    handle: async ({ ctx, params }) => view(await getCertificate(ctx.db, params.certificateId)),
+  }),
+
+  route({
+    method: 'post',
+    path: '/certificates/:certificateId/actions',
+    summary: 'Revoke a certificate for good; on the CRL when this answers',
+    allow: ['admin', 'operator'],
+    params: CertificateParams,
+    body: CertificateActionBody,
+    response: CertificateView,
+    handle: async ({ ctx, params, body, actor }) =>
+      view(
+        await revokeCertificate(ctx, {
+          certificateId: params.certificateId,
+          reason: body.reason,
+          by: actor,
+        }),
+      ),
+  }),
+]
+
+function view(row: CertificateRow): CertificateView {
+  return {
+    id: row.id,
+    deviceId: row.device_id,
+    authorityId: row.authority_id,
+    state: row.state,
+    serial: row.serial.toString('hex'),
+    fingerprint: row.fingerprint,
+    subject: row.subject,
+    notBefore: row.not_before.toISOString(),
+    notAfter: row.not_after.toISOString(),
+    revokedAt: row.revoked_at?.toISOString() ?? null,
+    revocationReason: row.revocation_reason,
+    createdAt: row.created_at.toISOString(),
+  }
+}

@@ -1,0 +1,29 @@
+import { z } from 'zod'
+
+import { certificateStates, revocationReasonNames } from './state.ts'
+
+export const DeviceParams = z.object({ deviceId: z.uuid().lowercase() })
+export const CertificateParams = z.object({ certificateId: z.uuid().lowercase() })
+
+export const CertificateActionBody = z.strictObject({
+  action: z.literal('revoke'),
+  reason: z.enum(revocationReasonNames),
+})
+
+export const CertificateView = z.object({
+  id: z.uuid(),
+  deviceId: z.uuid().nullable(),
+  authorityId: z.uuid(),
+  state: z.enum(certificateStates),
+  /** Hex. */
+  serial: z.string(),
+  /** SHA-256 of the certificate, hex. */
+  fingerprint: z.string().nullable(),
+  subject: z.string(),
+  notBefore: z.iso.datetime(),
+  notAfter: z.iso.datetime(),
+  revokedAt: z.iso.datetime().nullable(),
+  revocationReason: z.string().nullable(),
+  createdAt: z.iso.datetime(),
+})
+export type CertificateView = z.infer<typeof CertificateView>

@@ -1,0 +1,138 @@
+import { z } from 'zod'
+
+import { Page, pageOf, PageQuery } from '../http/page.ts'
+import { type Actor, route } from '../http/route.ts'
+import { createProfile, createToken, endToken } from './service.ts'
+import { getProfile, listProfiles, listTokens, type Profile, type Token } from './store.ts'
+import {
+  NewProfileBody,
+  NewTokenBody,
+  NewTokenView,
+  ProfileParams,
+  ProfileView,
+  TokenParams,
+  TokenView,
+} from './wire.ts'
+
+const by = (actor: Actor) => ({ actor: actor.id, requestId: actor.requestId })
+
+export const enrollmentRoutes = [
+  route({
+    method: 'get',
+    path: '/enrollment-profiles',
+    summary: 'Enrollment profiles, newest first',
+    allow: ['admin', 'operator', 'viewer'],
+    query: PageQuery,
+    response: Page(ProfileView),
+    handle: async ({ ctx, query: { cursor, limit } }) => {
+      const rows = await listProfiles(ctx.db, { before: cursor, limit: limit + 1 })
+      return pageOf(rows, limit, view, (profile) => profile.id)
+    },
+  }),
+
+  route({
+    method: 'post',
+    path: '/enrollment-profiles',
+    summary: 'Make an enrollment profile: who may enroll, how, and into which group',
+    allow: ['admin', 'operator'],
+    status: 201,
+    creates: true,
+    body: NewProfileBody,
+    response: ProfileView,
+    handle: async ({ ctx, body, actor, newId }) =>
+      view(await createProfile(ctx, { id: newId, body, ...by(actor) })),
+  }),
+
+  route({
+    method: 'get',
+    path: '/enrollment-profiles/:profileId',
+    summary: 'One enrollment profile',
+    allow: ['admin', 'operator', 'viewer'],
+    params: ProfileParams,
+    response: ProfileView,
+    handle: async ({ ctx, params }) => view(await getProfile(ctx.db, params.profileId)),
+  }),
+
+  route({
+    method: 'get',
+    path: '/enrollment-profiles/:profileId/tokens',
+    summary: 'Tokens of a profile, without their secrets, newest first',
+    allow: ['admin', 'operator', 'viewer'],
+    params: ProfileParams,
+    query: PageQuery,
+    response: Page(TokenView),
+    handle: async ({ ctx, params: { profileId }, query: { cursor, limit } }) => {
+      await getProfile(ctx.db, profileId)
+      const rows = await listTokens(ctx.db, profileId, { before: cursor, limit: limit + 1 })
+      return pageOf(rows, limit, tokenView, (token) => token.id)
+    },
+  }),
+
+  route({
+    method: 'post',
+    path: '/enrollment-profiles/:profileId/tokens',
+    summary: 'Make an enrollment token; its secret is shown once',
+    allow: ['admin', 'operator'],
+    status: 201,
+    creates: true,
+    params: ProfileParams,
+    body: NewTokenBody,
+    response: NewTokenView,
+    handle: async ({ ctx, params, body, actor, newId }) => {
+      const { maxUses, expiresAt } = body
+      const { profileId } = params
+      const made = await createToken(ctx, {
+        id: newId,
+        profileId,
+        maxUses,
+        expiresAt,
+        ...by(actor),
+      })
+      return { ...tokenView(made.row), token: made.token }
+    },
+  }),
+
+  route({
+    method: 'delete',
+    path: '/enrollment-profiles/:profileId/tokens/:tokenId',
+    summary: 'End a token; certificates issued with it stay',
+    allow: ['admin', 'operator'],
+    status: 204,
+    params: TokenParams,
+    response: z.undefined(),
+    handle: async ({ ctx, params, actor }) => {
+      await endToken(ctx, { ...params, ...by(actor) })
+      return undefined
+    },
+  }),
+]
+
+function view(profile: Profile): ProfileView {
+  return {
+    id: profile.id,
+    name: profile.name,
+    groupId: profile.group_id,
+    auth: { type: profile.auth_type },
+    registration: profile.registration,
+    idPattern: profile.id_pattern,
+    quota: profile.quota,
+    used: profile.used,
+    validFrom: profile.valid_from?.toISOString() ?? null,
+    validUntil: profile.valid_until?.toISOString() ?? null,
+    approval: 'none',
+    keyPolicy: profile.key_policy,
+    certificateDays: profile.certificate_days,
+    createdAt: profile.created_at.toISOString(),
+  }
+}
+
+function tokenView(token: Token): TokenView {
+  return {
+    id: token.id,
+    maxUses: token.max_uses,
+    uses: token.uses,
+    expiresAt: token.expires_at?.toISOString() ?? null,
+    createdBy: token.created_by,
+    createdAt: token.created_at.toISOString(),
+  }
+}

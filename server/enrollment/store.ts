@@ -1,0 +1,159 @@
+import type { Selectable } from 'kysely'
+
+import type { Db, Tx } from '../db/client.ts'
+import type { EnrollmentProfileTable, EnrollmentTokenTable } from '../db/schema.ts'
+import { DomainError } from '../errors.ts'
+
+export type Profile = Selectable<EnrollmentProfileTable>
+export type Token = Selectable<EnrollmentTokenTable>
+
+/** Returns false when the id or the name is taken. */
+export async function insertProfile(tx: Tx, row: Profile): Promise<boolean> {
+  const inserted = await tx
+    .insertInto('enrollment_profile')
+    .values(row)
+    .onConflict((oc) => oc.doNothing())
+    .returning('id')
+    .executeTakeFirst()
+  return inserted !== undefined
+}
+
+export async function findProfile(
+  db: Db,
+  by: { id: string } | { name: string },
+): Promise<Profile | undefined> {
+  const query = db.selectFrom('enrollment_profile').selectAll()
+  return await (
+    'id' in by ? query.where('id', '=', by.id) : query.where('name', '=', by.name)
+  ).executeTakeFirst()
+}
+
+export async function getProfile(db: Db, id: string): Promise<Profile> {
+  const row = await findProfile(db, { id })
+  if (!row) throw new DomainError('not-found', 'No such enrollment profile', { profileId: id })
+  return row
+}
+
+/** Newest first. `before` is the id of the last one seen. */
+export async function listProfiles(
+  db: Db,
+  { before, limit }: { before: string | undefined; limit: number },
+): Promise<Profile[]> {
+  let query = db.selectFrom('enrollment_profile').selectAll()
+  if (before !== undefined) query = query.where('id', '<', before)
+  return await query.orderBy('id', 'desc').limit(limit).execute()
+}
+
+export async function groupExists(db: Db, groupId: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('device_group')
+    .select('id')
+    .where('id', '=', groupId)
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** Returns false when the id is taken. */
+export async function insertToken(tx: Tx, row: Token): Promise<boolean> {
+  const inserted = await tx
+    .insertInto('enrollment_token')
+    .values(row)
+    .onConflict((oc) => oc.doNothing())
+    .returning('id')
+    .executeTakeFirst()
+  return inserted !== undefined
+}
+
+export async function findToken(db: Db, id: string): Promise<Token | undefined> {
+  return await db.selectFrom('enrollment_token').selectAll().where('id', '=', id).executeTakeFirst()
+}
+
+export async function findTokenByHash(db: Db, hash: Buffer): Promise<Token | undefined> {
+  return await db
+    .selectFrom('enrollment_token')
+    .selectAll()
+    .where('secret_hash', '=', hash)
+    .executeTakeFirst()
+}
+
+/** Newest first. `before` is the id of the last one seen. */
+export async function listTokens(
+  db: Db,
+  profileId: string,
+  { before, limit }: { before: string | undefined; limit: number },
+): Promise<Token[]> {
+  let query = db.selectFrom('enrollment_token').selectAll().where('profile_id', '=', profileId)
+  if (before !== undefined) query = query.where('id', '<', before)
+  return await query.orderBy('id', 'desc').limit(limit).execute()
+}
+
+/** From `now` on it opens nothing. Returns false when it had expired before, or does not exist. */
+export async function expireToken(
+  tx: Tx,
+  { profileId, tokenId, now }: { profileId: string; tokenId: string; now: Date },
+): Promise<boolean> {
+  const row = await tx
+    .updateTable('enrollment_token')
+    .set({ expires_at: now })
+    .where('id', '=', tokenId)
+    .where('profile_id', '=', profileId)
+    .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', now)]))
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** Waits for others who use the same token: the same request twice at once is then seen to be the same. */
+export async function lockToken(tx: Tx, tokenId: string): Promise<Token | undefined> {
+  return await tx
+    .selectFrom('enrollment_token')
+    .selectAll()
+    .where('id', '=', tokenId)
+    .forUpdate()
+    .executeTakeFirst()
+}
+
+/** Takes one use, only if there is one to take. */
+export async function takeUse(tx: Tx, tokenId: string, now: Date): Promise<boolean> {
+  const row = await tx
+    .updateTable('enrollment_token')
+    .set((eb) => ({ uses: eb('uses', '+', 1) }))
+    .where('id', '=', tokenId)
+    .where((eb) => eb.or([eb('max_uses', 'is', null), eb('uses', '<', eb.ref('max_uses'))]))
+    .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', now)]))
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** Takes one of the profile's quota, only while the profile is valid and something is left. */
+export async function takeQuota(tx: Tx, profileId: string, now: Date): Promise<boolean> {
+  const row = await tx
+    .updateTable('enrollment_profile')
+    .set((eb) => ({ used: eb('used', '+', 1) }))
+    .where('id', '=', profileId)
+    .where((eb) => eb.or([eb('quota', 'is', null), eb('used', '<', eb.ref('quota'))]))
+    .where((eb) => eb.or([eb('valid_from', 'is', null), eb('valid_from', '<=', now)]))
+    .where((eb) => eb.or([eb('valid_until', 'is', null), eb('valid_until', '>', now)]))
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** Gives back what an intent took that came to nothing. Tokens before profiles, as when they are taken. */
+export async function giveBack(tx: Tx, tokenId: string): Promise<void> {
+  const token = await tx
+    .updateTable('enrollment_token')
+    .set((eb) => ({ uses: eb('uses', '-', 1) }))
+    .where('id', '=', tokenId)
+    .where('uses', '>', 0)
+    .returning('profile_id')
+    .executeTakeFirst()
+  if (!token) return
+  await tx
+    .updateTable('enrollment_profile')
+    .set((eb) => ({ used: eb('used', '-', 1) }))
+    .where('id', '=', token.profile_id)
+    .where('used', '>', 0)
+    .execute()
+}
