@@ -1,0 +1,340 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+
+import type { KyselyPlugin } from 'kysely'
+import { pino } from 'pino'
+
+import { createLocalBus } from '../../server/bus.ts'
+import type { Context } from '../../server/context.ts'
+import type { DatabaseHandle } from '../../server/db/client.ts'
+import { inTransaction } from '../../server/db/transaction.ts'
+import { deploymentMessages } from '../../server/deployments/messages.ts'
+import { helloMessage } from '../../server/devices/hello.ts'
+import { newId } from '../../server/ids.ts'
+import { createMetrics } from '../../server/metrics.ts'
+import type { DeploymentState } from '../../server/protocol/deployment.ts'
+import type { Choice, Hello, Report } from '../../server/protocol/messages.ts'
+import { actOnRollout, createRollout, type RolloutCommand } from '../../server/rollouts/service.ts'
+import { TestClock } from './clock.ts'
+
+export interface SentMessage {
+  deviceId: string
+  leaf: string
+  body: unknown
+}
+
+/** A context on a test database whose devices are names in a set, and what the server sent to them. */
+export function rolloutWorld({ db }: DatabaseHandle) {
+  const counter = new StatementCounter()
+  const clock = new TestClock('2026-11-26T10:00:00Z')
+  const connected = new Set<string>()
+  const sent: SentMessage[] = []
+  const woken: string[] = []
+  const bus = createLocalBus()
+  bus.subscribe('wake', (ids) => void woken.push(...ids))
+  const ctx = {
+    db: db.withPlugin(counter),
+    clock,
+    bus,
+    log: pino({ level: 'silent' }),
+    metrics: createMetrics(),
+    transport: {
+      send: async (deviceId: string, leaf: string, body: unknown) => {
+        if (!connected.has(deviceId)) return 'offline'
+        sent.push({ deviceId, leaf, body })
+        return 'sent'
+      },
+      disconnect: () => 0,
+      isConnected: (id: string) => connected.has(id),
+      connectedDevices: () => [...connected],
+      get size() {
+        return connected.size
+      },
+    },
+  } as unknown as Context
+  return {
+    ctx,
+    db,
+    clock,
+    connected,
+    sent,
+    woken,
+    counter,
+    by: { actor: 'key:test', requestId: 'r' },
+  }
+}
+
+export type RolloutWorld = ReturnType<typeof rolloutWorld>
+
+/** Counts statements, those inside transactions too; `begin` and `commit` are not among them. */
+export class StatementCounter implements KyselyPlugin {
+  statements = 0
+  transformQuery({ node }: Parameters<KyselyPlugin['transformQuery']>[0]) {
+    this.statements++
+    return node
+  }
+  async transformResult({ result }: Parameters<KyselyPlugin['transformResult']>[0]) {
+    return result
+  }
+  async during(work: () => Promise<unknown>): Promise<number> {
+    const before = this.statements
+    await work()
+    return this.statements - before
+  }
+}
+
+export interface Release {
+  id: string
+  sha256: string
+  model: string
+  component: string
+  build: number
+}
+
+export async function givenGroup({ db, clock }: RolloutWorld): Promise<string> {
+  const id = newId(clock.now())
+  await db.insertInto('device_group').values({ id, name: id, created_at: clock.now() }).execute()
+  return id
+}
+
+export async function givenRelease(
+  { db, clock }: RolloutWorld,
+  more: Partial<{
+    model: string
+    component: string
+    build: number
+    svn: number
+    class: 'security' | 'feature' | 'config'
+    min_previous: number
+    requires: Record<string, number>
+    state: 'draft' | 'published'
+  }> = {},
+): Promise<Release> {
+  const { model = 'gate-2', component = 'main', build = 10, requires = {}, ...rest } = more
+  const now = clock.now()
+  const id = newId(now)
+  const sha256 = randomBytes(32).toString('hex')
+  const artifact_id = newId(now)
+  const by = { created_by: 'key:test', created_at: now }
+  await db
+    .insertInto('artifact')
+    .values({ id: artifact_id, sha256, size: 5, name: 'a', ...by })
+    .execute()
+  await db
+    .insertInto('model')
+    .values({ id: newId(now), name: model, hardware_ids: ['rev-a'], created_at: now })
+    .onConflict((oc) => oc.doNothing())
+    .execute()
+  await db
+    .insertInto('release')
+    .values({
+      ...{ id, model, component, version: id, build, svn: 1, class: 'security', artifact_id },
+      ...{ hardware_ids: ['rev-a'], requires: JSON.stringify(requires), state: 'published', ...by },
+      ...rest,
+    })
+    .execute()
+  return { id, sha256, model, component, build }
+}
+
+export async function givenDevices(
+  { db, clock }: RolloutWorld,
+  groupId: string,
+  count: number,
+  more: Partial<{
+    state: 'active' | 'disabled' | 'revoked'
+    model: string | null
+    hardware_ids: string[]
+    installed: Hello['installed']
+  }> = {},
+): Promise<string[]> {
+  if (count === 0) return []
+  const now = clock.now()
+  const { installed = [installedBuild(1)], ...rest } = more
+  const ids = Array.from({ length: count }, () => newId(now))
+  const long = new Date(now.getTime() - 1_000_000)
+  await db
+    .insertInto('device')
+    .values(
+      ids.map((id) => ({
+        ...{ id, name: id, serial_number: randomUUID(), state: 'active' as const, model: 'gate-2' },
+        ...{ hardware_ids: ['rev-a'], installed: JSON.stringify(installed), created_at: long },
+        ...{ changed_at: long, ...rest },
+      })),
+    )
+    .execute()
+  await db
+    .insertInto('device_group_member')
+    .values(ids.map((device_id) => ({ group_id: groupId, device_id })))
+    .execute()
+  return ids
+}
+
+export function installedBuild(build: number, more: Partial<Hello['installed'][number]> = {}) {
+  return {
+    component: 'main',
+    version: String(build),
+    build,
+    svn: 1,
+    sha256: '00'.repeat(32),
+    ...more,
+  }
+}
+
+export interface PhaseGiven {
+  percent: number
+  success?: number
+  minExecuted?: number
+  hold?: boolean
+}
+
+export async function givenRollout(
+  world: RolloutWorld,
+  groupId: string,
+  releaseId: string,
+  phases: readonly PhaseGiven[] = [{ percent: 100 }],
+): Promise<string> {
+  const id = newId(world.clock.now())
+  await createRollout(world.ctx, {
+    ...{ id, name: 'Spring update', releaseId, groupId, ...world.by },
+    phases: phases.map(({ percent, success = 95, minExecuted = 1, hold = false }, n) => ({
+      ...{ no: n + 1, percent, success_percent: success, min_executed: minExecuted, hold },
+    })),
+  })
+  return id
+}
+
+export async function act(
+  { ctx, by }: RolloutWorld,
+  rolloutId: string,
+  action: RolloutCommand['action'],
+  more: Partial<RolloutCommand> = {},
+) {
+  return await actOnRollout(ctx, { rolloutId, action, ...by, ...more })
+}
+
+const handlers = [helloMessage(async () => new Map()), ...deploymentMessages]
+
+/** Stores a group of messages of one kind as the broker does, and does what follows the commit. */
+export async function receive(
+  { ctx, clock }: RolloutWorld,
+  leaf: 'hello' | 'report' | 'choice',
+  messages: readonly { deviceId: string; body: unknown }[],
+): Promise<void> {
+  const handler = handlers.find((one) => one.leaf === leaf)
+  if (!handler) throw new Error('no such handler')
+  const parsed = messages.map(({ deviceId, body }) => {
+    const read = handler.parse(Buffer.from(JSON.stringify(body)))
+    if (!read) throw new Error(`malformed ${leaf}`)
+    return { deviceId, ...read }
+  })
+  const now = clock.now()
+  const after = await inTransaction(ctx.db, (tx) =>
+    handler.store({ tx, ctx, now, messages: parsed }),
+  )
+  if (after) await after(ctx)
+}
+
+let instants = Date.parse('2026-11-26T10:00:00Z')
+
+/** Each at an instant of its own, as a device's clock has it. */
+export async function report(
+  world: RolloutWorld,
+  deviceId: string,
+  deploymentId: string,
+  state: DeploymentState,
+  more: Partial<Report> = {},
+): Promise<void> {
+  const at = new Date(instants++).toISOString()
+  await receive(world, 'report', [{ deviceId, body: { deploymentId, state, at, ...more } }])
+}
+
+export async function choose(world: RolloutWorld, deviceId: string, body: Choice): Promise<void> {
+  await receive(world, 'choice', [{ deviceId, body }])
+}
+
+export function helloOf(more: Partial<Hello> = {}): Hello {
+  return {
+    ...{ agent: 'test', model: 'gate-2', hardwareIds: ['rev-a'], installed: [installedBuild(1)] },
+    ...{ attributes: {}, nonce: randomBytes(16).toString('hex'), have: {}, optOut: false },
+    ...more,
+  }
+}
+
+export async function hello(
+  world: RolloutWorld,
+  deviceId: string,
+  more: Partial<Hello> = {},
+): Promise<void> {
+  await receive(world, 'hello', [{ deviceId, body: helloOf(more) }])
+}
+
+export async function deploymentOf({ db }: RolloutWorld, rolloutId: string, deviceId: string) {
+  return await db
+    .selectFrom('deployment')
+    .selectAll()
+    .where('rollout_id', '=', rolloutId)
+    .where('device_id', '=', deviceId)
+    .executeTakeFirst()
+}
+
+export async function deploymentIdOf(
+  world: RolloutWorld,
+  rolloutId: string,
+  deviceId: string,
+): Promise<string> {
+  const row = await deploymentOf(world, rolloutId, deviceId)
+  if (!row) throw new Error('this device has no deployment')
+  return row.id
+}
+
+/** The whole way, proof included. */
+export async function update(
+  world: RolloutWorld,
+  deviceId: string,
+  deploymentId: string,
+  { sha256, build }: Release,
+): Promise<void> {
+  await report(world, deviceId, deploymentId, 'testing')
+  await hello(world, deviceId, { installed: [installedBuild(build, { sha256 })] })
+  const row = await world.db
+    .selectFrom('deployment')
+    .select('commit_nonce')
+    .where('id', '=', deploymentId)
+    .executeTakeFirstOrThrow()
+  const commitNonce = row.commit_nonce ?? ''
+  await report(world, deviceId, deploymentId, 'succeeded', { commitNonce, sha256 })
+}
+
+/** What must be true whenever nobody is in the middle of something. */
+export async function brokenInvariants({ db }: RolloutWorld): Promise<string[]> {
+  const rows = await db.selectFrom('deployment').selectAll().execute()
+  const counts = await db.selectFrom('deployment_count').selectAll().execute()
+  const events = await db.selectFrom('deployment_event').selectAll().orderBy('seq').execute()
+  const broken: string[] = []
+  const sums = new Map<string, number>()
+  const add = (key: string, n: number) => sums.set(key, (sums.get(key) ?? 0) + n)
+  for (const count of counts) add(`${count.rollout_id} ${count.phase_no} ${count.state}`, count.n)
+  for (const row of rows) add(`${row.rollout_id} ${row.phase_no} ${row.state}`, -1)
+  for (const [key, n] of sums) if (n !== 0) broken.push(`count of ${key} is off by ${n}`)
+  const ended = new Set([
+    'succeeded',
+    'rolled_back',
+    'failed_final',
+    'cancelled',
+    'superseded',
+    'expired',
+    'lost',
+  ])
+  const open = Map.groupBy(
+    rows.filter((row) => !ended.has(row.state)),
+    (row) => `${row.device_id} ${row.component}`,
+  )
+  for (const [key, several] of open)
+    if (several.length > 1) broken.push(`${several.length} open for ${key}`)
+  for (const row of rows) {
+    const own = events.filter((event) => event.deployment_id === row.id)
+    const isChained = own.every((event, n) => event.from_state === (own[n - 1]?.to_state ?? null))
+    if (!isChained || own.at(-1)?.to_state !== row.state)
+      broken.push(`history of ${row.id} has a hole`)
+  }
+  return broken
+}
