@@ -6,7 +6,13 @@ import { MetadataError } from './errors.ts'
  * Node's own export encrypts with PBKDF2 at 2,048 rounds, which a stolen key file does not survive for long.
  * This writes the same container with scrypt; OpenSSL, and so Node, reads it back.
  */
-const cost = { N: 16_384, r: 8, p: 5 }
+const costs = {
+  /** A person thought of it: every guess must cost. */
+  typed: { N: 16_384, r: 8, p: 5 },
+  /** At least 16 random bytes: guessing is hopeless already. */
+  random: { N: 2048, r: 8, p: 1 },
+}
+export type PassphraseOrigin = keyof typeof costs
 
 const oid = {
   pbes2: '06092a864886f70d01050d',
@@ -15,7 +21,8 @@ const oid = {
 }
 
 /** EncryptedPrivateKeyInfo (RFC 5958 section 3) as PEM: PBES2, scrypt (RFC 7914 section 7), AES-256-CBC. */
-export function encryptPkcs8(pkcs8: Buffer, passphrase: string): string {
+export function encryptPkcs8(pkcs8: Buffer, passphrase: string, origin: PassphraseOrigin): string {
+  const cost = costs[origin]
   if (passphrase.length < 8)
     throw new MetadataError('key', 'A passphrase has at least 8 characters')
   const salt = randomBytes(16)

@@ -7,7 +7,7 @@ import {
 } from 'node:crypto'
 
 import { canonicalize } from './canonical.ts'
-import { encryptPkcs8 } from './encrypted-key.ts'
+import { encryptPkcs8, type PassphraseOrigin } from './encrypted-key.ts'
 import { MetadataError } from './errors.ts'
 
 /** A public key as metadata carries it. `public` is raw hex for Ed25519. */
@@ -82,8 +82,12 @@ export function keyIdentity(key: KeyObject): string {
 }
 
 /** PKCS#8 PEM under a passphrase (PBES2 with scrypt, RFC 8018 and RFC 7914); `openssl pkey` opens it. */
-export function exportEncrypted(key: KeyObject, passphrase: string): string {
-  return encryptPkcs8(key.export({ format: 'der', type: 'pkcs8' }), passphrase)
+export function exportEncrypted(
+  key: KeyObject,
+  passphrase: string,
+  origin: PassphraseOrigin = 'typed',
+): string {
+  return encryptPkcs8(key.export({ format: 'der', type: 'pkcs8' }), passphrase, origin)
 }
 
 /** The private key of such a file. Throws MetadataError, fault `key`, for a wrong passphrase or an unencrypted file. */

@@ -1,0 +1,112 @@
+import type { KeyObject } from 'node:crypto'
+import { readdirSync } from 'node:fs'
+import { isAbsolute, join } from 'node:path'
+
+import { z } from 'zod'
+
+import { MetadataError } from '../../pki/tuf/errors.ts'
+import { importEncrypted, keyId, type TufKey, tufKeyOf } from '../../pki/tuf/keys.ts'
+import { Failure } from '../failure.ts'
+import { readSmall } from './files.ts'
+
+export type Repository = 'image' | 'director'
+
+const PublicKey = z.object({
+  keytype: z.string().max(64),
+  scheme: z.string().max(64),
+  keyval: z.object({ public: z.string().max(4096) }),
+})
+
+/** What leaves a key folder for the server and the devices: `public.json`. No secret is in it. */
+export const PublicPart = z.object({
+  evaluation: z.boolean(),
+  image: z.object({ root: z.string(), targets: z.string() }),
+  director: z.object({ root: z.string() }),
+  releaseKeys: z.array(PublicKey).max(64),
+  targetsKeys: z.array(PublicKey).max(64),
+  /** Which file holds which key; the key id is the fingerprint to compare by voice. */
+  keys: z.array(z.object({ name: z.string(), file: z.string(), keyid: z.string() })).max(256),
+})
+export type PublicPart = z.infer<typeof PublicPart>
+
+export const publicFile = 'public.json'
+export const passphraseFile = 'passphrase'
+
+export function pinnedRootFile(repository: Repository): string {
+  return `${repository}.1.root.json`
+}
+
+/** Gives the passphrase of one key file; asked once for each. */
+export type Passphrase = (keyFile: string) => string | Promise<string>
+
+/** The root 1 this folder was made with: what every draft is judged from. */
+export function pinnedRoot(keysDir: string, repository: Repository): string {
+  const text = readSmall(join(keysDir, pinnedRootFile(repository)), 65_536)
+  if (text === undefined) {
+    throw new Failure('key-folder', `${keysDir} has no ${pinnedRootFile(repository)}`, {
+      nextStep:
+        'Copy the first root file of the repository into the key folder, from a source you trust',
+    })
+  }
+  return text
+}
+
+export function readPublicPart(keysDir: string): PublicPart {
+  const text = readSmall(join(keysDir, publicFile), 1024 * 1024)
+  if (text === undefined) throw new Failure('key-folder', `${keysDir} has no ${publicFile}`)
+  try {
+    return PublicPart.parse(JSON.parse(text))
+  } catch (cause) {
+    throw new Failure('key-folder', `${publicFile} in ${keysDir} is damaged`, { cause })
+  }
+}
+
+/** Key files of this folder whose key may sign: by `public.json`, so no passphrase is asked for the others. */
+export function keyFilesFor(keysDir: string, keyids: readonly string[]): string[] {
+  const present = new Set(readdirSync(keysDir))
+  return readPublicPart(keysDir)
+    .keys.filter(({ keyid, file }) => keyids.includes(keyid) && present.has(file))
+    .map(({ file }) => file)
+}
+
+/** The passphrase that evaluation mode left beside its keys; undefined in a folder of production keys. */
+export function storedPassphrase(keysDir: string): Passphrase | undefined {
+  const text = readSmall(join(keysDir, passphraseFile), 4096)
+  return text === undefined ? undefined : () => text.trimEnd()
+}
+
+export interface OpenedKey {
+  file: string
+  key: KeyObject
+  tufKey: TufKey
+  keyid: string
+}
+
+/** Opens key files, named relative to the folder. All or none: a wrong passphrase is a Failure before anything is signed. */
+export async function openKeys(
+  keysDir: string,
+  files: readonly string[],
+  passphrase: Passphrase,
+): Promise<OpenedKey[]> {
+  const opened: OpenedKey[] = []
+  for (const file of files) {
+    const text = readSmall(isAbsolute(file) ? file : join(keysDir, file), 16_384)
+    if (text === undefined) throw new Failure('key-folder', `There is no key file ${file}`)
+    const key = openKey(text, { file, passphrase: await passphrase(file) })
+    const tufKey = tufKeyOf(key)
+    opened.push({ file, key, tufKey, keyid: keyId(tufKey) })
+  }
+  return opened
+}
+
+function openKey(
+  text: string,
+  { file, passphrase }: { file: string; passphrase: string },
+): KeyObject {
+  try {
+    return importEncrypted(text, passphrase)
+  } catch (cause) {
+    if (!(cause instanceof MetadataError)) throw cause
+    throw new Failure('passphrase', `${file}: ${cause.message}`, { cause })
+  }
+}
