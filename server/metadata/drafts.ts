@@ -6,6 +6,7 @@ import {
 } from '../../pki/tuf/build.ts'
 import { canonicalize } from '../../pki/tuf/canonical.ts'
 import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
+import { MetadataError } from '../../pki/tuf/errors.ts'
 import { parseStrict } from '../../pki/tuf/json.ts'
 import { latestExpiry } from '../../pki/tuf/publish-check.ts'
 import { readTargets } from '../../pki/tuf/read.ts'
@@ -34,8 +35,8 @@ export interface DraftedBy {
 
 /** All metadata texts are far below; the cap of a bundle is the same (updates.md section 4). */
 const maxFileBytes = 65_536
-/** Every device reads the list of models, so it may not fill a bundle. */
-const maxTargetsBytes = 32_768
+/** A device reads the list of models and the builds of its own, so neither may fill a bundle. */
+const maxListBytes = 24_576
 const releaseThreshold = 2
 
 /**
@@ -98,6 +99,11 @@ function undated(signed: string | Buffer): Buffer {
   })
 }
 
+/** For slices that decide what a draft says: before they read what it is made from. */
+export async function lockForDraft(tx: Tx): Promise<void> {
+  await lockMetadata(tx)
+}
+
 /** What a published targets file, top-level or a model's, says. */
 export function targetsIn(text: string): TargetsMetadata {
   return readTargets(decodeEnvelope(Buffer.from(text), maxFileBytes).signed)
@@ -128,10 +134,9 @@ export async function draftDelegations(tx: Tx, by: DraftedBy): Promise<void> {
   )
   const version = current.version + 1
   const expiresAt = latestExpiry('targets', by.now)
-  const signed = buildTargets({ version, expiresAt, delegations: [...delegations, ...added] })
-  if (signed.length > maxTargetsBytes) {
-    throw new DomainError('quota-exhausted', 'There are too many models for one list of them')
-  }
+  const signed = bounded(() =>
+    buildTargets({ version, expiresAt, delegations: [...delegations, ...added] }),
+  )
   await replaceDraft(
     tx,
     { repository: 'image', role: 'targets' },
@@ -184,7 +189,22 @@ export async function draftModelTargets(
   }
   const version = current.version + 1
   const expiresAt = latestExpiry('model', by.now)
-  const signed = buildModelTargets({ model, targets, version, expiresAt })
+  const signed = bounded(() => buildModelTargets({ model, targets, version, expiresAt }))
   await replaceDraft(tx, firmwareRole(model), { version, signed, expiresAt }, by)
   return { version }
+}
+
+/** Throws DomainError `quota-exhausted` for a file that would be too large, `invalid-request` for one that cannot be built. */
+function bounded(build: () => Buffer): Buffer {
+  try {
+    const signed = build()
+    if (signed.length <= maxListBytes) return signed
+  } catch (error) {
+    if (!(error instanceof MetadataError)) throw error
+    if (error.fault !== 'too-large') {
+      const message = `This cannot be written as metadata: ${error.message}`
+      throw new DomainError('invalid-request', message, {}, { cause: error })
+    }
+  }
+  throw new DomainError('quota-exhausted', 'The metadata file would become too large for devices')
 }

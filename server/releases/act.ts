@@ -1,0 +1,149 @@
+import { parseStrict } from '../../pki/tuf/json.ts'
+import { componentOf } from '../../pki/tuf/publish-check.ts'
+import { readTargets } from '../../pki/tuf/read.ts'
+import { recordAudits } from '../audit/audit.ts'
+import type { Tx } from '../db/client.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { DomainError } from '../errors.ts'
+import { highestPublished } from '../metadata/checks.ts'
+import { requireCurrent } from '../metadata/current.ts'
+import { draftModelTargets, lockForDraft, publishedTargets } from '../metadata/drafts.ts'
+import { publishDraft, type PublishDeps } from '../metadata/publish.ts'
+import { firmwareRole } from '../metadata/roles.ts'
+import { requireRising } from './create.ts'
+import { listedBuilds } from './listed-builds.ts'
+import { nextReleaseState, type ReleaseAction } from './state.ts'
+import {
+  findModelHardware,
+  getRelease,
+  listPublishedFates,
+  listSubmitted,
+  moveRelease,
+  publishListed,
+  type Release,
+  setDraftedVersion,
+} from './store.ts'
+
+export interface ActOnRelease {
+  releaseId: string
+  action: ReleaseAction
+  actor: string
+  requestId?: string
+}
+
+/**
+ * The life of a release: `submit` drafts the next version of its model's file for the offline signer, `publish` makes the signed
+ * draft public, `withdraw` drafts one without it. Each may be repeated. Throws DomainError `illegal-transition`,
+ * `not-ready` (no roots, too few signatures), `conflict` (a publish check, with `problems`).
+ */
+export async function actOnRelease(ctx: PublishDeps, command: ActOnRelease): Promise<Release> {
+  switch (command.action) {
+    case 'submit':
+    case 'withdraw':
+      return await redraftWith(ctx, command)
+    case 'publish':
+      return await publish(ctx, command)
+    default:
+      throw new DomainError('invalid-request', 'No such action')
+  }
+}
+
+async function redraftWith({ db, clock }: PublishDeps, command: ActOnRelease): Promise<Release> {
+  const { releaseId, action, actor, requestId } = command
+  const now = clock.now()
+  const by = { actor, ...(requestId ? { requestId } : {}) }
+  return await inTransaction(db, async (tx) => {
+    await lockForDraft(tx)
+    const before = await getRelease(tx, releaseId)
+    const state = nextReleaseState(before.state, action)
+    if (action === 'submit') await requireStillPossible(tx, before)
+    const changes = state !== before.state
+    if (changes) {
+      await moveRelease(tx, releaseId, before.state, state)
+      const facts = { from: before.state, to: state }
+      const entry = { at: now, action: `release.${action}`, subject: releaseId, facts, ...by }
+      await recordAudits(tx, [entry])
+    }
+    // A draft that was never submitted is in no file.
+    if (before.state !== 'draft' || action === 'submit') {
+      await redraft(tx, before.model, { ...by, now })
+    }
+    return await getRelease(tx, releaseId)
+  })
+}
+
+async function requireStillPossible(tx: Tx, release: Release): Promise<void> {
+  const highest = await highestPublished(tx, release.model)
+  requireRising(release, highest.get(release.component))
+  const hardware = await findModelHardware(tx, release.model)
+  const unknown = release.hardware_ids.find((id) => !hardware.includes(id))
+  if (unknown === undefined) return
+  throw new DomainError('conflict', `${unknown} is no hardware of ${release.model} any more`)
+}
+
+async function redraft(
+  tx: Tx,
+  model: string,
+  by: { actor: string; requestId?: string; now: Date },
+): Promise<void> {
+  const { targets: published } = await publishedTargets(tx, model)
+  const submitted = await listSubmitted(tx, model)
+  const fates = await listPublishedFates(tx, model)
+  const targets = listedBuilds(published, { submitted, fates })
+  const draft = await draftModelTargets(tx, { model, targets }, by)
+  await setDraftedVersion(tx, model, draft?.version ?? null)
+}
+
+async function publish(ctx: PublishDeps, command: ActOnRelease): Promise<Release> {
+  const { releaseId, actor, requestId } = command
+  const by = { actor, ...(requestId ? { requestId } : {}) }
+  await requireCurrent(ctx.db)
+  const before = await getRelease(ctx.db, releaseId)
+  nextReleaseState(before.state, 'publish')
+  if (before.state === 'published') return before
+  try {
+    await publishDraft(ctx, {
+      ref: firmwareRole(before.model),
+      ...by,
+      also: (tx, { version, signed, now }) =>
+        moveListed(tx, before.model, { version, signed, now, ...by }),
+    })
+  } catch (error) {
+    // Another call did it at the same time.
+    const release = await getRelease(ctx.db, releaseId)
+    if (release.state === 'published') return release
+    throw error
+  }
+  const release = await getRelease(ctx.db, releaseId)
+  if (release.state === 'published') return release
+  throw new DomainError('conflict', 'The version that was published does not list this release', {
+    state: release.state,
+  })
+}
+
+/** Everything that the published file lists is published with it, in the same transaction. */
+async function moveListed(
+  tx: Tx,
+  model: string,
+  file: { version: number; signed: string; now: Date; actor: string; requestId?: string },
+): Promise<void> {
+  const { version, signed, now, ...by } = file
+  const { targets } = readTargets(parseStrict(Buffer.from(signed), signed.length))
+  const entries = Object.entries(targets)
+  const ids = await publishListed(tx, model, {
+    components: entries.map(([path]) => componentOf(path)),
+    builds: entries.map(([, { custom }]) => custom.match.build),
+    version,
+    now,
+  })
+  await recordAudits(
+    tx,
+    ids.map((id) => ({
+      at: now,
+      action: 'release.publish',
+      subject: id,
+      facts: { model, metadataVersion: version },
+      ...by,
+    })),
+  )
+}

@@ -1,0 +1,160 @@
+import { recordAudit } from '../audit/audit.ts'
+import type { Context } from '../context.ts'
+import type { Db } from '../db/client.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { DomainError } from '../errors.ts'
+import { highestPublished } from '../metadata/checks.ts'
+import {
+  artifactExists,
+  findModelHardware,
+  findRelease,
+  getRelease,
+  insertRelease,
+  type Release,
+  wasPublished,
+} from './store.ts'
+import type { Advisory } from './wire.ts'
+
+export interface CreateRelease {
+  id: string
+  model: string
+  component: string
+  version: string
+  build: number
+  svn?: number | undefined
+  class: Release['class']
+  artifactId: string
+  hardwareIds: string[]
+  minPrevious?: number | undefined
+  requires: Record<string, number>
+  fixes: string[]
+  notes: string
+  advisory?: Advisory | undefined
+  actor: string
+  requestId?: string
+}
+
+/**
+ * Makes a draft of a release. The same id again gives the same release. Throws DomainError `invalid-request` for what can
+ * never be published, `conflict` when the version or build is taken.
+ */
+export async function createRelease(
+  { db, clock }: Pick<Context, 'db' | 'clock'>,
+  command: CreateRelease,
+): Promise<Release> {
+  requireSensible(command)
+  const now = clock.now()
+  return await inTransaction(db, async (tx) => {
+    const existing = await findRelease(tx, command.id)
+    if (existing) return existing
+    const svn = await requirePossible(tx, command)
+    if (!(await insertRelease(tx, rowOf(command, { svn, now })))) throw taken(command)
+    const { id, model, component, version, build, actor, requestId } = command
+    await recordAudit(tx, {
+      at: now,
+      actor,
+      action: 'release.create',
+      subject: id,
+      facts: { model, component, version, build, svn, class: command.class },
+      ...(requestId ? { requestId } : {}),
+    })
+    return await getRelease(tx, id)
+  })
+}
+
+function requireSensible(command: CreateRelease): void {
+  const { component, build, minPrevious = 0, requires } = command
+  if (command.class === 'security' && (command.fixes.length === 0 || !command.advisory)) {
+    throw new DomainError(
+      'invalid-request',
+      'A security release names what it fixes (fixes) and has an advisory for the owners',
+      { at: command.fixes.length === 0 ? 'fixes' : 'advisory' },
+    )
+  }
+  if (minPrevious >= build && minPrevious > 0) {
+    throw new DomainError('invalid-request', 'minPrevious must be lower than build', {
+      at: 'minPrevious',
+    })
+  }
+  if (Object.hasOwn(requires, component)) {
+    throw new DomainError('invalid-request', 'A release cannot require its own component', {
+      at: 'requires',
+    })
+  }
+}
+
+/** What depends on the database. Gives the security version to use. */
+async function requirePossible(db: Db, command: CreateRelease): Promise<number> {
+  const { model, component, build, artifactId, hardwareIds } = command
+  const known = await findModelHardware(db, model)
+  const unknown = hardwareIds.find((id) => !known.includes(id))
+  if (unknown !== undefined) {
+    throw new DomainError('invalid-request', `${unknown} is no hardware of ${model}`, {
+      at: 'hardwareIds',
+    })
+  }
+  if (!(await artifactExists(db, artifactId))) {
+    throw new DomainError('invalid-request', 'No such artifact', { at: 'artifactId' })
+  }
+  if (await wasPublished(db, command)) {
+    throw new DomainError('conflict', 'This version was published before', { at: 'version' })
+  }
+  const highest = (await highestPublished(db, model)).get(component)
+  const svn = command.svn ?? highest?.svn ?? 0
+  requireRising({ build, svn }, highest)
+  return svn
+}
+
+/** Also asked again at submission: others may have been published meanwhile. */
+export function requireRising(
+  { build, svn }: { build: number; svn: number },
+  highest: { build: number; svn: number } | undefined,
+): void {
+  if (!highest) return
+  if (build <= highest.build) {
+    throw new DomainError(
+      'conflict',
+      `build must be above ${highest.build}, the highest published`,
+      {
+        at: 'build',
+        highest: highest.build,
+      },
+    )
+  }
+  if (svn < highest.svn) {
+    throw new DomainError(
+      'conflict',
+      `svn may not be below ${highest.svn}, the highest published`,
+      {
+        at: 'svn',
+        highest: highest.svn,
+      },
+    )
+  }
+}
+
+function rowOf(command: CreateRelease, { svn, now }: { svn: number; now: Date }) {
+  return {
+    id: command.id,
+    model: command.model,
+    component: command.component,
+    version: command.version,
+    build: command.build,
+    svn,
+    class: command.class,
+    artifact_id: command.artifactId,
+    hardware_ids: command.hardwareIds,
+    min_previous: command.minPrevious ?? null,
+    requires: JSON.stringify(command.requires),
+    fixes: command.fixes,
+    notes: command.notes,
+    advisory: command.advisory ? JSON.stringify(command.advisory) : null,
+    created_by: command.actor,
+    created_at: now,
+  }
+}
+
+function taken({ model, component }: CreateRelease): DomainError {
+  const message = 'This version or build of the component is there already'
+  return new DomainError('conflict', message, { model, component })
+}

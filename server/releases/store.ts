@@ -1,0 +1,181 @@
+import { type Selectable, sql } from 'kysely'
+
+import type { Db, Tx } from '../db/client.ts'
+import type { ReleaseTable } from '../db/schema.ts'
+import { DomainError } from '../errors.ts'
+import type { ReleaseState } from './state.ts'
+
+export type Release = Selectable<ReleaseTable>
+
+/** A release with the bytes it is. */
+export type ReleaseWithBytes = Release & { sha256: string; size: number }
+
+export async function findRelease(db: Db, id: string): Promise<Release | undefined> {
+  return await db.selectFrom('release').selectAll().where('id', '=', id).executeTakeFirst()
+}
+
+export async function getRelease(db: Db, id: string): Promise<Release> {
+  const row = await findRelease(db, id)
+  if (!row) throw new DomainError('not-found', 'No such release', { releaseId: id })
+  return row
+}
+
+/** Newest first; `before` is the id of the last one seen. */
+export async function listReleases(
+  db: Db,
+  filter: { model: string | undefined; before: string | undefined; limit: number },
+): Promise<Release[]> {
+  let query = db.selectFrom('release').selectAll()
+  if (filter.model !== undefined) query = query.where('model', '=', filter.model)
+  if (filter.before !== undefined) query = query.where('id', '<', filter.before)
+  return await query.orderBy('id', 'desc').limit(filter.limit).execute()
+}
+
+export type NewRelease = Omit<
+  Release,
+  'state' | 'metadata_version' | 'published_at' | 'requires' | 'advisory'
+> & {
+  /** JSON texts. */
+  requires: string
+  advisory: string | null
+}
+
+/** False when the id, or the version or build of a release that is not withdrawn, is there already. */
+export async function insertRelease(tx: Tx, row: NewRelease): Promise<boolean> {
+  const inserted = await tx
+    .insertInto('release')
+    .values(row)
+    .onConflict((oc) => oc.doNothing())
+    .returning('id')
+    .executeTakeFirst()
+  return inserted !== undefined
+}
+
+/** Moves a release only if it is still where the caller saw it. */
+export async function moveRelease(
+  tx: Tx,
+  id: string,
+  from: ReleaseState,
+  to: ReleaseState,
+): Promise<Release> {
+  const row = await tx
+    .updateTable('release')
+    .set({ state: to })
+    .where('id', '=', id)
+    .where('state', '=', from)
+    .returningAll()
+    .executeTakeFirst()
+  if (row) return row
+  throw new DomainError('conflict', 'The release changed meanwhile', { releaseId: id, from })
+}
+
+export async function findModelHardware(db: Db, model: string): Promise<string[]> {
+  const row = await db
+    .selectFrom('model')
+    .select('hardware_ids')
+    .where('name', '=', model)
+    .executeTakeFirst()
+  if (!row) throw new DomainError('invalid-request', 'No such model', { at: 'model', model })
+  return row.hardware_ids
+}
+
+export async function artifactExists(db: Db, id: string): Promise<boolean> {
+  const row = await db.selectFrom('artifact').select('id').where('id', '=', id).executeTakeFirst()
+  return row !== undefined
+}
+
+/** Whether this version of a component was ever published, withdrawn since or not: devices may hold it. */
+export async function wasPublished(
+  db: Db,
+  { model, component, version }: Pick<Release, 'model' | 'component' | 'version'>,
+): Promise<boolean> {
+  const row = await db
+    .selectFrom('release')
+    .select('id')
+    .where('model', '=', model)
+    .where('component', '=', component)
+    .where('version', '=', version)
+    .where('published_at', 'is not', null)
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+export async function listSubmitted(db: Db, model: string): Promise<ReleaseWithBytes[]> {
+  return await db
+    .selectFrom('release')
+    .innerJoin('artifact', 'artifact.id', 'release.artifact_id')
+    .selectAll('release')
+    .select(['artifact.sha256', 'artifact.size'])
+    .where('release.model', '=', model)
+    .where('release.state', '=', 'submitted')
+    .orderBy('release.build')
+    .execute()
+}
+
+export interface ReleaseFate {
+  component: string
+  version: string
+  build: number
+  state: ReleaseState
+  /** A rollout that is not over still gives it out. */
+  rolling: boolean
+}
+
+/** Of every release that was published: what became of it. */
+export async function listPublishedFates(db: Db, model: string): Promise<ReleaseFate[]> {
+  return await db
+    .selectFrom('release')
+    .where('model', '=', model)
+    .where('published_at', 'is not', null)
+    .select((eb) => [
+      'component',
+      'version',
+      'build',
+      'state',
+      eb
+        .exists(
+          eb
+            .selectFrom('rollout')
+            .select('rollout.id')
+            .whereRef('rollout.release_id', '=', 'release.id')
+            .where('rollout.state', 'in', ['draft', 'approved', 'running', 'paused']),
+        )
+        .$castTo<boolean>()
+        .as('rolling'),
+    ])
+    .execute()
+}
+
+/** Which version of the model's file the submitted releases wait in; null when there is none. */
+export async function setDraftedVersion(
+  tx: Tx,
+  model: string,
+  version: number | null,
+): Promise<void> {
+  await tx
+    .updateTable('release')
+    .set({ metadata_version: version })
+    .where('model', '=', model)
+    .where('state', '=', 'submitted')
+    .execute()
+}
+
+/** Submitted releases whose build is in the file that is being published become published. Gives their ids. */
+export async function publishListed(
+  tx: Tx,
+  model: string,
+  listed: { components: string[]; builds: number[]; version: number; now: Date },
+): Promise<string[]> {
+  const { components, builds, version, now } = listed
+  const rows = await tx
+    .updateTable('release')
+    .set({ state: 'published', metadata_version: version, published_at: now })
+    .where('model', '=', model)
+    .where('state', '=', 'submitted')
+    .where(
+      sql<boolean>`(component, build) in (select * from unnest(${components}::text[], ${builds}::bigint[]))`,
+    )
+    .returning('id')
+    .execute()
+  return rows.map((row) => row.id)
+}
