@@ -13,6 +13,8 @@ export interface Situation extends Omit<ChoiceFacts, 'task'> {
   downloading: boolean
   /** Result of the self-test of the running image, once made. */
   healthy: boolean | undefined
+  /** Reports are on their way that a restart would cut off. */
+  flushing: boolean
   /** How long an uncommitted image may run. */
   commitLimitMs: number
   /** The owner's hours, and minutes of the day on the device. */
@@ -31,6 +33,7 @@ export type Step =
 
 export const maxAttempts = 5
 const minuteMs = 60_000
+const flushCheckMs = 250
 
 /**
  * The next thing to do about the task, from what is true now (updates.md 7.1 and 7.3). It does nothing itself and every step
@@ -119,12 +122,13 @@ function isWindowOpen(task: Task, situation: Situation): boolean {
   return graceEnd !== undefined && now >= graceEnd
 }
 
-function nextBoot({ slot }: Task, { record, running }: Situation): Step {
+function nextBoot({ slot }: Task, { record, running, flushing, now }: Situation): Step {
   if (slot === undefined) return { do: 'install' }
   if (running === slot) return { do: 'startTest' }
   // The bootloader gave it up: its tries are spent or its bytes have changed.
   if (record.slots[slot]?.bootable !== true) return { do: 'reportRolledBack' }
-  return record.active === slot ? { do: 'reboot' } : { do: 'activate' }
+  if (record.active !== slot) return { do: 'activate' }
+  return flushing ? { do: 'wait', until: now + flushCheckMs } : { do: 'reboot' }
 }
 
 function nextTest(task: Task, situation: Situation): Step {

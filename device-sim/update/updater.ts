@@ -4,7 +4,8 @@ import type { DeploymentState } from '../../server/protocol/deployment.ts'
 import type { Report } from '../../server/protocol/messages.ts'
 import { messageOf } from '../errors.ts'
 import { Device, type DeviceDeps } from './device.ts'
-import type { Outcome, Wanted } from './download.ts'
+import { DownloadJob, type Fetch } from './download-job.ts'
+import type { Outcome } from './download.ts'
 import { spareSlot, succeeded } from './install.ts'
 import { adopt, isOpen, refused } from './intake.ts'
 import { acknowledged, type Entry, offerOf, type Task, withOffer } from './journal.ts'
@@ -13,14 +14,11 @@ import { applyChoice, type OwnerRequest } from './owner.ts'
 import { perform } from './perform.ts'
 import { moved, reportOf } from './report.ts'
 import { partFile } from './slots.ts'
+import { Turns } from './turns.ts'
 import { type RefusedBundle, takeBundle } from './verify.ts'
 
 export interface UpdaterDeps extends DeviceDeps {
-  fetch: (input: {
-    wanted: Wanted
-    onProgress: (percent: number) => void
-    signal: AbortSignal
-  }) => Promise<Outcome>
+  fetch: Fetch
   isConnected: () => boolean
   /** The network says that the server itself is away: an uncommitted image is then given more time. */
   isServerDown: () => boolean
@@ -42,7 +40,7 @@ export interface UpdaterEvents {
 const outageLimitMs = 86_400_000
 const maxWaitMs = 60_000
 const retryBaseMs = 15_000
-const maxSteps = 100
+const flushMs = 3_000
 
 /**
  * Carries one device through its updates: takes what arrives, one thing after the other, and then does the next step until
@@ -51,17 +49,23 @@ const maxSteps = 100
 export class Updater extends EventEmitter<UpdaterEvents> {
   readonly device: Device
   readonly #deps: UpdaterDeps
-  #tail: Promise<unknown> = Promise.resolve()
+  readonly #turns: Turns
   #timer: NodeJS.Timeout | undefined
-  #download: { deploymentId: string; controller: AbortController; ended: Promise<void> } | undefined
+  readonly #download: DownloadJob
   #progress: Report | undefined
   #lastRefusal: { key: string; at: number } | undefined
+  #flushUntilMs: number | undefined
   #isStopped = false
 
   private constructor(device: Device, deps: UpdaterDeps) {
     super()
     this.device = device
     this.#deps = deps
+    this.#download = new DownloadJob(deps.fetch)
+    this.#turns = new Turns({
+      step: () => this.#step(),
+      onFault: (error) => this.#fault(error),
+    })
   }
 
   /** Boots the device. Nothing moves before `run`. */
@@ -71,11 +75,11 @@ export class Updater extends EventEmitter<UpdaterEvents> {
 
   /** Does what is to be done now; resolves when nothing is left but waiting. */
   async run(): Promise<void> {
-    await this.#exclusive(async () => {})
+    await this.#turns.run()
   }
 
   async takeBundle(bytes: Buffer, nonces: readonly string[]): Promise<string | undefined> {
-    return await this.#exclusive(async () => {
+    return await this.#turns.take(async () => {
       const verdict = await takeBundle(this.device, bytes, nonces)
       if (verdict.ok) {
         await adopt(this.device, verdict.verified)
@@ -90,7 +94,7 @@ export class Updater extends EventEmitter<UpdaterEvents> {
 
   /** The server saw the new image connect (updates.md 7.1, `testing` to `succeeded`). */
   async takeCommit(deploymentId: string, commitNonce: string): Promise<void> {
-    await this.#exclusive(async () => {
+    await this.#turns.take(async () => {
       const { journal, behavior } = this.device
       const { task } = journal
       if (task?.deploymentId !== deploymentId || behavior.ignoreCommit === true) return
@@ -106,7 +110,7 @@ export class Updater extends EventEmitter<UpdaterEvents> {
 
   /** The owner's word. Returns what came of it, in plain words. */
   async takeChoice(request: OwnerRequest): Promise<{ outcome: string; accepted: boolean }> {
-    return await this.#exclusive(async () => {
+    return await this.#turns.take(async () => {
       const { managed, noticeMs } = this.device.config
       const facts = { managed, noticeMs, now: this.device.now() }
       const { journal, outcome, accepted } = applyChoice(this.device.journal, facts, request)
@@ -131,7 +135,7 @@ export class Updater extends EventEmitter<UpdaterEvents> {
       return
     }
     const { seq } = entry
-    await this.#exclusive(async () => {
+    await this.#turns.take(async () => {
       const { journal } = this.device
       const told = journal.queue.find((one) => one.seq === seq)
       const { task } = journal
@@ -153,9 +157,8 @@ export class Updater extends EventEmitter<UpdaterEvents> {
   async stop(): Promise<void> {
     this.#isStopped = true
     clearTimeout(this.#timer)
-    this.#download?.controller.abort()
-    await this.#download?.ended
-    await this.#tail
+    await this.#download.stop()
+    await this.#turns.stop()
   }
 
   /** Said once a minute for each reason: whoever sends rubbish does not get to fill the queue. */
@@ -168,23 +171,13 @@ export class Updater extends EventEmitter<UpdaterEvents> {
     await this.device.store(refused(journal, refusal, now))
   }
 
-  async #exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#tail.then(async () => {
-      const value = await work()
-      await this.#steps()
-      return value
-    })
-    this.#tail = result.catch(() => {})
-    return await result
-  }
-
-  async #steps(): Promise<void> {
-    let step: Step = { do: 'wait' }
-    for (let count = 0; !this.#isStopped; count += 1) {
-      this.#abandonDownload()
-      step = nextStep(this.#situation())
-      if (step.do === 'wait') break
-      if (count >= maxSteps) throw new Error(`The update does not settle: ${step.do}`)
+  async #step(): Promise<boolean> {
+    if (this.#isStopped) return false
+    this.#abandonDownload()
+    const step = nextStep(this.#situation())
+    if (step.do === 'wait') {
+      this.#arm(step)
+    } else {
       const before = this.device.journal.task?.state
       await perform(this.device, step, {
         startDownload: (task) => this.#startDownload(task),
@@ -192,8 +185,8 @@ export class Updater extends EventEmitter<UpdaterEvents> {
       })
       this.#tell(before)
     }
-    this.#arm(step)
     if (this.next()) this.emit('queue')
+    return step.do !== 'wait'
   }
 
   #tell(before: DeploymentState | undefined): void {
@@ -221,13 +214,25 @@ export class Updater extends EventEmitter<UpdaterEvents> {
       record,
       running: slot,
       connected: this.#deps.isConnected(),
-      downloading: this.#download !== undefined,
+      downloading: this.#download.deploymentId !== undefined,
       healthy: device.healthy,
+      flushing: this.#isFlushing(),
       commitLimitMs: this.#deps.isServerDown() ? outageLimitMs : config.commitLimitMs,
       quiet: config.quiet,
       localMinutes: local.getHours() * 60 + local.getMinutes(),
       utcMinutes: trusted.getUTCHours() * 60 + trusted.getUTCMinutes(),
     }
+  }
+
+  /** Before a restart that was wished for, the server hears what it can hear soon. */
+  #isFlushing(): boolean {
+    const { task, queue } = this.device.journal
+    if (task?.state !== 'rebooting' || queue.length === 0 || !this.#deps.isConnected()) {
+      this.#flushUntilMs = undefined
+      return false
+    }
+    this.#flushUntilMs ??= performance.now() + flushMs
+    return performance.now() < this.#flushUntilMs
   }
 
   async #reboot(): Promise<void> {
@@ -245,34 +250,27 @@ export class Updater extends EventEmitter<UpdaterEvents> {
       const report = { state: 'downloading' as const, progress: 0, now: this.device.now() }
       await this.device.store(moved(journal, rest, report))
     }
-    const controller = new AbortController()
-    const part = partFile(target.component, spareSlot(this.device, task))
     const { sha256, length } = target
-    const ended = this.#deps
-      .fetch({
-        wanted: { sha256, length, part },
-        onProgress: (percent) => this.#noteProgress(deploymentId, percent),
-        signal: controller.signal,
-      })
-      .catch((error: unknown): Outcome => {
-        return { done: 'failed', final: false, code: 'internal', detail: messageOf(error) }
-      })
-      .then((outcome) => {
-        if (this.#download?.controller === controller) this.#download = undefined
-        if (!controller.signal.aborted) void this.#takeDownload(deploymentId, outcome)
-      })
-    this.#download = { deploymentId, controller, ended }
+    const part = partFile(target.component, spareSlot(this.device, task))
+    this.#download.start({
+      deploymentId,
+      wanted: { sha256, length, part },
+      onProgress: (percent) => this.#noteProgress(deploymentId, percent),
+      onOutcome: (outcome) => {
+        this.#takeDownload(deploymentId, outcome).catch((error: unknown) => this.#fault(error))
+      },
+    })
   }
 
   async #takeDownload(deploymentId: string, outcome: Outcome): Promise<void> {
-    await this.#exclusive(async () => {
+    await this.#turns.take(async () => {
       const { journal } = this.device
       const { task } = journal
       this.#progress = undefined
       if (task?.deploymentId !== deploymentId || task.state !== 'downloading') return
       await this.device.store(downloaded(this.device, task, outcome))
       this.#tell('downloading')
-    }).catch((error: unknown) => this.#fault(error))
+    })
   }
 
   #noteProgress(deploymentId: string, percent: number): void {
@@ -287,11 +285,10 @@ export class Updater extends EventEmitter<UpdaterEvents> {
   /** A download of what is no longer wanted ends. */
   #abandonDownload(): void {
     const { task } = this.device.journal
-    const isWanted =
-      task?.deploymentId === this.#download?.deploymentId && task?.state === 'downloading'
-    if (!this.#download || isWanted) return
-    this.#download.controller.abort()
-    this.#download = undefined
+    const { deploymentId } = this.#download
+    if (deploymentId === undefined) return
+    if (task?.deploymentId === deploymentId && task.state === 'downloading') return
+    this.#download.abandon()
     this.#progress = undefined
   }
 

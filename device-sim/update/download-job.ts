@@ -1,0 +1,59 @@
+import { messageOf } from '../errors.ts'
+import type { Outcome, Wanted } from './download.ts'
+
+export type Fetch = (input: {
+  wanted: Wanted
+  onProgress: (percent: number) => void
+  signal: AbortSignal
+}) => Promise<Outcome>
+
+interface Job {
+  deploymentId: string
+  wanted: Wanted
+  onProgress: (percent: number) => void
+  /** Not called for a job that was abandoned. */
+  onOutcome: (outcome: Outcome) => void
+}
+
+/** At most one download, beside the steps, that can be taken back at any time. */
+export class DownloadJob {
+  readonly #fetch: Fetch
+  #current: { deploymentId: string; controller: AbortController } | undefined
+  /** Two that write into one file would spoil it: the next one begins when the last one has let go. */
+  #ended: Promise<void> = Promise.resolve()
+
+  constructor(fetch: Fetch) {
+    this.#fetch = fetch
+  }
+
+  get deploymentId(): string | undefined {
+    return this.#current?.deploymentId
+  }
+
+  start({ deploymentId, wanted, onProgress, onOutcome }: Job): void {
+    this.abandon()
+    const controller = new AbortController()
+    const { signal } = controller
+    this.#current = { deploymentId, controller }
+    this.#ended = this.#ended
+      .then(() => this.#fetch({ wanted, onProgress, signal }))
+      .catch((error: unknown): Outcome => {
+        return { done: 'failed', final: false, code: 'internal', detail: messageOf(error) }
+      })
+      .then((outcome) => {
+        if (signal.aborted) return
+        this.#current = undefined
+        onOutcome(outcome)
+      })
+  }
+
+  abandon(): void {
+    this.#current?.controller.abort()
+    this.#current = undefined
+  }
+
+  async stop(): Promise<void> {
+    this.abandon()
+    await this.#ended
+  }
+}
