@@ -1,8 +1,10 @@
-import { type Expression, type SqlBool, sql } from 'kysely'
+import { type Expression, type Selectable, type SqlBool, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import type { DeploymentTable } from '../db/schema.ts'
 import { type DeploymentState, openStates, stoppableStates } from '../protocol/deployment.ts'
-import type { Deployment } from './store.ts'
+
+type Deployment = Selectable<DeploymentTable>
 
 /**
  * Deployments that a worker may end. Rows that somebody works on are left for the next time (`skip locked`), so workers
@@ -35,8 +37,10 @@ export async function lockGone(
     .selectAll('deployment')
     .where('device.state', 'in', ['revoked', 'retired'])
     .where('deployment.state', 'in', openStates)
-    .$if(deviceIds !== 'all', (query) =>
-      query.where('device.id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`),
+    .where((eb) =>
+      deviceIds === 'all'
+        ? eb.lit(true)
+        : eb('device.id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`),
     )
     .limit(limit)
     .forUpdate('deployment')

@@ -1,10 +1,10 @@
-import { sql } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import type { DeploymentEventTable, DeploymentTable } from '../db/schema.ts'
 import { openStates } from '../protocol/deployment.ts'
-import type { Deployment, DeploymentEvent } from './store.ts'
 
-export interface JudgedDeployment extends Deployment {
+export interface JudgedDeployment extends Selectable<DeploymentTable> {
   artifact_sha256: string
   release_class: 'security' | 'feature' | 'config'
   installed_sha256: string | null
@@ -57,7 +57,10 @@ export async function lockDeployments(
     .execute()
 }
 
-export type Past = Pick<DeploymentEvent, 'deployment_id' | 'to_state' | 'reported_at'>
+export type Past = Pick<
+  Selectable<DeploymentEventTable>,
+  'deployment_id' | 'to_state' | 'reported_at'
+>
 
 /** The history of several deployments. It is bounded: tries and postponements are. */
 export async function historiesOf(tx: Tx, ids: readonly string[]): Promise<Past[]> {

@@ -111,7 +111,11 @@ async function act(
       await moveRollout(tx, before, set, now)
       if (action === 'advance') await openPhase(tx, before.id, phase_no, now)
       const facts = {
-        ...{ from: before.state, to: state, phase: phase_no, succeeded, failed },
+        from: before.state,
+        to: state,
+        phase: phase_no,
+        succeeded,
+        failed,
         ...(reason === undefined ? {} : { reason }),
       }
       const what = { action: `rollout.${action}`, subject: before.id, facts }

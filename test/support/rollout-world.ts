@@ -6,13 +6,9 @@ import { pino } from 'pino'
 import { createLocalBus } from '../../server/bus.ts'
 import type { Context } from '../../server/context.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
-import { inTransaction } from '../../server/db/transaction.ts'
-import { deploymentMessages } from '../../server/deployments/messages.ts'
-import { helloMessage } from '../../server/devices/hello.ts'
 import { newId } from '../../server/ids.ts'
 import { createMetrics } from '../../server/metrics.ts'
-import type { DeploymentState } from '../../server/protocol/deployment.ts'
-import type { Choice, Hello, Report } from '../../server/protocol/messages.ts'
+import type { Hello } from '../../server/protocol/messages.ts'
 import { actOnRollout, createRollout, type RolloutCommand } from '../../server/rollouts/service.ts'
 import { TestClock } from './clock.ts'
 
@@ -127,8 +123,18 @@ export async function givenRelease(
   await db
     .insertInto('release')
     .values({
-      ...{ id, model, component, version: id, build, svn: 1, class: 'security', artifact_id },
-      ...{ hardware_ids: ['rev-a'], requires: JSON.stringify(requires), state: 'published', ...by },
+      id,
+      model,
+      component,
+      version: id,
+      build,
+      svn: 1,
+      class: 'security',
+      artifact_id,
+      hardware_ids: ['rev-a'],
+      requires: JSON.stringify(requires),
+      state: 'published',
+      ...by,
       ...rest,
     })
     .execute()
@@ -155,9 +161,16 @@ export async function givenDevices(
     .insertInto('device')
     .values(
       ids.map((id) => ({
-        ...{ id, name: id, serial_number: randomUUID(), state: 'active' as const, model: 'gate-2' },
-        ...{ hardware_ids: ['rev-a'], installed: JSON.stringify(installed), created_at: long },
-        ...{ changed_at: long, ...rest },
+        id,
+        name: id,
+        serial_number: randomUUID(),
+        state: 'active' as const,
+        model: 'gate-2',
+        hardware_ids: ['rev-a'],
+        installed: JSON.stringify(installed),
+        created_at: long,
+        changed_at: long,
+        ...rest,
       })),
     )
     .execute()
@@ -194,9 +207,17 @@ export async function givenRollout(
 ): Promise<string> {
   const id = newId(world.clock.now())
   await createRollout(world.ctx, {
-    ...{ id, name: 'Spring update', releaseId, groupId, ...world.by },
+    id,
+    name: 'Spring update',
+    releaseId,
+    groupId,
+    ...world.by,
     phases: phases.map(({ percent, success = 95, minExecuted = 1, hold = false }, n) => ({
-      ...{ no: n + 1, percent, success_percent: success, min_executed: minExecuted, hold },
+      no: n + 1,
+      percent,
+      success_percent: success,
+      min_executed: minExecuted,
+      hold,
     })),
   })
   return id
@@ -209,132 +230,4 @@ export async function act(
   more: Partial<RolloutCommand> = {},
 ) {
   return await actOnRollout(ctx, { rolloutId, action, ...by, ...more })
-}
-
-const handlers = [helloMessage(async () => new Map()), ...deploymentMessages]
-
-/** Stores a group of messages of one kind as the broker does, and does what follows the commit. */
-export async function receive(
-  { ctx, clock }: RolloutWorld,
-  leaf: 'hello' | 'report' | 'choice',
-  messages: readonly { deviceId: string; body: unknown }[],
-): Promise<void> {
-  const handler = handlers.find((one) => one.leaf === leaf)
-  if (!handler) throw new Error('no such handler')
-  const parsed = messages.map(({ deviceId, body }) => {
-    const read = handler.parse(Buffer.from(JSON.stringify(body)))
-    if (!read) throw new Error(`malformed ${leaf}`)
-    return { deviceId, ...read }
-  })
-  const now = clock.now()
-  const after = await inTransaction(ctx.db, (tx) =>
-    handler.store({ tx, ctx, now, messages: parsed }),
-  )
-  if (after) await after(ctx)
-}
-
-let instants = Date.parse('2026-11-26T10:00:00Z')
-
-/** Each at an instant of its own, as a device's clock has it. */
-export async function report(
-  world: RolloutWorld,
-  deviceId: string,
-  deploymentId: string,
-  state: DeploymentState,
-  more: Partial<Report> = {},
-): Promise<void> {
-  const at = new Date(instants++).toISOString()
-  await receive(world, 'report', [{ deviceId, body: { deploymentId, state, at, ...more } }])
-}
-
-export async function choose(world: RolloutWorld, deviceId: string, body: Choice): Promise<void> {
-  await receive(world, 'choice', [{ deviceId, body }])
-}
-
-export function helloOf(more: Partial<Hello> = {}): Hello {
-  return {
-    ...{ agent: 'test', model: 'gate-2', hardwareIds: ['rev-a'], installed: [installedBuild(1)] },
-    ...{ attributes: {}, nonce: randomBytes(16).toString('hex'), have: {}, optOut: false },
-    ...more,
-  }
-}
-
-export async function hello(
-  world: RolloutWorld,
-  deviceId: string,
-  more: Partial<Hello> = {},
-): Promise<void> {
-  await receive(world, 'hello', [{ deviceId, body: helloOf(more) }])
-}
-
-export async function deploymentOf({ db }: RolloutWorld, rolloutId: string, deviceId: string) {
-  return await db
-    .selectFrom('deployment')
-    .selectAll()
-    .where('rollout_id', '=', rolloutId)
-    .where('device_id', '=', deviceId)
-    .executeTakeFirst()
-}
-
-export async function deploymentIdOf(
-  world: RolloutWorld,
-  rolloutId: string,
-  deviceId: string,
-): Promise<string> {
-  const row = await deploymentOf(world, rolloutId, deviceId)
-  if (!row) throw new Error('this device has no deployment')
-  return row.id
-}
-
-/** The whole way, proof included. */
-export async function update(
-  world: RolloutWorld,
-  deviceId: string,
-  deploymentId: string,
-  { sha256, build }: Release,
-): Promise<void> {
-  await report(world, deviceId, deploymentId, 'testing')
-  await hello(world, deviceId, { installed: [installedBuild(build, { sha256 })] })
-  const row = await world.db
-    .selectFrom('deployment')
-    .select('commit_nonce')
-    .where('id', '=', deploymentId)
-    .executeTakeFirstOrThrow()
-  const commitNonce = row.commit_nonce ?? ''
-  await report(world, deviceId, deploymentId, 'succeeded', { commitNonce, sha256 })
-}
-
-/** What must be true whenever nobody is in the middle of something. */
-export async function brokenInvariants({ db }: RolloutWorld): Promise<string[]> {
-  const rows = await db.selectFrom('deployment').selectAll().execute()
-  const counts = await db.selectFrom('deployment_count').selectAll().execute()
-  const events = await db.selectFrom('deployment_event').selectAll().orderBy('seq').execute()
-  const broken: string[] = []
-  const sums = new Map<string, number>()
-  const add = (key: string, n: number) => sums.set(key, (sums.get(key) ?? 0) + n)
-  for (const count of counts) add(`${count.rollout_id} ${count.phase_no} ${count.state}`, count.n)
-  for (const row of rows) add(`${row.rollout_id} ${row.phase_no} ${row.state}`, -1)
-  for (const [key, n] of sums) if (n !== 0) broken.push(`count of ${key} is off by ${n}`)
-  const ended = new Set([
-    'succeeded',
-    'rolled_back',
-    'failed_final',
-    'cancelled',
-    'superseded',
-    'expired',
-    'lost',
-  ])
-  const open = Map.groupBy(
-    rows.filter((row) => !ended.has(row.state)),
-    (row) => `${row.device_id} ${row.component}`,
-  )
-  for (const [key, several] of open)
-    if (several.length > 1) broken.push(`${several.length} open for ${key}`)
-  for (const row of rows) {
-    const own = events.filter((event) => event.deployment_id === row.id)
-    const isChained = own.every((event, n) => event.from_state === (own[n - 1]?.to_state ?? null))
-    if (!isChained || own.at(-1)?.to_state !== row.state)
-      broken.push(`history of ${row.id} has a hole`)
-  }
-  return broken
 }

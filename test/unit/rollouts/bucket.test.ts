@@ -20,7 +20,7 @@ test('is the same for ever', () => {
 
 test('spreads devices evenly: chi-square over 100 classes', () => {
   const classes = 100
-  const counts = new Array<number>(classes).fill(0)
+  const counts = Array.from({ length: classes }, () => 0)
   for (const id of deviceIds) {
     const index = Math.floor(bucketOf(seed, id) * classes)
     counts[index] = (counts[index] ?? 0) + 1
@@ -47,7 +47,7 @@ test('a share that grows keeps everybody it had', () => {
     const admitted = percents.map((_, n) => phaseOf(bucket, percents.slice(0, n + 1)))
     const first = admitted.findIndex((phase) => phase !== undefined)
     expect(first).toBeGreaterThanOrEqual(0)
-    expect(admitted.slice(first)).toEqual(new Array(percents.length - first).fill(first + 1))
+    expect(admitted.slice(first)).toEqual(percents.slice(first).map(() => first + 1))
   }
 })
 
