@@ -1,5 +1,7 @@
 import { DeviceView } from '../server/devices/wire.ts'
+import { ProfileView } from '../server/enrollment/wire.ts'
 import { GroupView } from '../server/groups/wire.ts'
+import { ReleaseView } from '../server/releases/wire.ts'
 import { RolloutView } from '../server/rollouts/wire.ts'
 import type { ApiClient } from './client.ts'
 import { Failure, usageError } from './failure.ts'
@@ -39,6 +41,27 @@ export async function rolloutId(client: ApiClient, given: string): Promise<strin
   if (id === undefined) throw notFound('rollout', given)
   if (second === undefined) return id
   throw usageError(`There are ${found.length} rollouts ${given}`, `Use an id: ${found.join(', ')}`)
+}
+
+/** The id of an enrollment profile that is given by id or name. */
+export async function profileId(client: ApiClient, given: string): Promise<string> {
+  if (isId(given)) return given.toLowerCase()
+  for await (const profile of client.list(Page(ProfileView), '/enrollment-profiles')) {
+    if (profile.name === given) return profile.id
+  }
+  throw notFound('enrollment', given)
+}
+
+/** The id of a release that is given by id or as MODEL/COMPONENT/VERSION; a withdrawn one only by id. */
+export async function releaseId(client: ApiClient, given: string): Promise<string> {
+  if (isId(given)) return given.toLowerCase()
+  const [model, component, version] = given.split('/')
+  if (!model || !component || !version) throw notFound('release', given)
+  for await (const release of client.list(Page(ReleaseView), '/releases', { model })) {
+    const isIt = release.component === component && release.version === version
+    if (isIt && release.state !== 'withdrawn') return release.id
+  }
+  throw notFound('release', given)
 }
 
 function notFound(noun: string, given: string): Failure {

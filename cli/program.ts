@@ -1,5 +1,7 @@
 import { parseArgs } from 'node:util'
 
+import { z } from 'zod'
+
 import type { ApiClient } from './client.ts'
 import type { Command, CommandInput, Noun, Surroundings } from './command.ts'
 import { nouns } from './commands/nouns.ts'
@@ -119,6 +121,8 @@ function nounOf(name: string): Noun {
 /** What is not a Failure is our bug, or an error of the file system that names its file. */
 function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error
+  if (error instanceof z.ZodError)
+    return usageError(`A file is not what it should be: ${z.prettifyError(error)}`)
   return new Failure('failed', error instanceof Error ? error.message : String(error), {
     cause: error,
   })

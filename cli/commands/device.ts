@@ -1,3 +1,5 @@
+import { CertificateView } from '../../server/certificates/wire.ts'
+import { ChoiceView } from '../../server/deployments/wire.ts'
 import { DeviceView } from '../../server/devices/wire.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun, Option } from '../command.ts'
@@ -75,6 +77,38 @@ export const deviceNoun: Noun = {
           groupId: group === undefined ? undefined : await groupId(api, group),
         }
         show(out, await api.create(DeviceView, '/devices', body))
+      },
+    },
+    {
+      verb: 'certificates',
+      args: 'DEVICE',
+      summary: 'Certificates of a device, newest first',
+      run: async ({ client, args: [device = ''], out }) => {
+        const api = await client()
+        const path = `/devices/${await deviceId(api, device)}/certificates`
+        out.rows(await collect(api.list(Page(CertificateView), path)), [
+          { head: 'state', cell: (certificate) => certificate.state },
+          { head: 'serial', cell: (certificate) => certificate.serial },
+          { head: 'until', cell: (certificate) => certificate.notAfter },
+          { head: 'revoked', cell: (certificate) => certificate.revocationReason },
+          { head: 'id', cell: (certificate) => certificate.id },
+        ])
+      },
+    },
+    {
+      verb: 'choices',
+      args: 'DEVICE',
+      summary: 'What the owner of a device chose about updates',
+      run: async ({ client, args: [device = ''], out }) => {
+        const api = await client()
+        const path = `/devices/${await deviceId(api, device)}/choices`
+        out.rows(await collect(api.list(Page(ChoiceView), path)), [
+          { head: 'at', cell: (choice) => choice.at },
+          { head: 'choice', cell: (choice) => choice.choice },
+          { head: 'until', cell: (choice) => choice.until },
+          { head: 'outcome', cell: (choice) => choice.outcome },
+          { head: 'deployment', cell: (choice) => choice.deploymentId },
+        ])
       },
     },
     {

@@ -3,15 +3,23 @@ import { apiKeyNoun } from './api-key.ts'
 import { artifactNoun } from './artifact.ts'
 import { auditNoun } from './audit.ts'
 import { deviceNoun } from './device.ts'
+import { enrollmentNoun } from './enrollment.ts'
 import { eventsNoun } from './events.ts'
 import { groupNoun } from './group.ts'
+import { modelNoun } from './model.ts'
+import { releaseNoun } from './release.ts'
 import { rolloutNoun } from './rollout.ts'
+import { signNoun } from './sign.ts'
 
 /** Every noun of the command line, in the order of the help. */
 export const nouns: readonly Noun[] = [
   groupNoun,
+  enrollmentNoun,
   deviceNoun,
   artifactNoun,
+  modelNoun,
+  releaseNoun,
+  signNoun,
   rolloutNoun,
   auditNoun,
   eventsNoun,

@@ -4,7 +4,7 @@ import type { ApiClient } from '../client.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun, Option } from '../command.ts'
 import { usageError } from '../failure.ts'
-import { groupId, rolloutId } from '../lookup.ts'
+import { groupId, releaseId, rolloutId } from '../lookup.ts'
 import { Page } from '../page.ts'
 import { parsePhase } from '../phases.ts'
 import type { Column } from '../table.ts'
@@ -52,7 +52,11 @@ export const rolloutNoun: Noun = {
       args: 'NAME',
       summary: 'Draft a rollout of a published release to a group',
       options: {
-        release: { type: 'string', value: 'ID', about: 'the release (needed)' },
+        release: {
+          type: 'string',
+          value: 'RELEASE',
+          about: 'id or MODEL/COMPONENT/VERSION (needed)',
+        },
         group: { type: 'string', value: 'GROUP', about: 'the group (needed)' },
         phase: {
           type: 'string',
@@ -123,13 +127,18 @@ export const rolloutNoun: Noun = {
 }
 
 async function create({ client, args: [name], values, out, world }: CommandInput): Promise<void> {
-  const releaseId = values.needed('release')
+  const release = values.needed('release')
   const group = values.needed('group')
   if (values.flag('watch') && !values.flag('start')) throw usageError('--watch needs --start')
   const typed = values.texts('phase').map(parsePhase)
   const phases = typed.length > 0 ? typed : [{ percent: 100 }]
   const api = await client()
-  const body = { name, releaseId, groupId: await groupId(api, group), phases }
+  const body = {
+    name,
+    releaseId: await releaseId(api, release),
+    groupId: await groupId(api, group),
+    phases,
+  }
   const draft = await api.create(RolloutView, '/rollouts', body)
   if (!values.flag('start')) {
     show(out, draft)

@@ -3,15 +3,20 @@ import helmet from 'helmet'
 
 import { artifactRoutes } from '../artifacts/routes.ts'
 import { auditRoutes } from '../audit/routes.ts'
+import { certificateRoutes } from '../certificates/routes.ts'
 import type { Context } from '../context.ts'
 import { deploymentRoutes } from '../deployments/routes.ts'
 import { deviceRoutes } from '../devices/routes.ts'
+import { enrollmentRoutes } from '../enrollment/routes.ts'
 import { DomainError } from '../errors.ts'
 import { eventRoutes } from '../events/routes.ts'
 import { groupRoutes } from '../groups/routes.ts'
+import { metadataRoutes } from '../metadata/routes.ts'
+import { modelRoutes } from '../models/routes.ts'
 import { authenticate, type Authenticator, createAuthenticator } from '../operators/authenticate.ts'
 import { isMetricsToken } from '../operators/metrics-token.ts'
 import { operatorRoutes } from '../operators/routes.ts'
+import { releaseRoutes } from '../releases/routes.ts'
 import { rolloutRoutes } from '../rollouts/routes.ts'
 import { mountRoutes } from './mount.ts'
 import { openApiDocument } from './openapi.ts'
@@ -28,7 +33,12 @@ export const routes: readonly Route[] = [
   ...operatorRoutes,
   ...groupRoutes,
   ...deviceRoutes,
+  ...enrollmentRoutes,
+  ...certificateRoutes,
   ...artifactRoutes,
+  ...modelRoutes,
+  ...metadataRoutes,
+  ...releaseRoutes,
   ...rolloutRoutes,
   ...deploymentRoutes,
   ...auditRoutes,
