@@ -73,7 +73,7 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
   async start(): Promise<void> {
     if (this.#parts) return
     const { dir } = this.#options
-    const disk = await FileDisk.open(dir)
+    const disk = await FileDisk.existing(dir)
     const lock = await lockDirectory(dir)
     try {
       const config = await loadConfig(disk)

@@ -3,6 +3,8 @@ import { constants } from 'node:fs'
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 
+import { DeviceError } from './errors.ts'
+
 /**
  * All that a device keeps goes through this one interface, so that a test can pull the plug before and after every call
  * (updates.md section 8, power loss). Names are flat; nothing is durable before `fsync` and, for names, `fsyncDir`.
@@ -37,6 +39,7 @@ export class DiskError extends Error {
 const pieceBytes = 262_144
 const maxCounterBytes = 16_384
 const maxFiles = 1_000
+const enrollAdvice = 'Run: npm run device -- enroll'
 const counterFile = 'fuses.json'
 
 /** Replaces a file so that after a power cut there is the old one or the new one, whole. */
@@ -63,11 +66,20 @@ export class FileDisk implements Disk {
     this.#dir = dir
   }
 
+  /** Makes the directory when there is none. Throws DeviceError when others can enter it. */
   static async open(dir: string): Promise<FileDisk> {
     await mkdir(dir, { recursive: true, mode: 0o700 })
-    const { mode } = await stat(dir)
-    if ((mode & 0o077) !== 0) {
-      throw new DiskError(`${dir} can be entered by others; run: chmod 700 ${dir}`)
+    return await FileDisk.existing(dir)
+  }
+
+  /** Of a device that was enrolled. Throws DeviceError when there is no such directory or others can enter it. */
+  static async existing(dir: string): Promise<FileDisk> {
+    const found = await stat(dir).catch(() => undefined)
+    if (!found?.isDirectory()) {
+      throw new DeviceError('not-enrolled', `There is no device in ${dir}`, enrollAdvice)
+    }
+    if ((found.mode & 0o077) !== 0) {
+      throw new DeviceError('damaged', `${dir} can be entered by others`, `Run: chmod 700 ${dir}`)
     }
     return new FileDisk(dir)
   }

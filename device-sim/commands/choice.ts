@@ -1,0 +1,106 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+
+import { FileDisk } from '../disk.ts'
+import { DeviceError, messageOf } from '../errors.ts'
+import { handChoice } from '../inbox.ts'
+import { isLocked } from '../lock.ts'
+import { loadJournal } from '../update/journal.ts'
+import type { OwnerRequest } from '../update/owner.ts'
+import { readStatus } from './status.ts'
+
+export const choiceHelp = `accept | postpone [--hours N | --until TIME] | opt-out [--only-this] | opt-in
+
+  The owner's answer, with --dir DIR. A running agent takes it at once, another one when it starts.
+  --hours N      postpone by so many hours; as long as allowed when left out
+  --until TIME   postpone until then, such as 2026-12-01T08:00:00Z
+  --only-this    opt out of the release that is offered now, not of all`
+
+const names: Record<string, OwnerRequest['choice']> = {
+  accept: 'accept',
+  postpone: 'postpone',
+  'opt-out': 'optOut',
+  'opt-in': 'optIn',
+}
+const waitMs = 5_000
+const lookMs = 100
+
+export function isChoice(command: string): boolean {
+  return Object.hasOwn(names, command)
+}
+
+export async function choiceCommand(
+  command: string,
+  args: string[],
+  print: (line: string) => void,
+): Promise<void> {
+  const { dir, choice, until, onlyThis } = parseChoice(command, args)
+  const status = await readStatus(dir)
+  if (choice === 'accept' && status.task?.ownerMayChoose !== true) {
+    throw new DeviceError(
+      'choice',
+      'Nothing is offered that could be accepted',
+      'Run: npm run device -- status',
+    )
+  }
+  const id = await handChoice(dir, { choice, onlyThis, ...(until !== undefined && { until }) })
+  if (!(await isLocked(dir))) {
+    print('Noted. It takes effect when the agent runs: npm run device -- run')
+    return
+  }
+  const outcome = await outcomeOf(dir, id)
+  print(outcome ?? 'Handed to the agent, which is busy; see: npm run device -- status')
+}
+
+/** The agent writes what came of it beside the choice. */
+async function outcomeOf(dir: string, id: string): Promise<string | undefined> {
+  const disk = await FileDisk.existing(dir)
+  for (let waited = 0; waited < waitMs; waited += lookMs) {
+    const { handled } = await loadJournal(disk)
+    const found = handled.find((one) => one.id === id)
+    if (found) return found.outcome
+    await sleep(lookMs)
+  }
+  return undefined
+}
+
+function parseChoice(command: string, args: string[]) {
+  const choice = names[command]
+  if (!choice) throw usage(`No such choice: ${command}`)
+  const { values } = parse(args)
+  if (values.dir === undefined) throw usage('--dir is missing')
+  return {
+    dir: values.dir,
+    choice,
+    until: untilOf(values),
+    onlyThis: values['only-this'] ?? false,
+  }
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      options: {
+        dir: { type: 'string' },
+        hours: { type: 'string' },
+        until: { type: 'string' },
+        'only-this': { type: 'boolean' },
+      },
+      strict: true,
+    })
+  } catch (error) {
+    throw usage(messageOf(error))
+  }
+}
+
+function untilOf({ hours, until }: { hours?: string; until?: string }): string | undefined {
+  if (hours === undefined && until === undefined) return undefined
+  const at = hours === undefined ? Date.parse(until ?? '') : Date.now() + Number(hours) * 3_600_000
+  if (Number.isNaN(at) || at > 8.64e15) throw usage('That is not a time')
+  return new Date(at).toISOString()
+}
+
+function usage(message: string): DeviceError {
+  return new DeviceError('usage', message, 'Run: npm run device -- help accept')
+}

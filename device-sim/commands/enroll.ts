@@ -1,0 +1,134 @@
+import { readFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+
+import type { DeviceConfigInput } from '../config.ts'
+import { enrollDevice } from '../enroll.ts'
+import { DeviceError, messageOf } from '../errors.ts'
+
+const options = {
+  dir: { type: 'string' },
+  server: { type: 'string' },
+  'device-port': { type: 'string' },
+  'mqtt-port': { type: 'string' },
+  ca: { type: 'string' },
+  'image-root': { type: 'string' },
+  'director-root': { type: 'string' },
+  profile: { type: 'string' },
+  token: { type: 'string' },
+  'token-file': { type: 'string' },
+  model: { type: 'string' },
+  'hardware-id': { type: 'string', multiple: true },
+  component: { type: 'string', multiple: true },
+  image: { type: 'string', multiple: true },
+  serial: { type: 'string' },
+  'allow-evaluation': { type: 'boolean' },
+  managed: { type: 'boolean' },
+} as const
+
+export const enrollHelp = `enroll: makes a device and gets its first certificate; may be run again after a failure
+
+  --dir DIR                 where the device keeps everything (required)
+  --ca FILE                 the server's root certificate, data/ca/root.pem (required)
+  --image-root FILE         root 1 of the image repository, from "fleetseal sign init" (required)
+  --director-root FILE      root 1 of the director (required)
+  --profile NAME            enrollment profile (required)
+  --token TOKEN             its token; or --token-file FILE, which keeps it out of the process list
+  --model NAME              (required)
+  --hardware-id ID          (required, may be repeated)
+  --serial TEXT             serial number (required)
+  --server HOST             default localhost; --device-port 8444, --mqtt-port 8883
+  --component NAME=VERSION:BUILD:SVN   what the factory installed; default main=1.0.0:1:0, may be repeated
+  --image NAME=FILE         the factory's image of a component
+  --allow-evaluation        accept keys that were made for trying the product out
+  --managed                 the owner agreed that the operator decides about updates`
+
+export async function enrollCommand(args: string[], print: (line: string) => void): Promise<void> {
+  const { values } = parse(args)
+  const need = (
+    name: 'dir' | 'ca' | 'image-root' | 'director-root' | 'profile' | 'model' | 'serial',
+  ) => {
+    const value = values[name]
+    if (value === undefined) throw usage(`--${name} is missing`)
+    return value
+  }
+  const dir = need('dir')
+  const config: DeviceConfigInput = {
+    format: 1,
+    serverHost: values.server ?? 'localhost',
+    ...portOf('devicePort', values['device-port']),
+    ...portOf('mqttPort', values['mqtt-port']),
+    model: need('model'),
+    hardwareIds: values['hardware-id'] ?? [],
+    components: componentsOf(values.component ?? ['main=1.0.0:1:0']),
+    serialNumber: need('serial'),
+    allowEvaluation: values['allow-evaluation'] ?? false,
+    managed: values.managed ?? false,
+  }
+  const deviceId = await enrollDevice({
+    dir,
+    config,
+    root: await textOf(need('ca')),
+    imageRoot: await textOf(need('image-root')),
+    directorRoot: await textOf(need('director-root')),
+    profile: need('profile'),
+    token: await tokenOf(values),
+    images: await imagesOf(values.image ?? []),
+  })
+  print(`This is device ${deviceId}. Its key and certificate are in ${dir}.`)
+  print(`Next: npm run device -- run --dir ${dir}`)
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({ args, options, strict: true })
+  } catch (error) {
+    throw usage(messageOf(error))
+  }
+}
+
+async function tokenOf(values: { token?: string; 'token-file'?: string }): Promise<string> {
+  const { token, 'token-file': file } = values
+  if (token !== undefined) return token
+  if (file === undefined) throw usage('--token or --token-file is missing')
+  return (await textOf(file)).trim()
+}
+
+async function textOf(path: string): Promise<string> {
+  return (await bytesOf(path)).toString('utf8')
+}
+
+async function bytesOf(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path)
+  } catch (error) {
+    throw usage(`${path} cannot be read: ${messageOf(error)}`)
+  }
+}
+
+function portOf(name: 'devicePort' | 'mqttPort', text: string | undefined) {
+  return text === undefined ? {} : { [name]: Number(text) }
+}
+
+function componentsOf(texts: string[]): DeviceConfigInput['components'] {
+  const entries = texts.map((text) => {
+    const match = /^([a-z0-9-]+)=([^:]+):(\d+):(\d+)$/.exec(text)
+    if (!match) throw usage(`--component ${text} is not NAME=VERSION:BUILD:SVN`)
+    const [, name = '', version = '', build, svn] = match
+    return [name, { version, build: Number(build), svn: Number(svn) }] as const
+  })
+  return Object.fromEntries(entries)
+}
+
+async function imagesOf(texts: string[]): Promise<Record<string, Buffer>> {
+  const images: Record<string, Buffer> = {}
+  for (const text of texts) {
+    const at = text.indexOf('=')
+    if (at < 1) throw usage(`--image ${text} is not NAME=FILE`)
+    images[text.slice(0, at)] = await bytesOf(text.slice(at + 1))
+  }
+  return images
+}
+
+function usage(message: string): DeviceError {
+  return new DeviceError('usage', message, 'Run: npm run device -- help enroll')
+}
