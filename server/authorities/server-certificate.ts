@@ -81,14 +81,16 @@ async function issueServerCertificate(deps: Deps): Promise<TlsIdentity> {
       created_at: now,
     })
   })
-  const issued = await completeIntent(deps, intent, async (tx) => {
-    await recordAudit(tx, {
-      at: now,
-      actor: 'system',
-      action: 'certificate.issue',
-      subject: intent.id,
-      facts: { kind: 'server', subject: intent.subject, notAfter: intent.not_after.toISOString() },
-    })
+  const facts = {
+    kind: 'server',
+    subject: intent.subject,
+    notAfter: intent.not_after.toISOString(),
+  }
+  const issued = await completeIntent(deps, intent, {
+    onIssued: async (tx) => {
+      const action = 'certificate.issue'
+      await recordAudit(tx, { at: now, actor: 'system', action, subject: intent.id, facts })
+    },
   })
   if (!issued.der) throw new Error('The server certificate was abandoned while it was made')
   log.info({ notAfter: issued.not_after }, 'issued a server certificate')

@@ -15,6 +15,8 @@ import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { type CertificateRow, getCertificate, insertPending, markIssued } from './store.ts'
 
+export type { CertificateRow } from './store.ts'
+
 /** Devices and servers may have clocks that are a little behind. */
 const backDatingMs = 300_000
 const dayMs = 86_400_000
@@ -99,6 +101,13 @@ type Deps = Pick<Context, 'db' | 'clock'> & {
   authorities: Pick<Authorities, 'devices' | 'servers'>
 }
 
+export interface Completion {
+  /** Locks what `onIssued` will change, before the certificate itself: always in this order. */
+  lock?: (tx: Tx) => Promise<void>
+  /** What is written together with the certificate; when it throws, the intent stays pending. */
+  onIssued: (tx: Tx, issued: CertificateRow) => Promise<void>
+}
+
 /**
  * Signs a stored intent and stores the certificate, together with what `onIssued` writes. Whoever finds a pending intent may
  * call this, after a crash or at the same time: the bytes signed are the same, and one of the results is kept.
@@ -108,13 +117,14 @@ type Deps = Pick<Context, 'db' | 'clock'> & {
 export async function completeIntent(
   deps: Deps,
   row: CertificateRow,
-  onIssued: (tx: Tx, issued: CertificateRow) => Promise<void>,
+  { lock, onIssued }: Completion,
 ): Promise<CertificateRow> {
   if (row.state !== 'pending') return row
   const issuer = issuerOf(deps.authorities, row.authority_id)
   assertClean(lintTbs(row.tbs, row.kind, issuer.certificate))
   const der = await sign(row.tbs, issuer)
   return await inTransaction(deps.db, async (tx) => {
+    await lock?.(tx)
     const issued = await markIssued(tx, row.id, { der, fingerprint: fingerprint(der) })
     if (!issued) return await getCertificate(tx, row.id)
     await onIssued(tx, issued)

@@ -6,16 +6,27 @@ import { inTransaction } from '../db/transaction.ts'
 import { announceIdentityChange, recordIdentityChanges } from '../devices/identity-change.ts'
 import { DomainError } from '../errors.ts'
 import { publishCrl } from './crl.ts'
+import { spkiHash } from './intent.ts'
 import type { RevocationReason } from './state.ts'
 import {
   type CertificateRow,
+  countSince,
+  findByRequestKey,
+  findCertificate,
   getCertificate,
   hasEverBeenIssued,
+  isKeyTaken,
   listPending,
+  lockState,
   markAbandoned,
   markRevoked,
   markSuperseded,
 } from './store.ts'
+
+const leftBehindMs = 60_000
+const abandonAfterMs = 600_000
+/** Of one device: enough for retries with new requests, too few to fill a disk. */
+const maxPerHour = 20
 
 /**
  * Revokes all certificates of a device, and gives up what is being issued to it, in the caller's transaction. The caller
@@ -94,19 +105,50 @@ export async function supersedeReplaced(
   successor: { id: string; device_id: string | null; replaces_id: string | null },
   now: Date,
 ): Promise<boolean> {
+  if (successor.replaces_id === null) return false
+  // Whoever renews or supersedes locks the certificate that is replaced: otherwise two successors could end each other.
+  await lockState(tx, successor.replaces_id)
+  if ((await lockState(tx, successor.id)) !== 'issued') return false
   const superseded = await markSuperseded(tx, successor, 'used')
-  for (const row of superseded) {
+  await recordSuperseded(tx, superseded, successor.id, now)
+  return superseded.length > 0
+}
+
+/**
+ * In the transaction that issues a renewal: the certificate it replaces must still be the one in use, and others that were
+ * issued for it and never used are ended, so that one successor is left.
+ *
+ * @throws DomainError `not-allowed` when the replaced one is not in use any more
+ */
+export async function replaceUnused(
+  tx: Tx,
+  issued: Pick<CertificateRow, 'id' | 'device_id' | 'replaces_id'>,
+  now: Date,
+): Promise<void> {
+  if (issued.replaces_id === null) return
+  if ((await lockState(tx, issued.replaces_id)) !== 'issued') {
+    throw new DomainError('not-allowed', 'The certificate that was presented is not the active one')
+  }
+  await recordSuperseded(tx, await markSuperseded(tx, issued, 'issued'), issued.id, now)
+}
+
+async function recordSuperseded(
+  tx: Tx,
+  rows: readonly CertificateRow[],
+  by: string,
+  now: Date,
+): Promise<void> {
+  for (const row of rows) {
     await recordAudit(tx, {
       at: now,
       actor: row.device_id === null ? 'system' : `device:${row.device_id}`,
       action: 'certificate.supersede',
       subject: row.id,
-      facts: { by: successor.id },
+      facts: { by },
     })
   }
-  const deviceIds = superseded.flatMap((row) => row.device_id ?? [])
+  const deviceIds = rows.flatMap((row) => row.device_id ?? [])
   await recordIdentityChanges(tx, { deviceIds: [...new Set(deviceIds)], now })
-  return superseded.length > 0
 }
 
 /**
@@ -127,6 +169,73 @@ export async function abandon(
     abandoned.map((row) => row.authority_id),
   )
   return abandoned
+}
+
+/** The certificate, or the intent, of a request that was made before. */
+export async function findRequested(
+  tx: Tx,
+  requestKey: Buffer,
+): Promise<CertificateRow | undefined> {
+  return await findByRequestKey(tx, requestKey)
+}
+
+/**
+ * The certificate a device presented, if it is the one it may renew with.
+ *
+ * @throws DomainError `not-allowed`
+ */
+export async function findActive(
+  tx: Tx,
+  certificateId: string,
+  now: Date,
+): Promise<CertificateRow & { der: Buffer }> {
+  const row = await findCertificate(tx, certificateId)
+  if (row?.state !== 'issued' || !row.der || row.not_after <= now) {
+    throw new DomainError('not-allowed', 'The certificate that was presented is not the active one')
+  }
+  return { ...row, der: row.der }
+}
+
+/**
+ * Makes room for another intent of a device: gives up those that were left behind more than a minute ago, and returns them.
+ *
+ * @throws DomainError `busy` while a younger one is being worked on
+ */
+export async function giveUpOlderIntents(
+  tx: Tx,
+  deviceId: string,
+  now: Date,
+): Promise<CertificateRow[]> {
+  const pending = await listPending(tx, { deviceId, limit: 100 })
+  if (pending.some((row) => now.getTime() - row.created_at.getTime() < leftBehindMs)) {
+    throw new DomainError('busy', 'Another request of this device is being worked on')
+  }
+  return await abandon(tx, pending)
+}
+
+/** Gives up intents that nobody came back for, at most `limit`. */
+export async function abandonStaleIntents(
+  tx: Tx,
+  now: Date,
+  limit: number,
+): Promise<CertificateRow[]> {
+  const before = new Date(now.getTime() - abandonAfterMs)
+  return await abandon(tx, await listPending(tx, { before, limit }))
+}
+
+/** @throws DomainError `not-allowed` when another device, or this server, has a certificate for this key */
+export async function assertKeyIsFree(tx: Tx, spki: Buffer, deviceId: string): Promise<void> {
+  if (await isKeyTaken(tx, spkiHash(spki), deviceId)) {
+    throw new DomainError('not-allowed', 'This key may not be used: make a new one')
+  }
+}
+
+/** @throws DomainError `rate-limited` when a device asks for certificates too often */
+export async function assertNotTooOften(tx: Tx, deviceId: string, now: Date): Promise<void> {
+  const since = new Date(now.getTime() - 3_600_000)
+  if ((await countSince(tx, deviceId, since)) >= maxPerHour) {
+    throw new DomainError('rate-limited', `At most ${maxPerHour} certificates an hour`)
+  }
 }
 
 /** Did this device ever get a certificate? */

@@ -169,3 +169,27 @@ export async function assertDevice(db: Db, deviceId: string): Promise<void> {
     .executeTakeFirst()
   if (!row) throw new DomainError('not-found', 'No such device', { deviceId })
 }
+
+/** Locks one certificate and tells its state. */
+export async function lockState(
+  tx: Tx,
+  id: string,
+): Promise<CertificateTable['state'] | undefined> {
+  const row = await tx
+    .selectFrom('certificate')
+    .select('state')
+    .where('id', '=', id)
+    .forUpdate()
+    .executeTakeFirst()
+  return row?.state
+}
+
+export async function countSince(db: Db, deviceId: string, since: Date): Promise<number> {
+  const row = await db
+    .selectFrom('certificate')
+    .select((eb) => eb.fn.countAll().as('count'))
+    .where('device_id', '=', deviceId)
+    .where('created_at', '>', since)
+    .executeTakeFirstOrThrow()
+  return Number(row.count)
+}
