@@ -1,6 +1,6 @@
 import type { Csr } from '../../pki/csr/parse.ts'
-import { type CertificateRow, deviceIdentity } from '../../pki/x509/profiles.ts'
-import { newIntent, saveIntent } from '../certificates/intent.ts'
+import { deviceIdentity } from '../../pki/x509/profiles.ts'
+import { type CertificateRow, newIntent, saveIntent } from '../certificates/intent.ts'
 import { assertKeyIsFree, findRequested, giveUpOlderIntents } from '../certificates/service.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'

@@ -1,5 +1,5 @@
-import { type CertificateRow, recordAudit } from '../audit/audit.ts'
-import { completeIntent } from '../certificates/intent.ts'
+import { recordAudit } from '../audit/audit.ts'
+import { type CertificateRow, completeIntent } from '../certificates/intent.ts'
 import { replaceUnused } from '../certificates/service.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'

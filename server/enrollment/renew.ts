@@ -1,7 +1,7 @@
 import type { Csr } from '../../pki/csr/parse.ts'
-import { type CertificateRow, parseCertificate } from '../../pki/x509/parse.ts'
+import { parseCertificate } from '../../pki/x509/parse.ts'
 import { deviceIdentity } from '../../pki/x509/profiles.ts'
-import { newIntent, saveIntent } from '../certificates/intent.ts'
+import { type CertificateRow, newIntent, saveIntent } from '../certificates/intent.ts'
 import {
   assertKeyIsFree,
   assertNotTooOften,

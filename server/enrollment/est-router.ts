@@ -1,0 +1,192 @@
+import express, { type Request, type RequestHandler, type Response, Router } from 'express'
+
+import type { Context } from '../context.ts'
+import { DomainError } from '../errors.ts'
+import { noteEvent } from '../events/record.ts'
+import { clientCertificate, refusedBy } from '../http/device-auth.ts'
+import { enroll } from './enroll.ts'
+import {
+  basicCredentials,
+  decodeEstBody,
+  maxEstBodyBytes,
+  renderEstError,
+  sendCertificates,
+} from './est-wire.ts'
+import type { IssueDeps } from './issue.ts'
+import { renew } from './renew.ts'
+import { readRequest } from './request.ts'
+import { type EstOperation, estOperations } from './state.ts'
+import { findProfile } from './store.ts'
+import { assertLinked } from './tls-linking.ts'
+import { createTokenAuthenticator, type TokenAuthenticator } from './token-auth.ts'
+
+type Deps = IssueDeps & Pick<Context, 'connections'>
+
+const readBody = express.raw({ type: () => true, limit: maxEstBodyBytes, inflate: false })
+
+/**
+ * Enrollment over Secure Transport (RFC 7030, RFC 8951), to be mounted at `/.well-known/est` behind `deviceAuth`, with and
+ * without a label, which is the name of an enrollment profile.
+ */
+export function estRouter(ctx: Deps): Router {
+  const router = Router({ caseSensitive: true, strict: true })
+  const est = new Est(ctx)
+  router.use(est.dispatch)
+  router.use(renderEstError)
+  return router
+}
+
+class Est {
+  readonly #ctx: Deps
+  readonly #authenticateToken: TokenAuthenticator
+
+  constructor(ctx: Deps) {
+    this.#ctx = ctx
+    this.#authenticateToken = createTokenAuthenticator(ctx)
+  }
+
+  dispatch: RequestHandler = async (req, res) => {
+    const { label, operation } = pathOf(req.path)
+    res.locals['route'] = `/.well-known/est/${label === undefined ? '' : ':label/'}${operation}`
+    allowMethod(req, res, operation)
+    if (label !== undefined) await this.#assertLabel(label)
+    switch (operation) {
+      case 'cacerts':
+        return this.#cacerts(res)
+      case 'csrattrs':
+        return void res.status(204).end()
+      case 'simpleenroll':
+        return await this.#simpleEnroll(req, res, label)
+      case 'simplereenroll':
+        return await this.#simpleReenroll(req, res, label)
+      case 'serverkeygen':
+      case 'fullcmc':
+        return notOffered(res, operation)
+      default:
+        throw new DomainError('not-found', 'No such EST operation')
+    }
+  }
+
+  async #assertLabel(label: string): Promise<void> {
+    if (!(await findProfile(this.#ctx.db, { name: label }))) {
+      throw new DomainError('not-found', 'There is no enrollment profile of this name')
+    }
+  }
+
+  #cacerts(res: Response): void {
+    const { root, devices, servers } = this.#ctx.authorities
+    sendCertificates(res, [root.der, devices.der, servers.der], 'application/pkcs7-mime')
+  }
+
+  async #simpleEnroll(req: Request, res: Response, label: string | undefined): Promise<void> {
+    const certificate = clientCertificate(res)
+    // A device that was cut off does not come back as somebody else over the same connection.
+    if (certificate.status === 'refused') throw refusedBy(certificate.refusal)
+    assertType(req)
+    const credentials = basicCredentials(req.get('authorization'))
+    if (!credentials) {
+      throw new DomainError('not-authenticated', 'Send the profile and its token by HTTP Basic')
+    }
+    const address = req.socket.remoteAddress ?? 'unknown'
+    const { token, profile } = await this.#authenticateToken(credentials, { label, address })
+    res.locals['actor'] = { id: `token:${token.id}` }
+    const csr = readRequest(await derOf(req, res))
+    assertLinked(csr.challengePassword, req.socket)
+    const der = await this.#noting({ token: token.id, profile: profile.name, address }, () =>
+      enroll(this.#ctx, { token, profile, csr }),
+    )
+    sendCertificates(res, [der], 'application/pkcs7-mime; smime-type=certs-only')
+  }
+
+  async #simpleReenroll(req: Request, res: Response, label: string | undefined): Promise<void> {
+    const certificate = clientCertificate(res)
+    if (certificate.status === 'refused') throw refusedBy(certificate.refusal)
+    if (certificate.status !== 'allowed') {
+      throw new DomainError(
+        'not-allowed',
+        "Show the device's current certificate in the TLS handshake",
+      )
+    }
+    assertType(req)
+    const { identity } = certificate
+    const csr = readRequest(await derOf(req, res))
+    assertLinked(csr.challengePassword, req.socket)
+    const der = await this.#noting({ deviceId: identity.deviceId }, () =>
+      renew(this.#ctx, { identity, csr, label }),
+    )
+    sendCertificates(res, [der], 'application/pkcs7-mime; smime-type=certs-only')
+  }
+
+  /** A request that was authenticated and then refused is worth a look: a wrong line, a cloned device, a quota that is gone. */
+  async #noting<T>(facts: Record<string, unknown>, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      const isRefusal =
+        error instanceof DomainError &&
+        ['not-allowed', 'quota-exhausted', 'rate-limited'].includes(error.code)
+      if (isRefusal) {
+        noteEvent(this.#ctx, {
+          source: 'server',
+          kind: 'enrollment-refused',
+          severity: 'warning',
+          facts: { ...facts, code: error.code, reason: error.message },
+        })
+      }
+      throw error
+    }
+  }
+}
+
+function pathOf(path: string): { label: string | undefined; operation: EstOperation } {
+  const parts = path.split('/').slice(1)
+  const operation = estOperations.find((name) => name === parts.at(-1))
+  const label = parts.length === 2 ? parts[0] : undefined
+  const isLabel = label === undefined || /^[a-z0-9][a-z0-9-]{0,62}$/.test(label)
+  if (!operation || parts.length > 2 || !isLabel) {
+    throw new DomainError('not-found', 'No such EST operation')
+  }
+  return { label, operation }
+}
+
+const methods: Record<EstOperation, readonly string[]> = {
+  cacerts: ['GET', 'HEAD'],
+  csrattrs: ['GET', 'HEAD'],
+  simpleenroll: ['POST'],
+  simplereenroll: ['POST'],
+  serverkeygen: ['POST'],
+  fullcmc: ['POST'],
+}
+
+function allowMethod(req: Request, res: Response, operation: EstOperation): void {
+  const allowed = methods[operation]
+  if (allowed.includes(req.method)) return
+  res.setHeader('Allow', allowed.join(', '))
+  throw new DomainError('method-not-allowed', `Use ${allowed.join(' or ')}`)
+}
+
+function notOffered(res: Response, operation: string): void {
+  const body = Buffer.from(`${operation} is not offered\n`)
+  res.locals['problem'] = 'not-offered'
+  res.statusCode = 501
+  res.setHeader('Content-Type', 'text/plain; charset=utf-8')
+  res.setHeader('Content-Length', body.length)
+  res.setHeader('Connection', 'close')
+  res.end(body)
+}
+
+/** Parameters and upper case are accepted; what is in the body is decided by the type alone. */
+function assertType(req: Request): void {
+  const [type = ''] = (req.get('content-type') ?? '').split(';')
+  if (type.trim().toLowerCase() !== 'application/pkcs10') {
+    throw new DomainError('unsupported-media-type', 'Send the request as application/pkcs10')
+  }
+}
+
+async function derOf(req: Request, res: Response): Promise<Buffer> {
+  await new Promise<void>((resolve, reject) => {
+    readBody(req, res, (error?: unknown) => (error ? reject(error) : resolve()))
+  })
+  const body: unknown = req.body
+  return decodeEstBody(Buffer.isBuffer(body) ? body : Buffer.alloc(0))
+}

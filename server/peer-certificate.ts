@@ -1,0 +1,37 @@
+import type { TLSSocket } from 'node:tls'
+
+import { PkiError } from '../pki/errors.ts'
+import { fingerprint, parseCertificate } from '../pki/x509/parse.ts'
+
+/** The certificate a peer proved to hold, whatever Node thinks of it. */
+export interface Peer {
+  /** Lower hex SHA-256 of its DER. */
+  fingerprint: string
+  /** The device it names, to file the connection under; who the device is decides the directory alone. */
+  deviceId: string | undefined
+}
+
+const peers = new WeakMap<TLSSocket, Peer>()
+
+/** Also on a resumed session, where OpenSSL keeps the certificate of the first handshake. Undefined without one. */
+export function peerOf(socket: TLSSocket): Peer | undefined {
+  const known = peers.get(socket)
+  if (known) return known
+  const certificate = socket.getPeerX509Certificate()
+  if (!certificate) return undefined
+  const der = certificate.raw
+  const peer = { fingerprint: fingerprint(der), deviceId: deviceIdIn(der) }
+  peers.set(socket, peer)
+  return peer
+}
+
+function deviceIdIn(der: Buffer): string | undefined {
+  try {
+    const [name, ...others] = parseCertificate(der).subjectAltName ?? []
+    if (name?.type !== 'uri' || others.length > 0) return undefined
+    return /^urn:uuid:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/.exec(name.value)?.[1]
+  } catch (error) {
+    if (error instanceof PkiError) return undefined
+    throw error
+  }
+}
