@@ -1,7 +1,7 @@
 import { z } from 'zod'
 
 /** `?limit=&cursor=` of every list. The cursor is the id of the last item seen, opaque to callers. */
-export const PageQuery = z.object({
+export const PageQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(200).default(50),
   cursor: z
     .string()

@@ -11,9 +11,12 @@ const textOf = (file: string) => readFileSync(file, 'utf8')
 /** The whole data model belongs on one page. */
 const longByDesign = ['server/db/schema.ts']
 
+/** As the linter counts: neither blank lines nor comments. */
+const isCode = (line: string) => !/^\s*(?:$|\/\/|\/\*|\*)/.test(line)
+
 test('no file is longer than 300 lines', () => {
   const long = files
-    .map((file) => ({ file, lines: textOf(file).split('\n').length - 1 }))
+    .map((file) => ({ file, lines: textOf(file).split('\n').filter(isCode).length }))
     .filter(({ file, lines }) => lines > 300 && !longByDesign.includes(file))
   expect(long).toEqual([])
 })

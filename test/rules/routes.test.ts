@@ -1,0 +1,155 @@
+import { expect, test } from 'vitest'
+import { z } from 'zod'
+
+import { routes } from '../../server/http/app.ts'
+import { openApiDocument } from '../../server/http/openapi.ts'
+import { type Route, roles } from '../../server/http/route.ts'
+
+const nameOf = ({ method, path }: Route) => `${method.toUpperCase()} ${path}`
+const changes = (route: Route) => route.method !== 'get'
+const offenders = (isFine: (route: Route) => boolean) =>
+  routes.filter((route) => !isFine(route)).map(nameOf)
+
+/** Changes nothing, though it is a POST: its question is too long for a URL. */
+const asksOnly = ['POST /rollouts/preview']
+
+test('the calls of the interface are there', () => {
+  expect(routes.length).toBeGreaterThan(30)
+  const names = routes.map(nameOf)
+  expect(new Set(names).size).toBe(names.length)
+})
+
+test('every route says who may call it', () => {
+  expect(
+    offenders(({ allow }) => allow.length > 0 && allow.every((role) => roles.includes(role))),
+  ).toEqual([])
+  expect(offenders(({ allow }) => new Set(allow).size === allow.length)).toEqual([])
+  // An administrator may do what any other role may.
+  expect(offenders(({ allow }) => allow.includes('admin'))).toEqual([])
+})
+
+test('a viewer changes nothing', () => {
+  expect(
+    offenders(
+      (route) =>
+        !changes(route) || !route.allow.includes('viewer') || asksOnly.includes(nameOf(route)),
+    ),
+  ).toEqual([])
+})
+
+test('keys and roots belong to administrators alone', () => {
+  const sensitive = routes.filter(
+    ({ path, method }) =>
+      path.startsWith('/api-keys') || (path === '/metadata/roots' && method === 'post'),
+  )
+  expect(sensitive.length).toBeGreaterThan(3)
+  for (const route of sensitive) expect(route.allow, nameOf(route)).toEqual(['admin'])
+})
+
+test('every POST that answers 201 honors Idempotency-Key, or is one by nature', () => {
+  const byNature = ['POST /metadata/roots', 'POST /metadata/:role/draft']
+  expect(
+    offenders(
+      (route) =>
+        route.method !== 'post' ||
+        route.status !== 201 ||
+        route.creates ||
+        byNature.includes(nameOf(route)),
+    ),
+  ).toEqual([])
+  expect(
+    offenders((route) => !route.creates || (route.method === 'post' && route.status === 201)),
+  ).toEqual([])
+})
+
+test('path parameters are parsed, and nothing unknown is ignored in a body or query', () => {
+  expect(
+    offenders(({ path, schemas }) => !path.includes(':') || schemas.params !== undefined),
+  ).toEqual([])
+  const objects = (schema: z.ZodType): { additionalProperties?: unknown }[] => {
+    const { anyOf, oneOf, ...rest } = z.toJSONSchema(schema, {
+      io: 'input',
+      unrepresentable: 'any',
+    })
+    return (anyOf ?? oneOf ?? [rest]) as { additionalProperties?: unknown }[]
+  }
+  const isStrict = (schema: z.ZodType | undefined) =>
+    schema === undefined ||
+    objects(schema).every(({ additionalProperties }) => additionalProperties === false)
+  expect(offenders(({ schemas }) => isStrict(schemas.query))).toEqual([])
+  // public.json carries more than the server reads: names for people.
+  expect(
+    offenders((route) => isStrict(route.schemas.body) || nameOf(route) === 'POST /metadata/roots'),
+  ).toEqual([])
+})
+
+test('every list is bounded and says whether there is more', () => {
+  const isList = ({ schemas }: Route) =>
+    schemas.response instanceof z.ZodObject && 'items' in schemas.response.shape
+  const lists = routes.filter(isList)
+  expect(lists.length).toBeGreaterThan(8)
+  expect(
+    offenders(
+      (route) => !isList(route) || 'nextCursor' in (route.schemas.response as z.ZodObject).shape,
+    ),
+  ).toEqual([])
+})
+
+const document = openApiDocument(routes, { prefix: '/api/v1', version: '0' })
+const Operation = z.looseObject({
+  operationId: z.string(),
+  summary: z.string().min(5),
+  parameters: z.array(z.looseObject({ name: z.string(), in: z.string(), required: z.boolean() })),
+  responses: z.record(z.string(), z.unknown()),
+  requestBody: z.unknown().optional(),
+})
+const Paths = z.record(z.string(), z.record(z.string(), Operation))
+
+test('every route is in the OpenAPI document, with all its parameters', () => {
+  const paths = Paths.parse(document['paths'])
+  const ids: string[] = []
+  for (const route of routes) {
+    const operation = paths[`/api/v1${route.path.replaceAll(/:(\w+)/g, '{$1}')}`]?.[route.method]
+    expect(operation, nameOf(route)).toBeDefined()
+    if (!operation) continue
+    ids.push(operation.operationId)
+    const inPath = operation.parameters
+      .filter((parameter) => parameter.in === 'path')
+      .map(({ name }) => name)
+    const inRoute = [...route.path.matchAll(/:(\w+)/g)].map(([, name]) => name)
+    expect(inPath.toSorted(), nameOf(route)).toEqual(inRoute.toSorted())
+    expect(Object.keys(operation.responses)).toEqual(
+      expect.arrayContaining([String(route.status), '401', '403', 'default']),
+    )
+    expect(operation.requestBody !== undefined, nameOf(route)).toBe(
+      route.schemas.body !== undefined || route.upload !== undefined,
+    )
+  }
+  expect(new Set(ids).size).toBe(ids.length)
+})
+
+test('the document is plain JSON and its references lead somewhere', () => {
+  const text = JSON.stringify(document)
+  expect(JSON.parse(text)).toEqual(document)
+  for (const [, path = ''] of text.matchAll(/"\$ref":"#\/([^"]+)"/g)) {
+    const found = path
+      .split('/')
+      .reduce<unknown>(
+        (at, part) => (typeof at === 'object' && at !== null ? Reflect.get(at, part) : undefined),
+        document,
+      )
+    expect(found, path).toBeDefined()
+  }
+})
+
+test('a route without allow does not compile', () => {
+  // @ts-expect-error -- allow is missing
+  const spec: Parameters<typeof import('../../server/http/route.ts').route>[0] = {
+    method: 'get',
+    path: '/x',
+    summary: 'x',
+    response: z.object({}),
+    handle: async () => ({}),
+  }
+  expect(spec).toBeDefined()
+})
