@@ -15,6 +15,7 @@ export const artifactRoutes = [
     summary: 'Upload bytes (application/octet-stream, streamed); the same bytes give the same id',
     allow: ['admin', 'operator'],
     status: 201,
+    upload: 'application/octet-stream',
     query: NewArtifactQuery,
     response: ArtifactView,
     handle: async ({ ctx, query, actor, req }) => {
