@@ -30,3 +30,12 @@ export function modelOf({ repository, role }: RoleRef): string | undefined {
 export function firmwareRole(model: string): RoleRef {
   return { repository: 'image', role: `fw-${model}` }
 }
+
+/** The one path of a release's image (updates.md 2.4). */
+export function firmwarePath(release: {
+  model: string
+  version: string
+  component: string
+}): string {
+  return `fw/${release.model}/${release.version}/${release.component}.bin`
+}

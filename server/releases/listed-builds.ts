@@ -1,5 +1,6 @@
 import { componentOf } from '../../pki/tuf/publish-check.ts'
 import type { ImageTarget, Match } from '../../pki/tuf/types.ts'
+import { firmwarePath } from '../metadata/roles.ts'
 import type { ReleaseFate, ReleaseWithBytes } from './store.ts'
 import type { Advisory } from './wire.ts'
 
@@ -25,7 +26,7 @@ export function listedBuilds(
       wanted: fateOf(path, target.custom.match)?.rolling === true,
     }))
   const added = submitted.map((release) => ({
-    path: pathOf(release),
+    path: firmwarePath(release),
     target: targetOf(release),
     wanted: true,
   }))
@@ -57,11 +58,6 @@ function keepOfComponent(builds: Build[]): Build[] {
 
 function buildOf({ target }: Build): number {
   return target.custom.match.build
-}
-
-/** The one path of a release's image (updates.md 2.4). */
-export function pathOf(release: Pick<ReleaseWithBytes, 'model' | 'component' | 'version'>): string {
-  return `fw/${release.model}/${release.version}/${release.component}.bin`
 }
 
 export function targetOf(release: ReleaseWithBytes): ImageTarget {

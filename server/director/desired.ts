@@ -1,0 +1,101 @@
+import { canonicalize } from '../../pki/tuf/canonical.ts'
+import type { DirectorTarget, ImageTarget } from '../../pki/tuf/types.ts'
+import type { CurrentMetadata } from '../metadata/current.ts'
+import { targetsIn } from '../metadata/drafts.ts'
+import { sha256Of } from '../metadata/online-files.ts'
+import { firmwarePath, firmwareRole } from '../metadata/roles.ts'
+import { policyFor } from './policy.ts'
+import type { DirectorContent } from './sign.ts'
+import type { DesiredRow } from './store.ts'
+
+export interface Desired {
+  content: DirectorContent
+  /** Of the content, without versions and expiry: signing again is needed when this changes. */
+  contentHash: string
+  /** Everything the device may download. */
+  sha256s: string[]
+  /** The role of the image repository that vouches for it; undefined when there is nothing to install. */
+  imageRole: string | undefined
+}
+
+/**
+ * What the director says to a device: its deployment's release as target data. Length, hashes and match are copied from
+ * the published `fw-<model>`, because the device compares them byte for byte (updates.md section 4 step 7); a release that is
+ * not listed there is not offered.
+ */
+export function desiredOf(
+  { deviceId, managed, deployment }: DesiredRow,
+  builds: PublishedBuilds,
+): Desired {
+  const found = deployment && builds.find(deployment.release)
+  if (!deployment || !found) return describe({ deviceId, targets: {} }, undefined)
+  const { release, rolloutPolicy } = deployment
+  const { path, target } = found
+  const policy = policyFor({
+    class: release.class,
+    advisory: release.advisory,
+    managed,
+    rollout: rolloutPolicy,
+  })
+  const targets = { [path]: directorTarget(deviceId, release.component, target) }
+  const content = { deviceId, deploymentId: deployment.id, policy, targets }
+  return describe(content, firmwareRole(release.model).role)
+}
+
+function describe(content: DirectorContent, imageRole: string | undefined): Desired {
+  const sha256s = Object.values(content.targets).flatMap(({ hashes, custom }) => [
+    hashes['sha256'] ?? '',
+    ...custom.delivery.map(({ sha256 }) => sha256),
+  ])
+  return {
+    content,
+    contentHash: sha256Of(canonicalize(content)),
+    sha256s: [...new Set(sha256s)],
+    imageRole,
+  }
+}
+
+function directorTarget(
+  deviceId: string,
+  component: string,
+  { length, hashes, custom }: ImageTarget,
+): DirectorTarget {
+  return {
+    length,
+    hashes,
+    custom: {
+      component,
+      delivery: [{ m: 'full', length, sha256: hashes['sha256'] ?? '' }],
+      deviceId,
+      match: custom.match,
+      v: 1,
+    },
+  }
+}
+
+type Release = Parameters<typeof firmwarePath>[0]
+
+/** The builds that the published files list; each file is read once, when it is first asked for. */
+export class PublishedBuilds {
+  readonly #image: CurrentMetadata['image']
+  readonly #byRole = new Map<string, Record<string, ImageTarget>>()
+
+  constructor({ image }: Pick<CurrentMetadata, 'image'>) {
+    this.#image = image
+  }
+
+  find(release: Release): { path: string; target: ImageTarget } | undefined {
+    const { role } = firmwareRole(release.model)
+    const path = firmwarePath(release)
+    const listed = this.#byRole.get(role) ?? this.#read(role)
+    const target = Object.hasOwn(listed, path) ? listed[path] : undefined
+    return target && { path, target }
+  }
+
+  #read(role: string): Record<string, ImageTarget> {
+    const file = this.#image.get(role)
+    const targets = file ? targetsIn(file.text).targets : {}
+    this.#byRole.set(role, targets)
+    return targets
+  }
+}

@@ -1,0 +1,251 @@
+import { recordAudits } from '../audit/audit.ts'
+import type { Context } from '../context.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { type CurrentMetadata, forgetCurrent, recentCurrent } from '../metadata/current.ts'
+import { sha256Of } from '../metadata/online-files.ts'
+import { onlineKeys, type OnlineKeys } from '../metadata/online-keys.ts'
+import { signAgain } from '../metadata/publish.ts'
+import { firmwareRole } from '../metadata/roles.ts'
+import type { BundleMessage, Have } from '../protocol/messages.ts'
+import { bundleOf } from './bundle.ts'
+import { type Desired, desiredOf, PublishedBuilds } from './desired.ts'
+import { filesAhead, haveOf, mayAnswer, raiseAlarm, unixSeconds } from './have.ts'
+import { signDirectorFiles, signDirectorTimestamp } from './sign.ts'
+import {
+  type DesiredRow,
+  type DirectorState,
+  readDesired,
+  saveStates,
+  type StateChange,
+} from './store.ts'
+
+export { mayDownload } from './download-rights.ts'
+
+export type DirectorDeps = Pick<Context, 'db' | 'clock' | 'kek' | 'log' | 'metrics'>
+
+export interface BundleRequest {
+  deviceId: string
+  /** 32 lower hex, of the device's `hello`; without it the answer proves no time. */
+  nonce?: string
+  have: Have
+}
+
+/** What one device is told now: its signed files, newest. */
+export interface Answer {
+  request: BundleRequest
+  state: DirectorState
+  desired: Desired
+  timestamp: string
+  current: CurrentMetadata
+}
+
+/** Signed again before it runs out (updates.md 2.2: 7 d). */
+const leastLeftMs = 2 * 86_400_000
+const maxAttempts = 3
+
+/**
+ * The files each device lacks, as one message a device (updates.md 2.6). Set-based; signs outside of transactions and only
+ * what changed, so a device that asks again and for which nothing changed costs one read and one signature.
+ * Devices that are not active, or that must not be answered, are left out; so are all while no roots are imported.
+ */
+export async function bundlesFor(
+  ctx: DirectorDeps,
+  requests: readonly BundleRequest[],
+): Promise<Map<string, BundleMessage>> {
+  const answers = await answersFor(ctx, requests)
+  return new Map(answers.map((answer) => [answer.request.deviceId, bundleOf(answer)]))
+}
+
+export async function answersFor(
+  ctx: DirectorDeps,
+  requests: readonly BundleRequest[],
+): Promise<Answer[]> {
+  const now = ctx.clock.now()
+  const byDevice = new Map(
+    requests
+      .filter(({ deviceId, have }) => {
+        if (mayAnswer(have, now)) return true
+        raiseAlarm(ctx, 'timestamp-ahead', { deviceId, have: have.director ?? {} })
+        return false
+      })
+      .map((request) => [request.deviceId, request]),
+  )
+  const published = await recentCurrent(ctx.db)
+  if (byDevice.size === 0 || !published) return []
+  if ([...byDevice.values()].some(({ have }) => isAheadOnline(have, published))) {
+    await jumpAbove(ctx, published)
+  }
+  const keys = await onlineKeys(ctx)
+  const answers: Answer[] = []
+  const waiting = new Set(byDevice.keys())
+  for (let attempt = 1; waiting.size > 0 && attempt <= maxAttempts; attempt++) {
+    const { rows, current } = await readTogether(ctx, [...waiting])
+    const signed = await ensureSigned(ctx, rows, { byDevice, current, keys })
+    for (const { row, desired, state } of signed) {
+      const request = byDevice.get(row.deviceId)
+      if (!request) continue
+      const timestamp = timestampFor(request, { state, keys, now })
+      answers.push({ request, state, desired, timestamp, current })
+    }
+    // Who lost a race is read again; who is not there any more is not.
+    const lost = new Set(rows.map(({ deviceId }) => deviceId))
+    for (const { row } of signed) lost.delete(row.deviceId)
+    for (const id of waiting) if (!lost.has(id)) waiting.delete(id)
+  }
+  return answers
+}
+
+/** The desired state and a set of files that is not older than any release in it. */
+async function readTogether(
+  { db }: DirectorDeps,
+  deviceIds: string[],
+): Promise<{ rows: DesiredRow[]; current: CurrentMetadata }> {
+  const rows = await readDesired(db, deviceIds)
+  let current = await recentCurrent(db)
+  const isOlder = rows.some(({ deployment }) => {
+    if (!deployment) return false
+    const { model, metadata_version: version } = deployment.release
+    return (version ?? 0) > (current?.image.get(firmwareRole(model).role)?.version ?? 0)
+  })
+  if (isOlder) {
+    forgetCurrent(db)
+    current = await recentCurrent(db)
+  }
+  if (!current) throw new Error('Roots are never taken away')
+  return { rows, current }
+}
+
+interface Signed {
+  row: DesiredRow
+  desired: Desired
+  state: DirectorState
+}
+
+async function ensureSigned(
+  ctx: DirectorDeps,
+  rows: readonly DesiredRow[],
+  known: {
+    byDevice: ReadonlyMap<string, BundleRequest>
+    current: CurrentMetadata
+    keys: OnlineKeys
+  },
+): Promise<Signed[]> {
+  const { byDevice, current, keys } = known
+  const now = ctx.clock.now()
+  const builds = new PublishedBuilds(current)
+  const ready: Signed[] = []
+  const changes: (Signed & StateChange)[] = []
+  for (const row of rows) {
+    const { deviceId, state } = row
+    const have = byDevice.get(deviceId)?.have ?? {}
+    const ahead = filesAhead(have, { current, state })
+    if (ahead.length > 0) raiseAlarm(ctx, 'metadata-ahead', { deviceId, files: ahead })
+    const desired = desiredOf(row, builds)
+    if (state && isGood(state, { desired, have, now })) ready.push({ row, desired, state })
+    else {
+      const next = signNext(row, desired, { have, keys, now })
+      changes.push({ row, desired, state: next, next, before: state })
+    }
+  }
+  return [...ready, ...(await save(ctx, changes, now))]
+}
+
+function isGood(
+  state: DirectorState,
+  { desired, have, now }: { desired: Desired; have: Have; now: Date },
+): boolean {
+  return (
+    state.content_hash === desired.contentHash &&
+    state.expires_at.getTime() - now.getTime() > leastLeftMs &&
+    haveOf(have, 'director', 'targets') <= state.targets_version &&
+    haveOf(have, 'director', 'snapshot') <= state.snapshot_version
+  )
+}
+
+/** Above what the database and the device know (updates.md 2.5): also after a restored backup. */
+function signNext(
+  { deviceId, state }: DesiredRow,
+  desired: Desired,
+  { have, keys, now }: { have: Have; keys: OnlineKeys; now: Date },
+): DirectorState {
+  const next = (role: string, ours: number | undefined) =>
+    Math.max(ours ?? 0, haveOf(have, 'director', role)) + 1
+  const files = signDirectorFiles(keys.director, desired.content, {
+    targetsVersion: next('targets', state?.targets_version),
+    snapshotVersion: next('snapshot', state?.snapshot_version),
+    now,
+  })
+  return {
+    device_id: deviceId,
+    targets_version: files.targetsVersion,
+    snapshot_version: files.snapshotVersion,
+    targets: files.targets,
+    snapshot: files.snapshot,
+    content_hash: desired.contentHash,
+    artifact_sha256s: desired.sha256s,
+    expires_at: files.expiresAt,
+    signed_at: now,
+  }
+}
+
+/** Stores and audits what was signed, where no other process was quicker; gives those. */
+async function save(
+  { db }: DirectorDeps,
+  changes: readonly (Signed & StateChange)[],
+  now: Date,
+): Promise<Signed[]> {
+  if (changes.length === 0) return []
+  const saved = await inTransaction(db, async (tx) => {
+    const ids = await saveStates(tx, changes)
+    const stored = changes.filter(({ row }) => ids.has(row.deviceId))
+    await recordAudits(
+      tx,
+      stored.map(({ row: { deviceId }, desired: { content }, state }) => ({
+        at: now,
+        actor: 'system',
+        action: 'director.sign',
+        subject: deviceId,
+        facts: {
+          version: state.targets_version,
+          sha256: sha256Of(state.targets),
+          deploymentId: content.deploymentId ?? null,
+          paths: Object.keys(content.targets),
+        },
+      })),
+    )
+    return ids
+  })
+  return changes.filter(({ row }) => saved.has(row.deviceId))
+}
+
+function timestampFor(
+  { nonce, have }: BundleRequest,
+  { state, keys, now }: { state: DirectorState; keys: OnlineKeys; now: Date },
+): string {
+  const version = Math.max(unixSeconds(now), haveOf(have, 'director', 'timestamp') + 1)
+  const files = { snapshot: state.snapshot, snapshotVersion: state.snapshot_version }
+  return signDirectorTimestamp(keys.director, files, {
+    version,
+    now,
+    ...(nonce === undefined ? {} : { nonce }),
+  })
+}
+
+/** Of the image files that this server signs itself. */
+function isAheadOnline(have: Have, { image }: CurrentMetadata): boolean {
+  return ['snapshot', 'timestamp'].some(
+    (role) => haveOf(have, 'image', role) > (image.get(role)?.version ?? 0),
+  )
+}
+
+const leastBetweenJumpsMs = 60_000
+
+/**
+ * A device holds newer image files of the online roles: they are signed again, with the clock as version, which is above
+ * all that this server ever signed. Nothing a device says enters the version, and once a minute is enough.
+ */
+async function jumpAbove(ctx: DirectorDeps, current: CurrentMetadata): Promise<void> {
+  const last = current.image.get('timestamp')?.publishedAt.getTime() ?? 0
+  if (ctx.clock.now().getTime() - last < leastBetweenJumpsMs) return
+  await signAgain(ctx, current, { snapshot: true })
+}

@@ -1,0 +1,197 @@
+import { type Selectable, sql } from 'kysely'
+
+import type { Db, Tx } from '../db/client.ts'
+import type { DirectorStateTable, ReleaseTable } from '../db/schema.ts'
+import { endedStates } from '../protocol/deployment.ts'
+
+export type DirectorState = Selectable<DirectorStateTable>
+
+/** What a device shall run next, from its oldest open deployment, and what was last signed for it. */
+export interface DesiredRow {
+  deviceId: string
+  managed: boolean
+  deployment:
+    | {
+        id: string
+        rolloutPolicy: unknown
+        release: Pick<
+          Selectable<ReleaseTable>,
+          'model' | 'component' | 'version' | 'class' | 'advisory' | 'metadata_version'
+        >
+      }
+    | undefined
+  state: DirectorState | undefined
+}
+
+/** Of active devices only, in one statement. Releases that were withdrawn are no longer desired. */
+export async function readDesired(db: Db, deviceIds: readonly string[]): Promise<DesiredRow[]> {
+  const rows = await db
+    .selectFrom('device')
+    .leftJoinLateral(
+      (eb) =>
+        eb
+          .selectFrom('deployment')
+          .innerJoin('release', 'release.id', 'deployment.release_id')
+          .innerJoin('rollout', 'rollout.id', 'deployment.rollout_id')
+          .select([
+            'deployment.id as deployment_id',
+            'rollout.policy as rollout_policy',
+            'release.model',
+            'release.component',
+            'release.version',
+            'release.class',
+            'release.advisory',
+            'release.metadata_version',
+          ])
+          .whereRef('deployment.device_id', '=', 'device.id')
+          .where(
+            'deployment.state',
+            'not in',
+            sql<never>`(${sql.join(endedStates.map((state) => sql.lit(state)))})`,
+          )
+          .where('release.state', '=', 'published')
+          .orderBy('deployment.created_at')
+          .orderBy('deployment.id')
+          .limit(1)
+          .as('next'),
+      (join) => join.onTrue(),
+    )
+    .leftJoin('director_state as signed', 'signed.device_id', 'device.id')
+    .where('device.id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
+    .where('device.state', '=', 'active')
+    .select([
+      'device.id',
+      'device.managed',
+      'next.deployment_id',
+      'next.rollout_policy',
+      'next.model',
+      'next.component',
+      'next.version',
+      'next.class',
+      'next.advisory',
+      'next.metadata_version',
+      'signed.targets_version',
+      'signed.snapshot_version',
+      'signed.targets',
+      'signed.snapshot',
+      'signed.content_hash',
+      'signed.artifact_sha256s',
+      'signed.expires_at',
+      'signed.signed_at',
+    ])
+    .execute()
+  return rows.map(desiredOf)
+}
+
+type Joined = { id: string; managed: boolean } & {
+  [K in keyof Omit<DirectorState, 'device_id'>]: DirectorState[K] | null
+} & {
+  deployment_id: string | null
+  rollout_policy: unknown
+  model: string | null
+  component: string | null
+  version: string | null
+  class: 'security' | 'feature' | 'config' | null
+  advisory: unknown
+  metadata_version: number | null
+}
+
+function desiredOf(row: Joined): DesiredRow {
+  const { id, managed, deployment_id: deploymentId, rollout_policy: rolloutPolicy } = row
+  const { model, component, version, class: kind, advisory, metadata_version } = row
+  const { targets_version, snapshot_version, targets, snapshot, content_hash } = row
+  const { artifact_sha256s, expires_at, signed_at } = row
+  const isSigned =
+    targets_version !== null &&
+    snapshot_version !== null &&
+    targets !== null &&
+    snapshot !== null &&
+    content_hash !== null &&
+    artifact_sha256s !== null &&
+    expires_at !== null &&
+    signed_at !== null
+  return {
+    deviceId: id,
+    managed,
+    deployment:
+      deploymentId !== null && model !== null && component !== null && version !== null && kind
+        ? {
+            id: deploymentId,
+            rolloutPolicy,
+            release: { model, component, version, class: kind, advisory, metadata_version },
+          }
+        : undefined,
+    state: isSigned
+      ? {
+          device_id: id,
+          targets_version,
+          snapshot_version,
+          targets,
+          snapshot,
+          content_hash,
+          artifact_sha256s,
+          expires_at,
+          signed_at,
+        }
+      : undefined,
+  }
+}
+
+/** A new state of a device, and the versions it was built on; none when it is the first. */
+export interface StateChange {
+  next: DirectorState
+  before: Pick<DirectorState, 'targets_version' | 'snapshot_version'> | undefined
+}
+
+/** Stores what was signed where nothing else was meanwhile. Gives the ids of the devices for which it did. */
+export async function saveStates(tx: Tx, changes: readonly StateChange[]): Promise<Set<string>> {
+  const saved = new Set<string>()
+  const first = changes.flatMap(({ next, before }) => (before ? [] : [next]))
+  if (first.length > 0) {
+    const rows = await tx
+      .insertInto('director_state')
+      .values(first)
+      .onConflict((oc) => oc.column('device_id').doNothing())
+      .returning('device_id')
+      .execute()
+    for (const row of rows) saved.add(row.device_id)
+  }
+  const later = changes.flatMap(({ next, before }) => (before ? [{ next, before }] : []))
+  for (const id of await updateStates(tx, later)) saved.add(id)
+  return saved
+}
+
+async function updateStates(tx: Tx, changes: readonly Required<StateChange>[]): Promise<string[]> {
+  if (changes.length === 0) return []
+  const incoming = JSON.stringify(
+    changes.map(({ next, before }) => ({
+      ...next,
+      before_targets: before?.targets_version,
+      before_snapshot: before?.snapshot_version,
+    })),
+  )
+  const { rows } = await sql<{ device_id: string }>`
+    update director_state set
+      targets_version = incoming.targets_version, snapshot_version = incoming.snapshot_version,
+      targets = incoming.targets, snapshot = incoming.snapshot,
+      content_hash = incoming.content_hash, artifact_sha256s = incoming.artifact_sha256s,
+      expires_at = incoming.expires_at, signed_at = incoming.signed_at
+    from jsonb_to_recordset(${incoming}::jsonb) as incoming(
+      device_id uuid, targets_version bigint, snapshot_version bigint, targets text, snapshot text,
+      content_hash text, artifact_sha256s text[], expires_at timestamptz, signed_at timestamptz,
+      before_targets bigint, before_snapshot bigint)
+    where director_state.device_id = incoming.device_id
+      and director_state.targets_version = incoming.before_targets
+      and director_state.snapshot_version = incoming.before_snapshot
+    returning director_state.device_id`.execute(tx)
+  return rows.map((row) => row.device_id)
+}
+
+/** What was last signed for a device. */
+export async function findState(db: Db, deviceId: string): Promise<DirectorState | undefined> {
+  return await db
+    .selectFrom('director_state')
+    .selectAll()
+    .where('device_id', '=', deviceId)
+    .executeTakeFirst()
+}
