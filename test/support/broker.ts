@@ -119,6 +119,8 @@ export interface TestBroker extends AsyncDisposable {
   ) => Promise<RawDevice>
   /** Opened and connected, with CONNACK 0. */
   connected: (credentials: Credentials, fields?: Partial<ConnectFields>) => Promise<RawDevice>
+  /** A new device, connected. */
+  pair: () => Promise<{ credentials: Credentials; device: RawDevice }>
   /** The numbers stored for a device, in order. */
   stored: (deviceId: string, leaf?: DeviceLeaf) => Promise<number[]>
   /** Kinds of the security events so far, of one device or of all. */
@@ -160,6 +162,17 @@ export async function startTestBroker(
     handlers,
     limits: { ...defaultLimits, ...options.limits },
   })
+  const newDevice: TestBroker['device'] = async (deviceOptions) => {
+    const credentials = await pki.device(deviceOptions)
+    directory.allow(credentials)
+    return credentials
+  }
+  const connected: TestBroker['connected'] = async (credentials, fields) => {
+    const device = await open(credentials)
+    const code = await device.connect({ clientId: credentials.deviceId, ...fields })
+    if (code !== 0) throw new Error(`CONNACK ${code}`)
+    return device
+  }
   const open: TestBroker['open'] = async (credentials, more) =>
     await RawDevice.open(broker.port, pki.rootPem, credentials, more)
   return {
@@ -169,17 +182,24 @@ export async function startTestBroker(
     pki,
     control,
     open,
-    device: async (deviceOptions) => {
-      const credentials = await pki.device(deviceOptions)
-      directory.allow(credentials)
-      return credentials
+    device: newDevice,
+    connected,
+    pair: async () => {
+      const credentials = await newDevice()
+      return { credentials, device: await connected(credentials) }
     },
-    connected: async (credentials, fields) => {
-      const device = await open(credentials)
-      const code = await device.connect({ clientId: credentials.deviceId, ...fields })
-      if (code !== 0) throw new Error(`CONNACK ${code}`)
-      return device
+    ...readers(ctx),
+    [Symbol.asyncDispose]: async () => {
+      await broker[Symbol.asyncDispose]()
+      await flushEvents(ctx)
     },
+  }
+}
+
+/** What a test looks at afterwards. */
+function readers(ctx: Context): Pick<TestBroker, 'stored' | 'events' | 'refusals'> {
+  const { db } = ctx
+  return {
     stored: async (deviceId, leaf = 'report') => {
       const rows = await db
         .selectFrom('audit_event')
@@ -204,10 +224,6 @@ export async function startTestBroker(
     refusals: async (reason) => {
       const { values } = await ctx.metrics.mqttRefused.get()
       return values.find(({ labels }) => labels.reason === reason)?.value ?? 0
-    },
-    [Symbol.asyncDispose]: async () => {
-      await broker[Symbol.asyncDispose]()
-      await flushEvents(ctx)
     },
   }
 }

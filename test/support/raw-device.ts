@@ -156,7 +156,7 @@ export class RawDevice {
       const at = this.received.findIndex((packet) => packet.type === type)
       if (at >= 0) return this.received.splice(at, 1)[0]
       if (this.socket.destroyed) return undefined
-      await Promise.race([this.closed, once(this.socket, 'packet')])
+      await Promise.race([this.closed, once(this.socket, 'packet').catch(() => {})])
     }
   }
 
