@@ -17,7 +17,7 @@ export function dataPaths({ dataDir, kekFile }: Pick<Config, 'dataDir' | 'kekFil
     kek: kekFile,
     adminApiKey: join(dataDir, 'admin-api-key'),
     rootPem: join(dataDir, 'ca', 'root.pem'),
-    database: join(dataDir, 'database'),
+    database: join(dataDir, 'db'),
     artifacts: join(dataDir, 'artifacts'),
   }
 }

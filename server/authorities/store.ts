@@ -40,16 +40,6 @@ export async function listActiveAuthorities(db: Db): Promise<AuthorityRow[]> {
     .execute()
 }
 
-/** The certificate of any authority, retired ones included: what was issued by it still points here. */
-export async function findAuthorityCertificate(db: Db, id: string): Promise<Buffer | undefined> {
-  const row = await db
-    .selectFrom('authority')
-    .select('certificate')
-    .where('id', '=', id)
-    .executeTakeFirst()
-  return row?.certificate
-}
-
 /** The key of a server certificate, with the intent of the certificate. */
 export async function insertServerIdentity(
   tx: Tx,

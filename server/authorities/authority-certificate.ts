@@ -1,0 +1,11 @@
+import type { Db } from '../db/client.ts'
+
+/** The certificate of any authority, retired ones included: what was issued by it still points here. */
+export async function findAuthorityCertificate(db: Db, id: string): Promise<Buffer | undefined> {
+  const row = await db
+    .selectFrom('authority')
+    .select('certificate')
+    .where('id', '=', id)
+    .executeTakeFirst()
+  return row?.certificate
+}

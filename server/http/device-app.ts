@@ -1,0 +1,26 @@
+import express, { type Express } from 'express'
+
+import { artifactRouter } from '../artifacts/device-router.ts'
+import type { Context } from '../context.ts'
+import { estRouter } from '../enrollment/est-router.ts'
+import { DomainError } from '../errors.ts'
+import { deviceAuth, requireDevice } from './device-auth.ts'
+import { renderProblem } from './problem.ts'
+import { requestLog } from './request-log.ts'
+
+/** The devices' listener: EST, and behind a device's certificate its downloads and update metadata. */
+export function createDeviceApp(ctx: Context): Express {
+  const app = express()
+  app.disable('x-powered-by')
+  app.disable('etag')
+  app.use(requestLog(ctx, 'device'))
+  app.use(deviceAuth(ctx))
+  app.use('/.well-known/est', estRouter(ctx))
+  app.use(requireDevice)
+  app.use(artifactRouter(ctx))
+  app.use((req) => {
+    throw new DomainError('not-found', `There is nothing at ${req.path.slice(0, 200)}`)
+  })
+  app.use(renderProblem)
+  return app
+}
