@@ -4,7 +4,7 @@ import { lockStandingChoices, setStandingChoices } from '../devices/standing-cho
 import { recordEvents, type SecurityEvent } from '../events/record.ts'
 import type { DeviceMessage } from '../mqtt/message.ts'
 import type { Choice } from '../protocol/messages.ts'
-import { judgeChoice, postponeLimits } from './judge-choice.ts'
+import { judgeChoice, postponeLimitsOf } from './judge-choice.ts'
 import { type LedgerEntry, recordChoices } from './ledger.ts'
 import { appliedPostponements, type JudgedDeployment, lockDeployments } from './report-store.ts'
 import { isOpen } from './steps.ts'
@@ -110,7 +110,7 @@ function applyTo(work: Work, row: JudgedDeployment, choice: Choice, now: Date): 
   }
   const known = work.changes.get(row.id)
   const before = known?.after ?? row
-  const judgement = judgeChoice(before, postponeLimits[row.release_class], choice, now)
+  const judgement = judgeChoice(before, postponeLimitsOf(row), choice, now)
   if (judgement.outcome === undefined) return undefined
   if (judgement.outcome === 'applied') {
     const steps = [...(known?.steps ?? []), ...judgement.steps]

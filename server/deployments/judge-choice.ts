@@ -1,4 +1,5 @@
 import { storableInstant } from '../db/storable.ts'
+import { type PolicyFacts, policyFor } from '../director/policy.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
 import type { Choice } from '../protocol/messages.ts'
 import { choiceLegs, stepsOf } from './steps.ts'
@@ -11,17 +12,29 @@ export interface PostponeLimits {
   totalHours: number
 }
 
-export type ReleaseClass = 'security' | 'feature' | 'config'
+/** What the release, its rollout and the device say, as the director reads them. */
+export interface PolicyRow {
+  release_class: PolicyFacts['class']
+  release_advisory: unknown
+  rollout_policy: unknown
+  managed: boolean
+}
 
-/** Free means: bounded only so that one deployment's history stays bounded. */
+/** Features are free: bounded only so that one deployment's history stays bounded. */
 const free: PostponeLimits = { eachHours: 24 * 365, maxCount: 200, totalHours: 24 * 365 * 10 }
 const none: PostponeLimits = { eachHours: 0, maxCount: 0, totalHours: 0 }
 
-/** The defaults of updates.md §7.2, which the director signs into the device's targets. */
-export const postponeLimits: Readonly<Record<ReleaseClass, PostponeLimits>> = {
-  security: { eachHours: 72, maxCount: 5, totalHours: 14 * 24 },
-  feature: free,
-  config: none,
+/** The limits that the director signs into the device's targets, and the device keeps. */
+export function postponeLimitsOf(row: PolicyRow): PostponeLimits {
+  const { postpone } = policyFor({
+    class: row.release_class,
+    advisory: row.release_advisory,
+    managed: row.managed,
+    rollout: row.rollout_policy,
+  })
+  if (!postpone) return row.release_class === 'feature' ? free : none
+  const { eachH, maxCount, totalH } = postpone
+  return { eachHours: eachH, maxCount, totalHours: totalH }
 }
 
 export interface ChoiceJudgement {

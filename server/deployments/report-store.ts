@@ -7,6 +7,9 @@ import { openStates } from '../protocol/deployment.ts'
 export interface JudgedDeployment extends Selectable<DeploymentTable> {
   artifact_sha256: string
   release_class: 'security' | 'feature' | 'config'
+  release_advisory: unknown
+  rollout_policy: unknown
+  managed: boolean
   installed_sha256: string | null
   busy: boolean
 }
@@ -21,6 +24,7 @@ export async function lockDeployments(
 ): Promise<JudgedDeployment[]> {
   return await tx
     .selectFrom('deployment')
+    .innerJoin('rollout', 'rollout.id', 'deployment.rollout_id')
     .innerJoin('release', 'release.id', 'deployment.release_id')
     .innerJoin('artifact', 'artifact.id', 'release.artifact_id')
     .innerJoin('device', 'device.id', 'deployment.device_id')
@@ -28,6 +32,9 @@ export async function lockDeployments(
     .select((eb) => [
       'artifact.sha256 as artifact_sha256',
       'release.class as release_class',
+      'release.advisory as release_advisory',
+      'rollout.policy as rollout_policy',
+      'device.managed',
       sql<string | null>`(select i->>'sha256' from jsonb_array_elements(device.installed) i
         where i->>'component' = deployment.component limit 1)`.as('installed_sha256'),
       eb

@@ -5,11 +5,18 @@ import type { DatabaseHandle } from '../../server/db/client.ts'
 import { endGone, endOverdue } from '../../server/deployments/end.ts'
 import { subscribeWake, wakeDevices } from '../../server/deployments/wake.ts'
 import { endedStates } from '../../server/protocol/deployment.ts'
+import { meetDevices } from '../../server/rollouts/meet.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { givenMet, givenOne } from '../support/rollout-given.ts'
+import { eventsOf, givenMet, givenOne, newBuild } from '../support/rollout-given.ts'
 import { brokenInvariants } from '../support/rollout-invariants.ts'
 import { deploymentOf, report, update } from '../support/rollout-messages.ts'
-import { rolloutWorld, type RolloutWorld } from '../support/rollout-world.ts'
+import {
+  act,
+  givenRelease,
+  givenRollout,
+  rolloutWorld,
+  type RolloutWorld,
+} from '../support/rollout-world.ts'
 
 let handle: DatabaseHandle
 let world: RolloutWorld
@@ -32,6 +39,24 @@ test('silence past the limit is lost, and a word brings it back', async () => {
   expect(await row()).toMatchObject({ state: 'verified', code: null })
   await update(world, device, id, release)
   expect((await row()).state).toBe('succeeded')
+})
+
+test('one that was lost does not come back beside another that is open', async () => {
+  const { device, id, row, groupId } = await givenOne(world)
+  await report(world, device, id, 'downloading')
+  world.clock.advance({ seconds: 25 * 3_600 })
+  await endOverdue(world.ctx)
+  const newer = await givenRelease(world, { build: newBuild() })
+  const next = await givenRollout(world, groupId, newer.id)
+  await act(world, next, 'start')
+  expect(await meetDevices(world.ctx, [device])).toEqual([device])
+  await report(world, device, id, 'verified')
+  expect((await row()).state).toBe('lost')
+  expect(await eventsOf(world, device)).toEqual(['illegal-report warning'])
+  // How it ended is still worth knowing.
+  await report(world, device, id, 'rolled_back', { code: 'health' })
+  expect(await row()).toMatchObject({ state: 'rolled_back', code: 'health' })
+  expect((await deploymentOf(world, next, device))?.state).toBe('queued')
 })
 
 test('the owner has no limit', async () => {

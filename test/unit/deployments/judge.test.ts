@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 
-import { judgeChoice, postponeLimits } from '../../../server/deployments/judge-choice.ts'
+import { judgeChoice, postponeLimitsOf } from '../../../server/deployments/judge-choice.ts'
 import { judgeReport, type ReportFacts } from '../../../server/deployments/judge-report.ts'
 import type { Deployment } from '../../../server/deployments/store.ts'
 import type { DeploymentState } from '../../../server/protocol/deployment.ts'
@@ -35,6 +35,10 @@ function deployment(state: DeploymentState, more: Partial<Deployment> = {}): Dep
   }
 }
 
+const limitsOf = (
+  release_class: 'security' | 'feature' | 'config',
+  release_advisory: unknown = null,
+) => postponeLimitsOf({ release_class, release_advisory, rollout_policy: {}, managed: false })
 const facts: ReportFacts = {
   history: [],
   artifactSha256: image,
@@ -218,7 +222,7 @@ test('reports that come twice, late or wrong: a clock that was never set is not 
 const hours = (n: number) => new Date(now.getTime() + n * 3_600_000)
 const offered = (more: Partial<Deployment> = {}) =>
   deployment('offered', { first_offered_at: now, ...more })
-const postpone = (until: Date | undefined, before: Deployment, limits = postponeLimits.security) =>
+const postpone = (until: Date | undefined, before: Deployment, limits = limitsOf('security')) =>
   judgeChoice(
     before,
     limits,
@@ -262,8 +266,13 @@ test('postponing: the last allowed hour of the last allowed time is still allowe
 
 test('postponing: features freely, configurations never', () => {
   const often = offered({ postpone_count: 50, first_offered_at: hours(-2000) })
-  expect(postpone(hours(1000), often, postponeLimits.feature).outcome).toBe('applied')
-  expect(postpone(hours(1), offered(), postponeLimits.config).outcome).toContain(
-    'cannot be postponed',
-  )
+  expect(postpone(hours(1000), often, limitsOf('feature')).outcome).toBe('applied')
+  expect(postpone(hours(1), offered(), limitsOf('config')).outcome).toContain('cannot be postponed')
+})
+
+test('postponing: less for what is exploited', () => {
+  const advisory = { id: 'FS-1', severity: 'high', url: '/a/1', exploited: true }
+  const limits = limitsOf('security', advisory)
+  expect(postpone(hours(24), offered(), limits).outcome).toBe('applied')
+  expect(postpone(hours(25), offered(), limits).outcome).toContain('at most 24 hours')
 })

@@ -1,0 +1,265 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+
+import express from 'express'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+
+import type { DatabaseHandle } from '../../server/db/client.ts'
+import { deploymentRoutes } from '../../server/deployments/routes.ts'
+import { mountRoutes } from '../../server/http/mount.ts'
+import { openApiDocument } from '../../server/http/openapi.ts'
+import { renderProblem } from '../../server/http/problem.ts'
+import { meetDevices } from '../../server/rollouts/meet.ts'
+import { rolloutRoutes } from '../../server/rollouts/routes.ts'
+import { createTestDatabase } from '../support/database.ts'
+import { choose, deploymentIdOf, report } from '../support/rollout-messages.ts'
+import {
+  givenDevices,
+  givenGroup,
+  givenRelease,
+  installedBuild,
+  rolloutWorld,
+  type RolloutWorld,
+} from '../support/rollout-world.ts'
+
+const routes = [...rolloutRoutes, ...deploymentRoutes]
+let handle: DatabaseHandle
+let world: RolloutWorld
+let server: Server
+let role = 'operator'
+beforeAll(async () => {
+  handle = await createTestDatabase()
+  world = rolloutWorld(handle)
+  const app = express()
+  app.use((_req, res, next) => {
+    res.locals['actor'] = { id: 'key:1', name: 'Ada', role, requestId: 'r1' }
+    next()
+  })
+  mountRoutes(app, world.ctx, { prefix: '', routes })
+  app.use(renderProblem)
+  server = createServer(app)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+})
+afterAll(async () => {
+  server.close()
+  server.closeAllConnections()
+  await handle[Symbol.asyncDispose]()
+})
+
+// oxlint-disable-next-line typescript/no-explicit-any -- what a script would see
+type Json = any
+
+async function call(
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+) {
+  const { port } = server.address() as AddressInfo
+  const response = await fetch(`http://127.0.0.1:${port}${path}`, {
+    method,
+    headers: { 'content-type': 'application/json', ...headers },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  })
+  return { status: response.status, body: (await response.json()) as Json }
+}
+
+async function definition(devices = 4) {
+  const groupId = await givenGroup(world)
+  const ids = await givenDevices(world, groupId, devices)
+  const release = await givenRelease(world, { build: build++ })
+  const body = { name: 'Spring', releaseId: release.id, groupId, phases: [{ percent: 100 }] }
+  return { body, ids, release, groupId }
+}
+let build = 50
+
+test('a rollout over REST, from the draft to the deployments', async () => {
+  const { body, ids } = await definition()
+  const made = await call('POST', '/rollouts', body)
+  expect(made).toMatchObject({
+    status: 201,
+    body: {
+      name: 'Spring',
+      state: 'draft',
+      phase: 0,
+      waitsFor: null,
+      createdBy: 'key:1',
+      phases: [
+        { no: 1, percent: 100, hold: false, success: { percent: 95, minExecuted: 1 }, counts: {} },
+      ],
+    },
+  })
+  const path = `/rollouts/${made.body.id}`
+  expect(await call('POST', `${path}/actions`, { action: 'resume' })).toMatchObject({
+    status: 409,
+    body: { code: 'illegal-transition' },
+  })
+  expect((await call('POST', `${path}/actions`, { action: 'start' })).body).toMatchObject({
+    state: 'running',
+    phase: 1,
+    waitsFor: 'devices',
+  })
+  await meetDevices(world.ctx, ids)
+  const [device = ''] = ids
+  const deploymentId = await deploymentIdOf(world, made.body.id, device)
+  await report(world, device, deploymentId, 'failed_final', { code: 'no-space', detail: 'full' })
+  expect((await call('GET', path)).body).toMatchObject({
+    counts: { queued: 3, failed_final: 1 },
+    executed: 1,
+    succeeded: 0,
+    failed: 1,
+  })
+  const seen: string[] = []
+  let cursor = ''
+  do {
+    const page = await call('GET', `${path}/deployments?limit=3${cursor && `&cursor=${cursor}`}`)
+    seen.push(...page.body.items.map((item: Json) => item.deviceId))
+    cursor = page.body.nextCursor
+  } while (cursor)
+  expect(seen).toEqual(ids.toSorted())
+  const failed = await call('GET', `${path}/deployments?state=failed_final`)
+  expect(failed.body.items).toMatchObject([{ id: deploymentId, code: 'no-space', detail: 'full' }])
+  expect((await call('GET', `/deployments/${deploymentId}`)).body).toMatchObject({
+    deviceId: device,
+    state: 'failed_final',
+    attempts: 0,
+    history: [
+      { from: null, to: 'queued', by: 'engine' },
+      {
+        from: 'queued',
+        to: 'failed_final',
+        by: 'device',
+        code: 'no-space',
+        reportedAt: expect.any(String),
+      },
+    ],
+  })
+  const listed = await call('GET', `/rollouts?state=running&groupId=${body.groupId}`)
+  expect(listed.body.items.map((item: Json) => item.id)).toEqual([made.body.id])
+})
+
+test('the ledger of an owner', async () => {
+  const { ids } = await definition(1)
+  const [device = ''] = ids
+  await choose(world, device, { choice: 'optOut' })
+  await choose(world, device, { choice: 'optIn' })
+  const first = await call('GET', `/devices/${device}/choices?limit=1`)
+  expect(first.body.items).toMatchObject([
+    { choice: 'optOut', outcome: 'applied', deploymentId: null },
+  ])
+  const second = await call(
+    'GET',
+    `/devices/${device}/choices?limit=1&cursor=${first.body.nextCursor}`,
+  )
+  expect(second.body).toMatchObject({ items: [{ choice: 'optIn' }], nextCursor: null })
+})
+
+test('the same Idempotency-Key makes one rollout, with one seed', async () => {
+  const { body } = await definition()
+  const key = { 'idempotency-key': crypto.randomUUID() }
+  const [a, b] = [
+    await call('POST', '/rollouts', body, key),
+    await call('POST', '/rollouts', body, key),
+  ]
+  expect(b).toEqual(a)
+  const other = await call('POST', '/rollouts', { ...body, name: 'Other' }, key)
+  expect(other).toMatchObject({ status: 422, body: { code: 'idempotency-mismatch' } })
+})
+
+test('a preview writes nothing, says why not, and is exact once there is a seed', async () => {
+  const { body, groupId } = await definition(10)
+  await givenDevices(world, groupId, 1, { state: 'disabled' })
+  await givenDevices(world, groupId, 2, { installed: [installedBuild(9_999)] })
+  await givenDevices(world, groupId, 1, { model: null })
+  await givenDevices(world, groupId, 1, { hardware_ids: ['rev-z'] })
+  const phases = [{ percent: 20 }, { percent: 100 }]
+  const expected = await call('POST', '/rollouts/preview', { ...body, phases })
+  expect(expected.body).toEqual({
+    devices: 15,
+    eligible: 10,
+    excluded: { 'device-blocked': 1, downgrade: 2, 'never-seen': 1, incompatible: 1 },
+    phases: [
+      { no: 1, percent: 20, devices: 2 },
+      { no: 2, percent: 100, devices: 8 },
+    ],
+    exact: false,
+  })
+  const made = await call('POST', '/rollouts', { ...body, phases })
+  const exact = await call('POST', '/rollouts/preview', { rolloutId: made.body.id })
+  expect(exact.body).toMatchObject({ exact: true, eligible: 10 })
+  expect(exact.body.phases.reduce((sum: number, phase: Json) => sum + phase.devices, 0)).toBe(10)
+})
+
+test.each([
+  ['a query', { query: 'model = gate-2' }, 'not available in this version'],
+  ['abort rules', { abort: [] }, 'not available in this version'],
+  ['a window', { window: {} }, 'not available in this version'],
+  ['approvals', { approvals: 2 }, 'not available in this version'],
+  ['a count', { phases: [{ count: 3 }] }, 'not available in this version'],
+  ['a cohort', { phases: [{ percent: 5, cohort: 'x' }] }, 'not available in this version'],
+  ['a rate', { phases: [{ percent: 5, rate: {} }] }, 'not available in this version'],
+  [
+    'soaking',
+    { phases: [{ percent: 5, success: { soak: 'PT1H' } }] },
+    'not available in this version',
+  ],
+  ['falling percents', { phases: [{ percent: 50 }, { percent: 20 }] }, 'must rise'],
+  ['equal percents', { phases: [{ percent: 50 }, { percent: 50 }] }, 'must rise'],
+  ['more than everybody', { phases: [{ percent: 101 }] }, 'percent'],
+  ['nobody', { phases: [{ percent: 0 }] }, 'above 0'],
+  ['no phase', { phases: [] }, 'phases'],
+  ['ten-thousandths', { phases: [{ percent: 0.0001 }] }, 'three decimals'],
+  ['a word it does not know', { colour: 'red' }, 'colour'],
+  ['a name with a control character', { name: 'a\u001bb' }, 'control characters'],
+])('%s is refused with a reason', async (_what, more, reason) => {
+  const { body } = await definition(0)
+  const refused = await call('POST', '/rollouts', { ...body, ...more })
+  expect(refused).toMatchObject({ status: 400, body: { code: 'invalid-request' } })
+  expect(JSON.stringify(refused.body)).toContain(reason)
+})
+
+test('what is not there is not found; what is malformed is refused', async () => {
+  const { body } = await definition(0)
+  const none = '0192f3c4-7d1e-7c3a-9b5e-2f60a1c4d7e8'
+  for (const path of [
+    `/rollouts/${none}`,
+    `/rollouts/${none}/deployments`,
+    `/deployments/${none}`,
+    `/devices/${none}/choices`,
+  ]) {
+    expect((await call('GET', path)).status, path).toBe(404)
+  }
+  expect((await call('POST', '/rollouts', { ...body, releaseId: none })).status).toBe(404)
+  expect((await call('POST', '/rollouts', { ...body, groupId: none })).status).toBe(404)
+  expect((await call('POST', '/rollouts/preview', { ...body, groupId: none })).status).toBe(404)
+  expect((await call('POST', '/rollouts/preview', { rolloutId: none })).status).toBe(404)
+  const digits = Buffer.from('12').toString('base64url')
+  for (const path of [
+    '/rollouts/x',
+    `/rollouts?cursor=${digits}`,
+    '/rollouts?limit=0',
+    '/rollouts?colour=red',
+    `/rollouts/${none}/deployments?cursor=${digits}`,
+  ]) {
+    expect((await call('GET', path)).status, path).toBe(400)
+  }
+})
+
+test('a viewer looks and does not touch', async () => {
+  const { body } = await definition(0)
+  role = 'viewer'
+  try {
+    expect((await call('POST', '/rollouts', body)).status).toBe(403)
+    expect((await call('GET', '/rollouts')).status).toBe(200)
+    expect((await call('POST', '/rollouts/preview', body)).status).toBe(200)
+  } finally {
+    role = 'operator'
+  }
+})
+
+test('every route is in the OpenAPI document', () => {
+  const document = openApiDocument(routes, { prefix: '/api/v1', version: '0' })
+  expect(Object.keys((document as Json).paths)).toHaveLength(
+    new Set(routes.map((one) => one.path)).size,
+  )
+})
