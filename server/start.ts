@@ -1,0 +1,132 @@
+import { join } from 'node:path'
+
+import type { Logger } from 'pino'
+
+import { openDirectoryStorage } from './artifacts/directory-storage.ts'
+import { auditWorkers } from './audit/seal.ts'
+import { bootstrapAuthorities } from './authorities/bootstrap.ts'
+import { openDataDir } from './authorities/data-dir.ts'
+import { loadKek } from './authorities/kek.ts'
+import { loadAuthorities } from './authorities/load.ts'
+import { serverCertificateWorker } from './authorities/server-certificate.ts'
+import { createLocalBus, createPostgresBus } from './bus.ts'
+import { crlWorker, publishDueCrls } from './certificates/crl.ts'
+import { systemClock } from './clock.ts'
+import type { Config } from './config.ts'
+import { ConnectionIndex } from './connections.ts'
+import type { Context } from './context.ts'
+import { connectPostgres, type DatabaseHandle, openEmbedded } from './db/client.ts'
+import { migrateToLatest } from './db/migrate.ts'
+import { deploymentMessages } from './deployments/messages.ts'
+import { subscribeWake } from './deployments/wake.ts'
+import { deploymentWorkers } from './deployments/workers.ts'
+import { createIdentityDirectory } from './devices/directory.ts'
+import { deviceMessages } from './devices/messages.ts'
+import { eventMessages } from './events/messages.ts'
+import { flushEvents } from './events/record.ts'
+import { createApp } from './http/app.ts'
+import { createDeviceApp } from './http/device-app.ts'
+import { listenHttp, listenHttps } from './http/listen.ts'
+import { createPublicApp } from './http/public-app.ts'
+import { newId } from './ids.ts'
+import { ensureOnlineKeys } from './metadata/online-keys.ts'
+import { metadataWorkers } from './metadata/workers.ts'
+import { createMetrics } from './metrics.ts'
+import { startBroker } from './mqtt/broker.ts'
+import { noTransport } from './mqtt/transport.ts'
+import { ensureMetricsToken } from './operators/metrics-token.ts'
+import { rolloutWorkers } from './rollouts/workers.ts'
+import { cleanupWorkers } from './workers/cleanup.ts'
+import { run, type Worker } from './workers/worker.ts'
+
+export interface RunningServer extends AsyncDisposable {
+  host: string
+  ports: Config['ports']
+  ctx: Context
+}
+
+/**
+ * Brings everything up in the order in which it is needed, and takes it down in the reverse. Whatever fails on the way
+ * takes down what was already up.
+ */
+export async function startServer(config: Config, log: Logger): Promise<RunningServer> {
+  await using stack = new AsyncDisposableStack()
+  const ctx = await openContext(config, log, stack)
+  const listeners = await listen(ctx, stack)
+  startWorkers(ctx, stack)
+  const up = stack.move()
+  return {
+    host: config.publicHost,
+    ports: listeners,
+    ctx,
+    [Symbol.asyncDispose]: () => up.disposeAsync(),
+  }
+}
+
+async function openContext(config: Config, log: Logger, stack: AsyncDisposableStack): Promise<Context> {
+  stack.use(await openDataDir(config))
+  const kek = await loadKek(config)
+  const handle = stack.use(await openDatabase(config))
+  const applied = await migrateToLatest(handle)
+  log.info({ database: handle.kind, applied }, 'database ready')
+  const { db } = handle
+  const deps = { db, clock: systemClock, log, config, kek }
+  await bootstrapAuthorities(deps)
+  await ensureMetricsToken(config)
+  await ensureOnlineKeys(deps)
+  const authorities = await loadAuthorities(deps)
+  const bus = stack.use(
+    handle.kind === 'postgres' ? await createPostgresBus(handle.url, log) : createLocalBus(),
+  )
+  const base = { ...deps, authorities, bus, metrics: createMetrics(), connections: new ConnectionIndex() }
+  stack.defer(() => flushEvents(base))
+  const identities = stack.use(await createIdentityDirectory(base))
+  return {
+    ...base,
+    identities,
+    nodeId: newId(systemClock.now()),
+    storage: stack.use(await openDirectoryStorage(join(config.dataDir, 'artifacts'))),
+    transport: noTransport,
+  }
+}
+
+async function openDatabase(config: Config): Promise<DatabaseHandle> {
+  return config.databaseUrl ? connectPostgres(config.databaseUrl) : await openEmbedded(join(config.dataDir, 'db'))
+}
+
+async function listen(ctx: Context, stack: AsyncDisposableStack): Promise<Config['ports']> {
+  const { ports } = ctx.config
+  const pub = stack.use(await listenHttp(ctx, createPublicApp(ctx), { port: ports.public }))
+  ctx.authorities.urls.setPort(pub.port)
+  await publishDueCrls(ctx)
+  const broker = stack.use(
+    await startBroker(ctx, { handlers: [...deviceMessages, ...deploymentMessages, ...eventMessages] }),
+  )
+  ctx.transport = broker.transport
+  subscribeWake(ctx)
+  const devices = stack.use(
+    await listenHttps(ctx, createDeviceApp(ctx), { port: ports.device, clientCertificates: true }),
+  )
+  const api = stack.use(
+    await listenHttps(ctx, createApp(ctx), { port: ports.api, clientCertificates: false }),
+  )
+  return { api: api.port, device: devices.port, mqtt: broker.port, public: pub.port }
+}
+
+function startWorkers(ctx: Context, stack: AsyncDisposableStack): void {
+  const workers: Worker[] = [
+    ...auditWorkers(ctx),
+    ...cleanupWorkers(ctx),
+    ...metadataWorkers(ctx),
+    ...rolloutWorkers(ctx),
+    ...deploymentWorkers(ctx),
+    crlWorker(ctx),
+    serverCertificateWorker(ctx),
+  ]
+  const stop = new AbortController()
+  const running = workers.map((worker) => run(worker, ctx.log, stop.signal))
+  stack.defer(async () => {
+    stop.abort()
+    await Promise.all(running)
+  })
+}
