@@ -11,8 +11,8 @@ interface Job {
   deploymentId: string
   wanted: Wanted
   onProgress: (percent: number) => void
-  /** Not called for a job that was abandoned. */
-  onOutcome: (outcome: Outcome) => void
+  /** Not called for a job that was abandoned. The job counts as running until this resolves or `release` is called. */
+  onOutcome: (outcome: Outcome) => Promise<void>
 }
 
 /** At most one download, beside the steps, that can be taken back at any time. */
@@ -40,11 +40,15 @@ export class DownloadJob {
       .catch((error: unknown): Outcome => {
         return { done: 'failed', final: false, code: 'internal', detail: messageOf(error) }
       })
-      .then((outcome) => {
-        if (signal.aborted) return
-        this.#current = undefined
-        onOutcome(outcome)
+      .then(async (outcome) => {
+        if (!signal.aborted) await onOutcome(outcome)
+        if (this.#current?.controller === controller) this.#current = undefined
       })
+  }
+
+  /** Its outcome is stored: another download may begin. */
+  release(): void {
+    this.#current = undefined
   }
 
   abandon(): void {
@@ -54,6 +58,7 @@ export class DownloadJob {
 
   async stop(): Promise<void> {
     this.abandon()
+    // An outcome that is being stored waits for its turn, and the turns for nobody.
     await this.#ended
   }
 }

@@ -2,7 +2,7 @@ import type { VerifiedBundle, VerifiedTarget } from '../../pki/tuf/types.ts'
 import { mayMove, openStates } from '../../server/protocol/deployment.ts'
 import { removeFile } from '../disk.ts'
 import type { Device } from './device.ts'
-import { type Journal, queued, type Task, type TaskPolicy, type TaskTarget } from './journal.ts'
+import { type Journal, queued, Task, type TaskPolicy, type TaskTarget } from './journal.ts'
 import { moved, reportOf, securityEvent } from './report.ts'
 import { partFile } from './slots.ts'
 import type { RefusedBundle } from './verify.ts'
@@ -39,8 +39,15 @@ export async function adopt(device: Device, verified: VerifiedBundle): Promise<v
     if (isOpen(task)) await device.store({ ...device.journal, task: { ...task, policy } })
     return
   }
+  const parsed = Task.safeParse({ deploymentId, state: 'queued', target: wanted, policy })
+  if (!parsed.success) {
+    // Signed, and still nothing this device could keep or report about.
+    const detail = `arbitrary: ${parsed.error.issues[0]?.path.join('.')} is not usable`
+    const event = { kind: 'update-refused', detail, now: device.now() }
+    return await device.store(securityEvent(device.journal, event))
+  }
   if (task && task.target.sha256 !== wanted.sha256) await removeParts(device, task)
-  await device.store(newTask(device, { deploymentId, target: wanted, policy }))
+  await device.store(newTask(device, parsed.data))
 }
 
 /** A refusal of what this deployment asks for ends it; one that belongs to none is a security event. */
@@ -80,22 +87,8 @@ async function refuseSeveral(device: Device, deploymentId: string): Promise<void
   if (!isKnown) await device.store(queued(device.journal, { leaf: 'report', body }))
 }
 
-function newTask(
-  device: Device,
-  {
-    deploymentId,
-    target,
-    policy,
-  }: { deploymentId: string; target: TaskTarget; policy: TaskPolicy },
-): Journal {
-  const task: Task = {
-    deploymentId,
-    state: 'queued',
-    target,
-    policy,
-    accepted: false,
-    attempts: 0,
-  }
+function newTask(device: Device, task: Task): Journal {
+  const { target } = task
   const { slot, record } = device.running(target.component)
   if (record.slots[slot]?.sha256 !== target.sha256) return { ...device.journal, task }
   // It runs already: all that is left is to prove it.

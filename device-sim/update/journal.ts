@@ -8,7 +8,8 @@ import { DeviceError } from '../errors.ts'
 
 /** Milliseconds since 1970 of the device's trusted time. */
 const at = z.int().min(0)
-const text = z.string().max(500)
+/** At least what metadata may hold: a journal that cannot be read again is a dead device. */
+const text = z.string().max(1_024)
 
 const Policy = z.strictObject({
   class: z.enum(['security', 'feature', 'config']),
@@ -16,7 +17,7 @@ const Policy = z.strictObject({
   consent: z.enum(['none', 'install', 'download+install']),
   optOut: z.enum(['honored', 'managed']),
   urgency: z.enum(['normal', 'exploited']),
-  window: z.array(z.string().max(64)).max(32),
+  window: z.array(text).max(1_024),
   postpone: z
     .strictObject({ eachH: z.int(), graceH: z.int(), maxCount: z.int(), totalH: z.int() })
     .optional(),
@@ -32,7 +33,7 @@ const Target = z.strictObject({
   svn: z.int().min(0),
   length: z.int().min(0),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
-  fixes: z.array(text).max(64),
+  fixes: z.array(text).max(1_024),
 })
 export type TaskTarget = z.infer<typeof Target>
 
@@ -104,7 +105,7 @@ const Journal = z.strictObject({
 export type Journal = z.infer<typeof Journal>
 
 const file = 'journal.json'
-const maxBytes = 1_048_576
+const maxBytes = 2_097_152
 const maxQueue = 256
 const maxOffers = 32
 
@@ -119,8 +120,11 @@ export async function loadJournal(disk: Disk): Promise<Journal> {
   }
 }
 
+/** Throws for a journal that could not be loaded again; nothing is written then. */
 export async function saveJournal(disk: Disk, journal: Journal): Promise<void> {
-  await replaceFile(disk, file, Buffer.from(JSON.stringify(journal)))
+  const bytes = Buffer.from(JSON.stringify(Journal.parse(journal)))
+  if (bytes.length > maxBytes) throw new Error('The journal is too long')
+  await replaceFile(disk, file, bytes)
 }
 
 /** The journal with a message at the end of its queue. A full queue loses its oldest events first, then its oldest. */

@@ -40,6 +40,7 @@ export interface UpdaterEvents {
 const outageLimitMs = 86_400_000
 const maxWaitMs = 60_000
 const retryBaseMs = 15_000
+const faultPauseMs = 10_000
 const flushMs = 3_000
 
 /**
@@ -55,6 +56,7 @@ export class Updater extends EventEmitter<UpdaterEvents> {
   #progress: Report | undefined
   #lastRefusal: { key: string; at: number } | undefined
   #flushUntilMs: number | undefined
+  #pausedUntilMs = 0
   #isStopped = false
 
   private constructor(device: Device, deps: UpdaterDeps) {
@@ -172,7 +174,7 @@ export class Updater extends EventEmitter<UpdaterEvents> {
   }
 
   async #step(): Promise<boolean> {
-    if (this.#isStopped) return false
+    if (this.#isStopped || performance.now() < this.#pausedUntilMs) return false
     this.#abandonDownload()
     const step = nextStep(this.#situation())
     if (step.do === 'wait') {
@@ -256,9 +258,8 @@ export class Updater extends EventEmitter<UpdaterEvents> {
       deploymentId,
       wanted: { sha256, length, part },
       onProgress: (percent) => this.#noteProgress(deploymentId, percent),
-      onOutcome: (outcome) => {
-        this.#takeDownload(deploymentId, outcome).catch((error: unknown) => this.#fault(error))
-      },
+      onOutcome: (outcome) =>
+        this.#takeDownload(deploymentId, outcome).catch((error: unknown) => this.#fault(error)),
     })
   }
 
@@ -269,6 +270,7 @@ export class Updater extends EventEmitter<UpdaterEvents> {
       this.#progress = undefined
       if (task?.deploymentId !== deploymentId || task.state !== 'downloading') return
       await this.device.store(downloaded(this.device, task, outcome))
+      this.#download.release()
       this.#tell('downloading')
     })
   }
@@ -297,17 +299,22 @@ export class Updater extends EventEmitter<UpdaterEvents> {
     const { task } = this.device.journal
     if (this.#isStopped || !task || !isOpen(task)) return
     const until = step.do === 'wait' ? step.until : undefined
-    const waitMs = Math.min(Math.max((until ?? Infinity) - this.device.now(), 20), maxWaitMs)
-    this.#timer = setTimeout(
-      () => void this.run().catch((error: unknown) => this.#fault(error)),
-      waitMs,
-    )
+    this.#wakeIn(Math.min(Math.max((until ?? Infinity) - this.device.now(), 20), maxWaitMs))
   }
 
-  /** A full disk or a fault of ours: said, and tried again later. */
+  #wakeIn(delayMs: number): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => {
+      this.#turns.run().catch((error: unknown) => this.#fault(error))
+    }, delayMs)
+  }
+
+  /** A full disk or a fault of ours: said, and after a pause tried again. */
   #fault(error: unknown): void {
+    if (this.#isStopped) return
     this.device.log('update step failed', { error: messageOf(error) })
-    if (!this.#isStopped) this.#arm({ do: 'wait', until: this.device.now() + retryBaseMs })
+    this.#pausedUntilMs = performance.now() + faultPauseMs
+    this.#wakeIn(faultPauseMs)
   }
 }
 

@@ -1,0 +1,189 @@
+import { randomBytes } from 'node:crypto'
+
+import type { Behavior } from '../../device-sim/behavior.ts'
+import { DeviceConfig } from '../../device-sim/config.ts'
+import type { Disk } from '../../device-sim/disk.ts'
+import type { Outcome, Wanted } from '../../device-sim/update/download.ts'
+import { installFactoryImages } from '../../device-sim/update/factory.ts'
+import { saveTrusted } from '../../device-sim/update/trusted.ts'
+import { Updater } from '../../device-sim/update/updater.ts'
+import { encodeBundle } from '../../pki/tuf/bundle.ts'
+import type { Policy } from '../../pki/tuf/types.ts'
+import type { Choice, DeviceEvent, Report } from '../../server/protocol/messages.ts'
+import { MemoryDisk } from './memory-disk.ts'
+import { deviceId, policy, World } from './tuf-fixture.ts'
+
+export const firmware = 'main 2.4.1'
+
+/** One device without a network: its server is a `World`, its time is the test's. */
+export class DeviceLife {
+  readonly disk = new MemoryDisk()
+  readonly world: World
+  readonly config: DeviceConfig
+  readonly behavior: Behavior
+  readonly reports: Report[] = []
+  readonly choices: Choice[] = []
+  readonly events: DeviceEvent[] = []
+  connected = true
+  serverDown = false
+  commits = true
+  fetch: (disk: Disk, wanted: Wanted) => Promise<Outcome> = honestFetch
+  readonly #time = { ms: 0 }
+  #updater: Updater | undefined
+
+  private constructor(world: World, config: DeviceConfig, behavior: Behavior) {
+    this.world = world
+    this.config = config
+    this.behavior = behavior
+    this.#time.ms = world.now.getTime()
+  }
+
+  static async make({
+    world = offering(),
+    behavior = {},
+    config = {},
+  }: {
+    world?: World
+    behavior?: Behavior
+    config?: Partial<DeviceConfig>
+  } = {}): Promise<DeviceLife> {
+    const life = new DeviceLife(world, configOf(config), behavior)
+    await saveTrusted(life.disk, undefined, world.factoryState())
+    await installFactoryImages(life.disk, life.config.components, {})
+    return life
+  }
+
+  get updater(): Updater {
+    if (!this.#updater) throw new Error('The device is off')
+    return this.#updater
+  }
+
+  async powerUp(): Promise<Updater> {
+    this.#updater = await Updater.open({
+      disk: this.disk,
+      config: this.config,
+      deviceId,
+      behavior: this.behavior,
+      ...(process.env['DEVICE_LOG'] === undefined ? {} : { log: console.log }),
+      clock: { now: () => new Date(this.#time.ms), monotonicMs: () => this.#time.ms },
+      isConnected: () => this.connected,
+      isServerDown: () => this.serverDown,
+      fetch: ({ wanted }) => this.fetch(this.disk, wanted),
+    })
+    return this.#updater
+  }
+
+  async powerDown(): Promise<void> {
+    const updater = this.#updater
+    this.#updater = undefined
+    await updater?.stop()
+  }
+
+  /** Time goes by, for the device and for the server. */
+  pass({ hours = 0, seconds = 0 }: { hours?: number; seconds?: number }): void {
+    const total = hours * 3600 + seconds
+    this.#time.ms += total * 1000
+    this.world.later(total)
+  }
+
+  /** The battery-backed clock is set, and nothing else. */
+  setClock(at: Date): void {
+    this.#time.ms = at.getTime()
+  }
+
+  /** Asks and takes the answer. */
+  async hello(): Promise<void> {
+    const question = randomBytes(16).toString('hex')
+    this.world.later(1)
+    this.world.answer({ question })
+    await this.updater.takeBundle(encodeBundle(this.world.bundle()), [question])
+    // As the server does: who asks while it is in test may have missed the answer.
+    const last = this.reports.at(-1)
+    if (last?.state === 'testing') await this.#commit(last.deploymentId)
+  }
+
+  /** Steps, and tells the server, until the device is at rest. */
+  async settle(): Promise<void> {
+    for (let round = 0; round < 200; round += 1) {
+      await this.updater.run()
+      // A download and its outcome are not awaited by anybody.
+      for (let tick = 0; tick < 20; tick += 1) await Promise.resolve()
+      await new Promise((resolve) => setImmediate(resolve))
+      await this.updater.run()
+      const entry = this.updater.next()
+      if (!entry && !this.#isDownloading()) return
+      if (entry) await this.#deliver(entry)
+    }
+    throw new Error('The device does not come to rest')
+  }
+
+  state(): string | undefined {
+    return this.updater.device.journal.task?.state
+  }
+
+  states(): string[] {
+    return this.reports.map(({ state }) => state)
+  }
+
+  build(component = 'main'): number | undefined {
+    return this.updater.device.installed().find((one) => one.component === component)?.build
+  }
+
+  #isDownloading(): boolean {
+    return this.state() === 'downloading' && this.connected
+  }
+
+  async #deliver(entry: NonNullable<ReturnType<Updater['next']>>): Promise<void> {
+    if (entry.leaf === 'choice') this.choices.push(entry.body)
+    if (entry.leaf === 'event') this.events.push(entry.body)
+    if (entry.leaf === 'report') this.reports.push(entry.body)
+    await this.updater.acknowledge(entry)
+    if (entry.leaf === 'report' && entry.body.state === 'testing') {
+      await this.#commit(entry.body.deploymentId)
+    }
+  }
+
+  async #commit(deploymentId: string): Promise<void> {
+    if (!this.commits) return
+    await this.updater.takeCommit(deploymentId, randomBytes(16).toString('hex'))
+  }
+}
+
+/** A world whose director wants one build on this device, raising its security version. */
+export function offering({
+  change = {},
+  content = firmware,
+}: { change?: Partial<Policy>; content?: string } = {}): World {
+  const world = new World()
+  const releaseClass = change.class ?? 'security'
+  const match = releaseClass === 'security' ? {} : { class: releaseClass, fixes: [] }
+  world.want(world.addBuild({ content, svn: 42, match }))
+  world.publishDelegations()
+  world.publishFirmware()
+  world.publishWanted({
+    change: (signed) => Object.assign(signed, { 'x-policy': { ...policy, ...change } }),
+  })
+  return world
+}
+
+function configOf(config: Partial<DeviceConfig>): DeviceConfig {
+  return DeviceConfig.parse({
+    format: 1,
+    serverHost: 'localhost',
+    model: 'gate-2',
+    hardwareIds: ['gate-2-r3'],
+    components: {
+      main: { version: '2.4.0', build: 400, svn: 41 },
+      radio: { version: '1.0.0', build: 205, svn: 0 },
+    },
+    serialNumber: 'SN-7',
+    ...config,
+  })
+}
+
+async function honestFetch(disk: Disk, { part }: Wanted): Promise<Outcome> {
+  await disk.writeAt(part, Buffer.from(firmware), 0)
+  await disk.fsync(part)
+  await disk.fsyncDir()
+  return { done: 'whole' }
+}

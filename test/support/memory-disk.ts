@@ -1,0 +1,186 @@
+import type { Disk } from '../../device-sim/disk.ts'
+
+/** The plug is pulled: this call and every later one of this life fails. */
+export class PowerCut extends Error {
+  override readonly name = 'PowerCut'
+}
+
+/** What becomes of what was not made durable: lost, kept as it happens, or half of it. */
+export type Loss = 'drop' | 'keep' | 'tear'
+
+interface Inode {
+  bytes: Buffer
+  durable: Buffer
+}
+
+const sector = 512
+
+/**
+ * A disk that forgets: bytes without `fsync` and names without `fsyncDir` may be lost at a power cut. Every call that
+ * changes something is a numbered point at which the plug can be pulled.
+ */
+export class MemoryDisk implements Disk {
+  calls = 0
+  /** The call at which the plug is pulled; none when undefined. */
+  cutAt: number | undefined
+  #isOff = false
+  #names = new Map<string, Inode>()
+  #durableNames = new Map<string, Inode>()
+  #counters: Record<string, number> = {}
+
+  /** Power comes back. */
+  restart(loss: Loss): void {
+    const names = loss === 'keep' ? this.#names : this.#durableNames
+    this.#names = new Map(names)
+    this.#durableNames = new Map(names)
+    for (const inode of new Set(names.values())) {
+      inode.bytes = remains(inode, loss)
+      inode.durable = inode.bytes
+    }
+    this.#isOff = false
+    this.cutAt = undefined
+  }
+
+  async read(name: string, maxBytes: number): Promise<Buffer | undefined> {
+    this.#live()
+    const bytes = this.#names.get(name)?.bytes
+    if (bytes && bytes.length > maxBytes) throw new Error('too long')
+    return bytes && Buffer.from(bytes)
+  }
+
+  async size(name: string): Promise<number | undefined> {
+    this.#live()
+    return this.#names.get(name)?.bytes.length
+  }
+
+  async *chunks(name: string): AsyncIterable<Buffer> {
+    this.#live()
+    const bytes = this.#names.get(name)?.bytes
+    if (bytes) yield Buffer.from(bytes)
+  }
+
+  async list(): Promise<string[]> {
+    this.#live()
+    return [...this.#names.keys()]
+  }
+
+  async write(name: string, bytes: Buffer): Promise<void> {
+    this.#point()
+    this.#inode(name).bytes = Buffer.from(bytes)
+  }
+
+  async writeAt(name: string, bytes: Buffer, position: number): Promise<void> {
+    this.#point()
+    const inode = this.#inode(name)
+    inode.bytes = overwritten(inode.bytes, bytes, position)
+  }
+
+  async fsync(name: string): Promise<void> {
+    this.#point()
+    const inode = this.#existing(name)
+    inode.durable = inode.bytes
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    this.#point()
+    this.#names.set(to, this.#existing(from))
+    this.#names.delete(from)
+  }
+
+  async remove(name: string): Promise<void> {
+    this.#point()
+    this.#names.delete(name)
+  }
+
+  async fsyncDir(): Promise<void> {
+    this.#point()
+    this.#durableNames = new Map(this.#names)
+  }
+
+  async setBootFlag(name: string, record: Buffer): Promise<void> {
+    const inode = this.#inode(name)
+    try {
+      this.#point()
+    } catch (error) {
+      // Pulled while the record is being written: the front of it is there.
+      if (this.cutAt === this.calls) {
+        inode.bytes = overwritten(inode.bytes, record.subarray(0, record.length / 2), 0)
+        inode.durable = inode.bytes
+      }
+      throw error
+    }
+    inode.bytes = overwritten(inode.bytes, record, 0)
+    inode.durable = inode.bytes
+  }
+
+  async burnCounter(component: string, value: number): Promise<void> {
+    this.#point()
+    this.#counters = {
+      ...this.#counters,
+      [component]: Math.max(value, this.#counters[component] ?? 0),
+    }
+  }
+
+  async counters(): Promise<Record<string, number>> {
+    this.#live()
+    return { ...this.#counters }
+  }
+
+  /** For a test that changes what is stored behind the device's back. */
+  spoil(name: string): void {
+    const inode = this.#existing(name)
+    const bytes = Buffer.from(inode.bytes)
+    bytes[0] = (bytes[0] ?? 0) ^ 1
+    inode.bytes = bytes
+    inode.durable = bytes
+  }
+
+  #live(): void {
+    if (this.#isOff) throw new PowerCut('off')
+  }
+
+  #point(): void {
+    this.#live()
+    this.calls += 1
+    if (this.calls !== this.cutAt) return
+    this.#isOff = true
+    throw new PowerCut(`cut at call ${this.calls}`)
+  }
+
+  #inode(name: string): Inode {
+    const inode = this.#names.get(name) ?? { bytes: Buffer.alloc(0), durable: Buffer.alloc(0) }
+    this.#names.set(name, inode)
+    return inode
+  }
+
+  #existing(name: string): Inode {
+    const inode = this.#names.get(name)
+    if (!inode) throw new Error(`No file ${name}`)
+    return inode
+  }
+}
+
+function overwritten(bytes: Buffer, change: Buffer, position: number): Buffer {
+  const result = Buffer.alloc(Math.max(bytes.length, position + change.length))
+  bytes.copy(result)
+  change.copy(result, position)
+  return result
+}
+
+function remains({ bytes, durable }: Inode, loss: Loss): Buffer {
+  switch (loss) {
+    case 'drop':
+      return durable
+    case 'keep':
+      return bytes
+    case 'tear': {
+      // Every other sector of what was written made it.
+      const result = Buffer.alloc(bytes.length)
+      durable.copy(result)
+      for (let at = 0; at < bytes.length; at += 2 * sector) bytes.copy(result, at, at, at + sector)
+      return result
+    }
+    default:
+      return loss satisfies never
+  }
+}
