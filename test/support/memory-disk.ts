@@ -14,6 +14,8 @@ interface Inode {
 }
 
 const sector = 512
+/** Less than any boot record's text, so that what is there is neither the old one nor the new one. */
+const tornBytes = 100
 
 /**
  * A disk that forgets: bytes without `fsync` and names without `fsyncDir` may be lost at a power cut. Every call that
@@ -104,7 +106,7 @@ export class MemoryDisk implements Disk {
     } catch (error) {
       // Pulled while the record is being written: the front of it is there.
       if (this.cutAt === this.calls) {
-        inode.bytes = overwritten(inode.bytes, record.subarray(0, record.length / 2), 0)
+        inode.bytes = overwritten(inode.bytes, record.subarray(0, tornBytes), 0)
         inode.durable = inode.bytes
       }
       throw error
