@@ -4,6 +4,7 @@ import { artifactRouter } from '../artifacts/device-router.ts'
 import type { Context } from '../context.ts'
 import { estRouter } from '../enrollment/est-router.ts'
 import { DomainError } from '../errors.ts'
+import { tufRouter } from '../metadata/device-router.ts'
 import { deviceAuth, requireDevice } from './device-auth.ts'
 import { renderProblem } from './problem.ts'
 import { requestLog } from './request-log.ts'
@@ -18,6 +19,7 @@ export function createDeviceApp(ctx: Context): Express {
   app.use('/.well-known/est', estRouter(ctx))
   app.use(requireDevice)
   app.use(artifactRouter(ctx))
+  app.use(tufRouter(ctx))
   app.use((req) => {
     throw new DomainError('not-found', `There is nothing at ${req.path.slice(0, 200)}`)
   })
