@@ -1,13 +1,12 @@
 import { sql } from 'kysely'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { expect } from 'vitest'
 
 import { recordAudits } from '../../server/audit/audit.ts'
 import { auditWorkers, sealBatch } from '../../server/audit/seal.ts'
 import { verifyChain } from '../../server/audit/verify.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { inTransaction } from '../../server/db/transaction.ts'
-import { startApi, type TestApi } from '../support/api.ts'
-import { createEmbeddedDatabase, createTestDatabase } from '../support/database.ts'
+import { type DatabaseWorld, onBothDatabases } from '../support/both-databases.ts'
 
 const at = new Date('2030-01-01T00:00:00.123Z')
 const everything = { after: 0, limit: 100_000 }
@@ -39,79 +38,78 @@ async function tamper(handle: DatabaseHandle, change: string): Promise<void> {
   }
 }
 
-describe.each([
-  ['PostgreSQL', createTestDatabase],
-  ['PGlite', createEmbeddedDatabase],
-] as const)('%s', (kind, create) => {
-  let handle: DatabaseHandle
-  beforeAll(async () => {
-    handle = await create()
-  })
-  beforeEach(async () => {
-    await tamper(handle, 'truncate audit_event restart identity')
-  })
-  afterAll(async () => await handle[Symbol.asyncDispose]())
+const both = onBothDatabases()
 
-  test('rows are chained in batches, and the chain holds', async () => {
-    await record(handle, 1_203)
-    expect(await verifyChain(handle, everything)).toMatchObject({
-      ok: true,
-      walked: 0,
-      unsealed: 1_203,
-    })
-    const sealed: number[] = []
-    for (let count = await sealBatch(handle); count > 0; count = await sealBatch(handle))
-      sealed.push(count)
-    expect(sealed).toEqual([500, 500, 203])
-    const report = await verifyChain(handle, everything)
-    expect(report).toMatchObject({
-      ok: true,
-      walked: 1_203,
-      verifiedTo: 1_203,
-      unsealed: 0,
-      more: false,
-      firstBreak: null,
-    })
-    // In parts, each going on from the place and hash of the one before.
-    expect(await verifyChain(handle, { after: 0, limit: 700 })).toMatchObject({
-      verifiedTo: 700,
-      more: true,
-    })
-    const second = await verifyChain(handle, { after: 700, limit: 700 })
-    expect(second).toMatchObject({ walked: 503, more: false })
-    expect(second.head).toEqual(report.head)
+/** On an empty log. */
+function chainTest(name: string, work: (world: DatabaseWorld) => Promise<void>): void {
+  both(name, async (world) => {
+    await tamper(world.handle, 'truncate audit_event restart identity')
+    await work(world)
   })
+}
 
-  test.each([
-    ['facts', `update audit_event set facts = '{"n":0}' where chain_no = 5`, 5, 'changed'],
-    [
-      'a number far behind the point',
-      `update audit_event set facts = facts || '{"n":4.0000000000000000001}' where chain_no = 5`,
-      5,
-      'changed',
-    ],
-    [
-      'a microsecond',
-      `update audit_event set at = at + interval '1 microsecond' where chain_no = 5`,
-      5,
-      'changed',
-    ],
-    ['who', `update audit_event set actor = 'nobody' where chain_no = 5`, 5, 'changed'],
-    ['a row taken out', `delete from audit_event where chain_no = 5`, 5, 'missing'],
-    ['the first row taken out', `delete from audit_event where chain_no = 1`, 1, 'missing'],
-    [
-      'a hash made anew without those after it',
-      `update audit_event set hash = sha256('x') where chain_no = 5`,
-      5,
-      'changed',
-    ],
-    [
-      'a previous hash',
-      `update audit_event set prev_hash = sha256('x') where chain_no = 5`,
-      5,
-      'wrong-previous',
-    ],
-  ])('%s: the change is found where it is', async (_name, change, chainNo, reason) => {
+chainTest('rows are chained in batches, and the chain holds', async ({ handle }) => {
+  await record(handle, 1_203)
+  expect(await verifyChain(handle, everything)).toMatchObject({
+    ok: true,
+    walked: 0,
+    unsealed: 1_203,
+  })
+  const sealed: number[] = []
+  for (let count = await sealBatch(handle); count > 0; count = await sealBatch(handle))
+    sealed.push(count)
+  expect(sealed).toEqual([500, 500, 203])
+  const report = await verifyChain(handle, everything)
+  expect(report).toMatchObject({
+    ok: true,
+    walked: 1_203,
+    verifiedTo: 1_203,
+    unsealed: 0,
+    more: false,
+    firstBreak: null,
+  })
+  // In parts, each going on from the place and hash of the one before.
+  expect(await verifyChain(handle, { after: 0, limit: 700 })).toMatchObject({
+    verifiedTo: 700,
+    more: true,
+  })
+  const second = await verifyChain(handle, { after: 700, limit: 700 })
+  expect(second).toMatchObject({ walked: 503, more: false })
+  expect(second.head).toEqual(report.head)
+})
+
+const changes: [what: string, change: string, chainNo: number, reason: string][] = [
+  ['facts', `update audit_event set facts = '{"n":0}' where chain_no = 5`, 5, 'changed'],
+  [
+    'a number far behind the point',
+    `update audit_event set facts = facts || '{"n":4.0000000000000000001}' where chain_no = 5`,
+    5,
+    'changed',
+  ],
+  [
+    'a microsecond',
+    `update audit_event set at = at + interval '1 microsecond' where chain_no = 5`,
+    5,
+    'changed',
+  ],
+  ['who', `update audit_event set actor = 'nobody' where chain_no = 5`, 5, 'changed'],
+  ['a row taken out', `delete from audit_event where chain_no = 5`, 5, 'missing'],
+  ['the first row taken out', `delete from audit_event where chain_no = 1`, 1, 'missing'],
+  [
+    'a hash made anew without those after it',
+    `update audit_event set hash = sha256('x') where chain_no = 5`,
+    5,
+    'changed',
+  ],
+  [
+    'a previous hash',
+    `update audit_event set prev_hash = sha256('x') where chain_no = 5`,
+    5,
+    'wrong-previous',
+  ],
+]
+for (const [what, change, chainNo, reason] of changes) {
+  chainTest(`${what}: the change is found where it is`, async ({ handle }) => {
     await record(handle, 10)
     await sealBatch(handle)
     expect((await verifyChain(handle, everything)).ok).toBe(true)
@@ -122,8 +120,11 @@ describe.each([
       firstBreak: { chainNo, reason },
     })
   })
+}
 
-  test('a tail cut off does not show by itself, but against a place kept elsewhere', async () => {
+chainTest(
+  'a tail cut off does not show by itself, but against a place kept elsewhere',
+  async ({ handle }) => {
     await record(handle, 10)
     await sealBatch(handle)
     const kept = await verifyChain(handle, everything)
@@ -134,44 +135,47 @@ describe.each([
     await expect(verifyChain(handle, { after: kept.verifiedTo, limit: 1 })).rejects.toMatchObject({
       code: 'not-found',
     })
+  },
+)
+
+chainTest('the table refuses changes and removal by itself', async ({ handle }) => {
+  await record(handle, 2)
+  await sealBatch(handle)
+  for (const change of [
+    `update audit_event set actor = 'nobody' where chain_no = 1`,
+    `update audit_event set hash = sha256('x') where chain_no = 1`,
+    `delete from audit_event where chain_no = 1`,
+  ]) {
+    await expect(sql.raw(change).execute(handle.db)).rejects.toThrow('append-only')
+  }
+})
+
+chainTest('many sealers at once make one chain', async ({ handle }) => {
+  await record(handle, 900)
+  const sealers = Array.from({ length: 4 }, async () => {
+    for (let n = 0; n < 6; n++) await sealBatch(handle)
   })
-
-  test('the table refuses changes and removal by itself', async () => {
-    await record(handle, 2)
-    await sealBatch(handle)
-    for (const change of [
-      `update audit_event set actor = 'nobody' where chain_no = 1`,
-      `update audit_event set hash = sha256('x') where chain_no = 1`,
-      `delete from audit_event where chain_no = 1`,
-    ]) {
-      await expect(sql.raw(change).execute(handle.db)).rejects.toThrow('append-only')
-    }
+  await Promise.all([...sealers, record(handle, 300, 900)])
+  while ((await sealBatch(handle)) > 0);
+  expect(await verifyChain(handle, everything)).toMatchObject({
+    ok: true,
+    walked: 1_200,
+    unsealed: 0,
   })
+})
 
-  test('many sealers at once make one chain', async () => {
-    await record(handle, 900)
-    const sealers = Array.from({ length: 4 }, async () => {
-      for (let n = 0; n < 6; n++) await sealBatch(handle)
-    })
-    await Promise.all([...sealers, record(handle, 300, 900)])
-    while ((await sealBatch(handle)) > 0);
-    expect(await verifyChain(handle, everything)).toMatchObject({
-      ok: true,
-      walked: 1_200,
-      unsealed: 0,
-    })
-  })
+chainTest('the worker says when there is more', async ({ handle }) => {
+  await record(handle, 501)
+  const [worker] = auditWorkers(handle)
+  const step = async () => await worker?.step(new AbortController().signal)
+  expect([await step(), await step(), await step()]).toEqual([true, false, false])
+})
 
-  test('the worker says when there is more', async () => {
-    await record(handle, 501)
-    const [worker] = auditWorkers(handle)
-    const step = async () => await worker?.step(new AbortController().signal)
-    expect([await step(), await step(), await step()]).toEqual([true, false, false])
-  })
-
-  if (kind === 'PGlite') return
-
-  test('a row whose transaction commits late is sealed late, not lost', async () => {
+chainTest(
+  'a row whose transaction commits late is sealed late, not lost',
+  async ({ handle, kind }) => {
+    // One connection has no transaction beside another.
+    if (kind === 'PGlite') return
     const { promise: hold, resolve: release } = Promise.withResolvers<void>()
     const { promise: inserted, resolve: told } = Promise.withResolvers<void>()
     const late = inTransaction(handle.db, async (tx) => {
@@ -191,34 +195,26 @@ describe.each([
     }>`select seq, chain_no from audit_event order by seq`.execute(handle.db)
     expect(rows.map(({ chain_no }) => Number(chain_no))).toEqual([4, 1, 2, 3])
     expect(await verifyChain(handle, everything)).toMatchObject({ ok: true, walked: 4 })
-  })
+  },
+)
 
-  describe('over REST', () => {
-    let api: TestApi
-    beforeAll(async () => {
-      api = await startApi(handle)
-    })
-    afterAll(async () => await api[Symbol.asyncDispose]())
-
-    test('lists, filters, pages and verifies', async () => {
-      await record(handle, 7)
-      await sealBatch(handle)
-      const page = await api.call('GET', '/audit?limit=5', undefined, {
-        key: api.keys.viewer.secret,
-      })
-      expect(page.body.items).toHaveLength(5)
-      const next = await api.call('GET', `/audit?limit=5&cursor=${String(page.body['nextCursor'])}`)
-      expect(next.body.items?.map((row) => row['subject'])).toEqual(['subject-1', 'subject-0'])
-      expect(next.body['nextCursor']).toBeNull()
-      const one = await api.call('GET', '/audit?subject=subject-3&actor=key:1&action=test.do')
-      expect(one.body.items).toHaveLength(1)
-      expect(one.body.items?.[0]).toMatchObject({
-        chainNo: 4,
-        requestId: 'request-1',
-        facts: { n: 3 },
-      })
-      expect((await api.call('GET', '/audit/verify')).body).toMatchObject({ ok: true, walked: 7 })
-      expect((await api.call('GET', '/audit/verify?after=99')).status).toBe(404)
-    })
+chainTest('over REST: lists, filters, pages and verifies', async ({ handle, api }) => {
+  await record(handle, 7)
+  await sealBatch(handle)
+  const page = await api.call('GET', '/audit?limit=5', undefined, {
+    key: api.keys.viewer.secret,
   })
+  expect(page.body.items).toHaveLength(5)
+  const next = await api.call('GET', `/audit?limit=5&cursor=${String(page.body['nextCursor'])}`)
+  expect(next.body.items?.map((row) => row['subject'])).toEqual(['subject-1', 'subject-0'])
+  expect(next.body['nextCursor']).toBeNull()
+  const one = await api.call('GET', '/audit?subject=subject-3&actor=key:1&action=test.do')
+  expect(one.body.items).toHaveLength(1)
+  expect(one.body.items?.[0]).toMatchObject({
+    chainNo: 4,
+    requestId: 'request-1',
+    facts: { n: 3 },
+  })
+  expect((await api.call('GET', '/audit/verify')).body).toMatchObject({ ok: true, walked: 7 })
+  expect((await api.call('GET', '/audit/verify?after=99')).status).toBe(404)
 })

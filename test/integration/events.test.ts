@@ -1,65 +1,62 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 
-import type { DatabaseHandle } from '../../server/db/client.ts'
 import { inTransaction } from '../../server/db/transaction.ts'
 import { eventMessages, eventsPerHour } from '../../server/events/messages.ts'
 import { recordEvents } from '../../server/events/record.ts'
 import { newId } from '../../server/ids.ts'
-import { startApi, type TestApi } from '../support/api.ts'
-import { createEmbeddedDatabase, createTestDatabase } from '../support/database.ts'
+import { type DatabaseWorld, onBothDatabases } from '../support/both-databases.ts'
 
 const device = '01890000-0000-7000-8000-00000000000a'
 const other = '01890000-0000-7000-8000-00000000000b'
 
-describe.each([
-  ['PostgreSQL', createTestDatabase],
-  ['PGlite', createEmbeddedDatabase],
-] as const)('%s', (_kind, create) => {
-  let handle: DatabaseHandle
-  let api: TestApi
-  beforeAll(async () => {
-    handle = await create()
-    api = await startApi(handle)
-  })
-  beforeEach(async () => void (await handle.db.deleteFrom('security_event').execute()))
-  afterAll(async () => {
-    await api[Symbol.asyncDispose]()
-    await handle[Symbol.asyncDispose]()
-  })
+const both = onBothDatabases()
 
-  const [handler] = eventMessages
-  if (!handler) throw new Error('no handler')
-  const event = (n: number, more: object = {}) => {
-    const parsed = handler.parse(
-      Buffer.from(
-        JSON.stringify({
-          kind: 'login-failed',
-          severity: 'warning',
-          detail: `n ${n}`,
-          at: '2030-01-01T00:00:00Z',
-          ...more,
-        }),
-      ),
-    )
-    if (!parsed) throw new Error('not valid')
-    return parsed.body
-  }
-  const store = async (messages: { deviceId: string; body: unknown }[]) =>
-    await inTransaction(handle.db, (tx) =>
-      handler.store({ tx, ctx: api.ctx, now: api.ctx.clock.now(), messages }),
-    )
-  const stored = async (deviceId: string) =>
-    (await api.call('GET', `/events?deviceId=${deviceId}&limit=200`)).body.items ?? []
+/** Without any event. */
+function eventTest(name: string, work: (world: DatabaseWorld) => Promise<void>): void {
+  both(name, async (world) => {
+    await world.handle.db.deleteFrom('security_event').execute()
+    await work(world)
+  })
+}
 
-  test('what a device reports is listed; the same message again is stored once', async () => {
+const [handler] = eventMessages
+if (!handler) throw new Error('no handler')
+const event = (n: number, more: object = {}) => {
+  const parsed = handler.parse(
+    Buffer.from(
+      JSON.stringify({
+        kind: 'login-failed',
+        severity: 'warning',
+        detail: `n ${n}`,
+        at: '2030-01-01T00:00:00Z',
+        ...more,
+      }),
+    ),
+  )
+  if (!parsed) throw new Error('not valid')
+  return parsed.body
+}
+const store = async (
+  { handle, api }: DatabaseWorld,
+  messages: { deviceId: string; body: unknown }[],
+) =>
+  await inTransaction(handle.db, (tx) =>
+    handler.store({ tx, ctx: api.ctx, now: api.ctx.clock.now(), messages }),
+  )
+const stored = async ({ api }: DatabaseWorld, deviceId: string) =>
+  (await api.call('GET', `/events?deviceId=${deviceId}&limit=200`)).body.items ?? []
+
+eventTest(
+  'what a device reports is listed; the same message again is stored once',
+  async (world) => {
     const messages = [
       { deviceId: device, body: event(1) },
       { deviceId: device, body: event(1) },
       { deviceId: other, body: event(1) },
     ]
-    await store(messages)
-    await store(messages)
-    const [one, ...rest] = await stored(device)
+    await store(world, messages)
+    await store(world, messages)
+    const [one, ...rest] = await stored(world, device)
     expect(rest).toEqual([])
     expect(one).toMatchObject({
       source: 'device',
@@ -68,64 +65,67 @@ describe.each([
       deviceId: device,
       facts: { detail: 'n 1', reportedAt: '2030-01-01T00:00:00Z' },
     })
-    expect(await stored(other)).toHaveLength(1)
-  })
+    expect(await stored(world, other)).toHaveLength(1)
+  },
+)
 
-  test('a device that floods is heard sixty times an hour, and the rest is one event', async () => {
+eventTest(
+  'a device that floods is heard sixty times an hour, and the rest is one event',
+  async (world) => {
     const batch = (from: number, deviceId = device) =>
       Array.from({ length: 50 }, (_, n) => ({ deviceId, body: event(from + n) }))
-    for (const from of [0, 50, 100]) await store(batch(from))
-    await store(batch(0, other))
-    const rows = await stored(device)
+    for (const from of [0, 50, 100]) await store(world, batch(from))
+    await store(world, batch(0, other))
+    const rows = await stored(world, device)
     expect(rows.filter(({ source }) => source === 'device')).toHaveLength(eventsPerHour)
     const dropped = rows.filter(({ kind }) => kind === 'device-events-dropped')
     expect(dropped).toHaveLength(1)
     expect(dropped[0]).toMatchObject({ source: 'server', severity: 'warning' })
-    expect(await stored(other)).toHaveLength(50)
-    api.ctx.clock.advance({ seconds: 3_601 })
-    await store([{ deviceId: device, body: event(1_000) }])
-    expect(await stored(device)).toHaveLength(eventsPerHour + 2)
-  })
+    expect(await stored(world, other)).toHaveLength(50)
+    world.api.ctx.clock.advance({ seconds: 3_601 })
+    await store(world, [{ deviceId: device, body: event(1_000) }])
+    expect(await stored(world, device)).toHaveLength(eventsPerHour + 2)
+  },
+)
 
-  test('text that the database cannot hold does not break the group', async () => {
-    await store([{ deviceId: device, body: event(0, { detail: 'a\u0000b\ud800c\u001b[2J' }) }])
-    const [row] = await stored(device)
-    expect(row?.['facts']).toMatchObject({ detail: 'a b\ufffdc [2J' })
-  })
+eventTest('text that the database cannot hold does not break the group', async (world) => {
+  await store(world, [{ deviceId: device, body: event(0, { detail: 'a\u0000b\ud800c\u001b[2J' }) }])
+  const [row] = await stored(world, device)
+  expect(row?.['facts']).toMatchObject({ detail: 'a b\ufffdc [2J' })
+})
 
-  test.each([
-    '{',
-    '[]',
-    '{"kind":"X Y","at":"2030-01-01T00:00:00Z"}',
-    '{"kind":"x"}',
-    `{"kind":"x","at":"2030-01-01T00:00:00Z","detail":"${'x'.repeat(1_001)}"}`,
-  ])('refuses %s', (payload) => {
-    expect(handler.parse(Buffer.from(payload))).toBeUndefined()
-  })
+test.each([
+  '{',
+  '[]',
+  '{"kind":"X Y","at":"2030-01-01T00:00:00Z"}',
+  '{"kind":"x"}',
+  `{"kind":"x","at":"2030-01-01T00:00:00Z","detail":"${'x'.repeat(1_001)}"}`,
+])('refuses %s', (payload) => {
+  expect(handler.parse(Buffer.from(payload))).toBeUndefined()
+})
 
-  test('filters and pages', async () => {
-    const now = api.ctx.clock.now()
-    await inTransaction(handle.db, (tx) =>
-      recordEvents(
-        tx,
-        now,
-        (['info', 'warning', 'critical'] as const).map((severity) => ({
-          source: 'server' as const,
-          kind: `kind-${severity}`,
-          severity,
-          facts: { severity },
-        })),
-      ),
-    )
-    const list = async (query: string) =>
-      (await api.call('GET', `/events?${query}`)).body.items ?? []
-    expect(await list('severity=critical')).toHaveLength(1)
-    expect(await list('kind=kind-info')).toHaveLength(1)
-    expect(await list('source=device')).toHaveLength(0)
-    expect(await list(`deviceId=${newId(now)}`)).toHaveLength(0)
-    const page = await api.call('GET', '/events?limit=2')
-    expect(page.body.items).toHaveLength(2)
-    expect(await list(`limit=2&cursor=${String(page.body['nextCursor'])}`)).toHaveLength(1)
-    expect((await api.call('GET', '/events?severity=odd')).status).toBe(400)
-  })
+eventTest('filters and pages', async (world) => {
+  const now = world.api.ctx.clock.now()
+  await inTransaction(world.handle.db, (tx) =>
+    recordEvents(
+      tx,
+      now,
+      (['info', 'warning', 'critical'] as const).map((severity) => ({
+        source: 'server' as const,
+        kind: `kind-${severity}`,
+        severity,
+        facts: { severity },
+      })),
+    ),
+  )
+  const list = async (query: string) =>
+    (await world.api.call('GET', `/events?${query}`)).body.items ?? []
+  expect(await list('severity=critical')).toHaveLength(1)
+  expect(await list('kind=kind-info')).toHaveLength(1)
+  expect(await list('source=device')).toHaveLength(0)
+  expect(await list(`deviceId=${newId(now)}`)).toHaveLength(0)
+  const page = await world.api.call('GET', '/events?limit=2')
+  expect(page.body.items).toHaveLength(2)
+  expect(await list(`limit=2&cursor=${String(page.body['nextCursor'])}`)).toHaveLength(1)
+  expect((await world.api.call('GET', '/events?severity=odd')).status).toBe(400)
 })
