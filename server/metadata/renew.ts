@@ -63,7 +63,8 @@ function nextOf(
 ): NextVersion {
   if (ref.role === 'root') {
     const file = ref.repository === 'director' ? current.director.root : fileOf(current, 'root')
-    return signed === undefined ? sameRoot(rootIn(file.text), by.now) : givenRoot(signed)
+    if (signed === undefined) return sameRoot(rootIn(file.text), by.now)
+    return givenRoot(signed, file.version + 1)
   }
   const { text, version } = fileOf(current, 'targets')
   const expiresAt = latestExpiry('targets', by.now)
@@ -93,10 +94,13 @@ function sameRoot({ version, keys, roles, ...root }: RootMetadata, now: Date): N
 
 const maxRootBytes = 65_536
 
-function givenRoot(text: string): NextVersion {
+function givenRoot(text: string, nextVersion: number): NextVersion {
   try {
     const value = parseStrict(Buffer.from(text), maxRootBytes)
     const { version, expires } = readRoot(value)
+    if (version !== nextVersion) {
+      throw new MetadataError('shape', `The next version is ${nextVersion}`)
+    }
     const signed = canonicalize(value)
     if (signed.toString() !== text) throw new MetadataError('syntax', 'It is not canonical')
     return { version, signed, expiresAt: new Date(expires) }
