@@ -155,14 +155,18 @@ class Directory implements RunningDirectory {
       const found = new Set(devices.map((row) => row.device_id))
       for (const id of page) if (!found.has(id)) this.#known.forget(id)
       for (const row of devices) if (this.#known.has(row.device_id)) this.#known.setDevice(row)
-      for (const row of certificates) this.#known.update(row)
-      for (const id of page) {
-        connections.drop(
-          id,
-          (owner) => !found.has(id) || this.peek(owner.fingerprint)?.allowed === false,
-        )
+      for (const row of certificates) {
+        if (connections.has(row.device_id)) this.#known.remember(row)
+        else this.#known.update(row)
       }
+      for (const id of page) connections.drop(id, (owner) => !this.#mayStay(owner.fingerprint))
     }
+  }
+
+  /** A connection whose first check is under way is judged by that: it reads again what changes meanwhile. */
+  #mayStay(fingerprint: string): boolean {
+    const verdict = this.#known.verdict(fingerprint, this.#deps.clock.now())
+    return this.#checks.has(fingerprint) || verdict?.allowed === true
   }
 
   #touch(deviceIds: readonly string[] | 'all'): void {

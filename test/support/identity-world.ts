@@ -91,7 +91,7 @@ export async function createIdentityWorld(
   handle: DatabaseHandle,
   environment: Record<string, string> = {},
 ): Promise<IdentityWorld> {
-  await using stack = new AsyncDisposableStack()
+  const stack = new AsyncDisposableStack()
   const dataDir = await mkdtemp(join(tmpdir(), 'fleetseal-identity-'))
   stack.defer(() => rm(dataDir, { recursive: true, force: true }))
   const config = loadConfig({ FLEETSEAL_DATA_DIR: dataDir, ...environment })
@@ -116,9 +116,7 @@ export async function createIdentityWorld(
   }
   const ctx = await process()
   stack.defer(() => flushEvents(ctx))
-  const world = build(ctx, process)
-  const up = stack.move()
-  return { ...world, [Symbol.asyncDispose]: () => up.disposeAsync() }
+  return { ...build(ctx, process), [Symbol.asyncDispose]: () => stack.disposeAsync() }
 }
 
 function build(
