@@ -21,6 +21,7 @@ import { deploymentMessages } from './deployments/messages.ts'
 import { subscribeWake } from './deployments/wake.ts'
 import { deploymentWorkers } from './deployments/workers.ts'
 import { createIdentityDirectory } from './devices/directory.ts'
+import { Greeting } from './devices/greet.ts'
 import { deviceMessages } from './devices/messages.ts'
 import { eventMessages } from './events/messages.ts'
 import { flushEvents } from './events/record.ts'
@@ -63,7 +64,11 @@ export async function startServer(config: Config, log: Logger): Promise<RunningS
   }
 }
 
-async function openContext(config: Config, log: Logger, stack: AsyncDisposableStack): Promise<Context> {
+async function openContext(
+  config: Config,
+  log: Logger,
+  stack: AsyncDisposableStack,
+): Promise<Context> {
   stack.use(await openDataDir(config))
   const kek = await loadKek(config)
   const handle = stack.use(await openDatabase(config))
@@ -78,7 +83,13 @@ async function openContext(config: Config, log: Logger, stack: AsyncDisposableSt
   const bus = stack.use(
     handle.kind === 'postgres' ? await createPostgresBus(handle.url, log) : createLocalBus(),
   )
-  const base = { ...deps, authorities, bus, metrics: createMetrics(), connections: new ConnectionIndex() }
+  const base = {
+    ...deps,
+    authorities,
+    bus,
+    metrics: createMetrics(),
+    connections: new ConnectionIndex(),
+  }
   stack.defer(() => flushEvents(base))
   const identities = stack.use(await createIdentityDirectory(base))
   return {
@@ -91,7 +102,9 @@ async function openContext(config: Config, log: Logger, stack: AsyncDisposableSt
 }
 
 async function openDatabase(config: Config): Promise<DatabaseHandle> {
-  return config.databaseUrl ? connectPostgres(config.databaseUrl) : await openEmbedded(join(config.dataDir, 'db'))
+  return config.databaseUrl
+    ? connectPostgres(config.databaseUrl)
+    : await openEmbedded(join(config.dataDir, 'db'))
 }
 
 async function listen(ctx: Context, stack: AsyncDisposableStack): Promise<Config['ports']> {
@@ -99,8 +112,12 @@ async function listen(ctx: Context, stack: AsyncDisposableStack): Promise<Config
   const pub = stack.use(await listenHttp(ctx, createPublicApp(ctx), { port: ports.public }))
   ctx.authorities.urls.setPort(pub.port)
   await publishDueCrls(ctx)
+  const greeting = stack.use(new Greeting(ctx))
   const broker = stack.use(
-    await startBroker(ctx, { handlers: [...deviceMessages, ...deploymentMessages, ...eventMessages] }),
+    await startBroker(ctx, {
+      handlers: [...deviceMessages(greeting), ...deploymentMessages, ...eventMessages],
+      onReady: (deviceId) => greeting.connected(deviceId),
+    }),
   )
   ctx.transport = broker.transport
   subscribeWake(ctx)

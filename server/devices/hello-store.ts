@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 
-import type { Tx } from '../db/client.ts'
+import type { Db, Tx } from '../db/client.ts'
 
 /** What a device says of itself, ready to be stored. */
 export interface SelfDescription {
@@ -54,4 +54,15 @@ export async function saveSelfDescriptions(
         said.installed, said.update_opt_out)`,
     )
     .execute()
+}
+
+/** Of these devices those whose model is known, that is, which said hello before. */
+export async function modelledAmong(db: Db, deviceIds: readonly string[]): Promise<string[]> {
+  const rows = await db
+    .selectFrom('device')
+    .select('id')
+    .where('id', '=', sql<string>`any(${deviceIds}::uuid[])`)
+    .where('model', 'is not', null)
+    .execute()
+  return rows.map(({ id }) => id)
 }

@@ -20,13 +20,17 @@ export type BundlesFor = (
  * A device says what it is and runs, and asks for its bundle. What it says is stored before it is acknowledged; the answer
  * follows after the commit. An answer that is lost in a crash is made good by the device, which asks again.
  */
-export function helloMessage(bundlesFor: BundlesFor): MessageHandler {
+export function helloMessage(
+  bundlesFor: BundlesFor,
+  greeting?: { saidHello: (deviceIds: readonly string[]) => void },
+): MessageHandler {
   return message({
     leaf: 'hello',
     maxBytes: 32_768,
     body: HelloSchema,
     store: async ({ tx, messages, now }) => {
       const newest = new Map(messages.map((one) => [one.deviceId, one]))
+      greeting?.saidHello([...newest.keys()])
       await storeHellos(tx, [...newest.values()], now)
       return async (ctx) => await answerHellos(ctx, bundlesFor, [...newest.values()])
     },
