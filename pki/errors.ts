@@ -5,7 +5,10 @@ export type PkiErrorCode =
   | 'key'
   | 'profile'
   | 'crl'
+  | 'ocsp'
   | 'cms'
+  | 'scep'
+  | 'pkcs12'
   | 'wrap'
   | 'pem'
 

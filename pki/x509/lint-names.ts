@@ -3,9 +3,10 @@ import { tags } from '../der/tags.ts'
 import type { NameAttribute } from '../names.ts'
 import { readName } from '../names.ts'
 import type { GeneralName } from './general-names.ts'
+import { readHardwareModule } from './module-names.ts'
 import type { TbsCertificate } from './parse.ts'
 import type { Profile } from './profiles.ts'
-import { isEmptyName } from './profiles.ts'
+import { claimPrefix, isEmptyName, isUuid } from './profiles.ts'
 
 const maxNameCharacters = 64
 const maxHostCharacters = 253
@@ -18,9 +19,17 @@ export function lintNames({ subjectAltName }: TbsCertificate, rules: Profile): s
     case 'none':
       return []
     case 'identity':
-      return names.length === 1 && names[0]?.type === 'uri'
-        ? lintUri(names[0].value)
-        : ['The identity is not exactly one URI']
+      return lintIdentity(names, (uri) =>
+        uri.startsWith(claimPrefix) ? ['A device is named like a claim'] : [],
+      )
+    case 'claim':
+      return lintIdentity(names, (uri) =>
+        uri.startsWith(claimPrefix) && isUuid(uri.slice(claimPrefix.length))
+          ? []
+          : ['A claim certificate names something else than a claim'],
+      )
+    case 'module':
+      return lintModule(names)
     case 'hosts':
       return names.flatMap(lintHost)
     default:
@@ -28,12 +37,33 @@ export function lintNames({ subjectAltName }: TbsCertificate, rules: Profile): s
   }
 }
 
+function lintIdentity(
+  names: readonly GeneralName[],
+  lintForm: (uri: string) => string[],
+): string[] {
+  const [name] = names
+  if (names.length !== 1 || name?.type !== 'uri') return ['The identity is not exactly one URI']
+  return [...lintUri(name.value), ...lintForm(name.value)]
+}
+
+function lintModule(names: readonly GeneralName[]): string[] {
+  const [name] = names
+  const isModule = names.length === 1 && name && readHardwareModule(name) !== undefined
+  return isModule ? [] : ['The subjectAltName is not exactly one hardware module']
+}
+
 /** Attributes of the subject: the ones we write, each once, in their string types and lengths. */
 export function lintSubject({ subject }: TbsCertificate, rules: Profile): string[] {
-  if (isEmptyName(subject)) return rules.isCa ? ['A CA without a subject'] : []
+  // RFC 5280 §4.1.2.6: without a subject there must be another name.
+  if (isEmptyName(subject)) {
+    return rules.isCa || rules.subjectAltName === 'none' ? ['A subject is missing'] : []
+  }
   const attributes = readName(subject)
   const types = attributes.map(({ oid }) => oid)
+  const needsSerial = rules.subjectAltName === 'module' && !types.includes(oids.serialNumber)
   return [
+    // 802.1AR and BRSKI (RFC 8995 §2.3.1) find the device by this attribute.
+    ...(needsSerial ? ['The subject of an IDevID has no serialNumber'] : []),
     ...attributes.flatMap(lintAttribute),
     ...(new Set(types).size === types.length ? [] : ['A subject attribute appears twice']),
   ]

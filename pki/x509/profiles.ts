@@ -1,7 +1,8 @@
+import type { KeyFamily } from '../algorithms.ts'
 import { oids } from '../der/oids.ts'
 import { tags } from '../der/tags.ts'
 import { encodeTime } from '../der/time.ts'
-import { contextConstructed, integer, oid, sequence, tlv } from '../der/writer.ts'
+import { contextConstructed, integer, nullValue, oid, sequence, tlv } from '../der/writer.ts'
 import { PkiError } from '../errors.ts'
 import { keyIdentifier } from '../keys.ts'
 import {
@@ -15,43 +16,78 @@ import {
 } from './extension-writer.ts'
 import type { GeneralName } from './general-names.ts'
 
-export type ProfileName = 'root' | 'issuing' | 'server' | 'device'
+export type ProfileName =
+  | 'root'
+  | 'issuing'
+  | 'cross'
+  | 'server'
+  | 'device'
+  | 'claim'
+  | 'idevid'
+  | 'ocsp-responder'
+  | 'metadata-signer'
+  | 'scep-ra'
 
 /** A certificate profile (pki.md section 4) as data. Values are the DER of the extension's type, in hex. */
 export interface Profile {
   readonly isCa: boolean
+  /** The certificate is its own issuer. */
   readonly isSelfIssued: boolean
   readonly basicConstraints: string
   readonly keyUsage: string
+  /** keyUsage when the key is RSA and has to decipher too; absent where that is not allowed. */
+  readonly encipheringKeyUsage?: string
   /** Dotted text; none means no extension, never an empty one. */
   readonly extKeyUsage: readonly string[]
   /** Which names the subjectAltName holds; `none` means no extension. */
-  readonly subjectAltName: 'none' | 'identity' | 'hosts'
-  /** Longest time from notBefore to notAfter, back-dating excluded. */
-  readonly maxValidityDays: number
+  readonly subjectAltName: 'none' | 'identity' | 'claim' | 'hosts' | 'module'
+  /** Kinds of keys that may be certified. */
+  readonly keyFamilies: readonly KeyFamily[]
+  /** Longest time from notBefore to notAfter, back-dating excluded; or exactly `noExpiry`. */
+  readonly maxValidityDays: number | 'no-expiry'
+  /** What the certificate may point to: nothing, its issuer, or also a CRL and an OCSP responder. */
+  readonly locations: 'none' | 'issuer' | 'all'
+  /** Whether id-pkix-ocsp-nocheck is there (RFC 6960 §4.2.2.2.1). */
+  readonly hasNoCheck: boolean
 }
 
-const leaf = { isCa: false, isSelfIssued: false, basicConstraints: '3000', keyUsage: '03020780' }
+/** notAfter of a certificate without a defined end (RFC 5280 §4.1.2.5). */
+export const noExpiry = new Date('9999-12-31T23:59:59Z')
+
+const caFamilies: readonly KeyFamily[] = ['P-256', 'P-384', 'RSA', 'ML-DSA-65', 'ML-DSA-87']
+const leafFamilies: readonly KeyFamily[] = [...caFamilies, 'Ed25519', 'ML-DSA-44']
+
+const ca = {
+  isCa: true,
+  isSelfIssued: false,
+  basicConstraints: '30030101ff',
+  keyUsage: '03020106',
+  extKeyUsage: [],
+  subjectAltName: 'none',
+  keyFamilies: caFamilies,
+  locations: 'all',
+  hasNoCheck: false,
+} as const
+
+const leaf = {
+  isCa: false,
+  isSelfIssued: false,
+  basicConstraints: '3000',
+  keyUsage: '03020780',
+  extKeyUsage: [],
+  subjectAltName: 'none',
+  keyFamilies: leafFamilies,
+  locations: 'all',
+  hasNoCheck: false,
+} as const
+
+const digitalSignatureAndKeyEncipherment = '030205a0'
 
 export const profiles: Readonly<Record<ProfileName, Profile>> = {
-  root: {
-    isCa: true,
-    isSelfIssued: true,
-    basicConstraints: '30030101ff',
-    keyUsage: '03020106',
-    extKeyUsage: [],
-    subjectAltName: 'none',
-    maxValidityDays: 25 * 366,
-  },
-  issuing: {
-    isCa: true,
-    isSelfIssued: false,
-    basicConstraints: '30060101ff020100',
-    keyUsage: '03020106',
-    extKeyUsage: [],
-    subjectAltName: 'none',
-    maxValidityDays: 10 * 366,
-  },
+  root: { ...ca, isSelfIssued: true, maxValidityDays: 25 * 366, locations: 'none' },
+  issuing: { ...ca, basicConstraints: '30060101ff020100', maxValidityDays: 10 * 366 },
+  /** A root certified by another root: OldWithNew and NewWithOld (RFC 4210 §4.4). */
+  cross: { ...ca, maxValidityDays: 25 * 366, locations: 'issuer' },
   server: {
     ...leaf,
     extKeyUsage: [oids.serverAuth, oids.cmcRA],
@@ -60,8 +96,44 @@ export const profiles: Readonly<Record<ProfileName, Profile>> = {
   },
   device: {
     ...leaf,
+    encipheringKeyUsage: digitalSignatureAndKeyEncipherment,
     extKeyUsage: [oids.clientAuth],
     subjectAltName: 'identity',
+    maxValidityDays: 398,
+  },
+  /** Bootstrap: enrolls and does nothing else, and never names a device. */
+  claim: {
+    ...leaf,
+    keyFamilies: ['P-256', 'ML-DSA-44', 'ML-DSA-65'],
+    extKeyUsage: [oids.clientAuth],
+    subjectAltName: 'claim',
+    maxValidityDays: 30,
+  },
+  /** IEEE 802.1AR: no extended key usage, so that it limits no later use. */
+  idevid: {
+    ...leaf,
+    encipheringKeyUsage: digitalSignatureAndKeyEncipherment,
+    subjectAltName: 'module',
+    maxValidityDays: 'no-expiry',
+  },
+  'ocsp-responder': {
+    ...leaf,
+    extKeyUsage: [oids.ocspSigning],
+    maxValidityDays: 30,
+    locations: 'issuer',
+    hasNoCheck: true,
+  },
+  'metadata-signer': {
+    ...leaf,
+    keyFamilies: ['P-256', 'P-384', 'Ed25519', 'ML-DSA-44', 'ML-DSA-65', 'ML-DSA-87'],
+    extKeyUsage: [oids.codeSigning],
+    maxValidityDays: 3 * 366,
+  },
+  /** Recipient and signer of SCEP messages (RFC 8894 §2.1.2), which know RSA only. */
+  'scep-ra': {
+    ...leaf,
+    keyUsage: digitalSignatureAndKeyEncipherment,
+    keyFamilies: ['RSA'],
     maxValidityDays: 398,
   },
 }
@@ -79,9 +151,13 @@ export interface TbsInput {
   readonly notBefore: Date
   readonly notAfter: Date
   readonly san?: readonly GeneralName[] | undefined
+  /** Address of the CRL or, where there are several, of the shard for this serial. */
   readonly crlUrl?: string | undefined
   /** Where the issuer's certificate can be fetched. */
   readonly aiaUrl?: string | undefined
+  readonly ocspUrl?: string | undefined
+  /** An RSA key that also deciphers, for SCEP clients. */
+  readonly keyEncipherment?: boolean | undefined
   /** Permitted directory names, DER; for an issuing CA of one tenant. */
   readonly permittedNames?: readonly Buffer[] | undefined
   /** AlgorithmIdentifier of the issuer's signatures, DER: `signer.algorithm`. */
@@ -114,10 +190,22 @@ export function buildTbs(profile: ProfileName, input: TbsInput): Buffer {
 
 /** The identity of a device in its certificate: `urn:uuid:<device id>` (RFC 9562 §4, lower case). */
 export function deviceIdentity(deviceId: string): GeneralName {
-  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(deviceId)) {
-    throw new PkiError('profile', 'A device id is a lower-case UUID')
-  }
+  if (!isUuid(deviceId)) throw new PkiError('profile', 'A device id is a lower-case UUID')
   return { type: 'uri', value: `urn:uuid:${deviceId}` }
+}
+
+/** What every claim certificate's URI begins with, and no device identity may. */
+export const claimPrefix = 'urn:fleetseal:claim:'
+
+/** The name in a claim certificate: its own record, in a form that no device identity has. */
+export function claimIdentity(claimId: string): GeneralName {
+  if (!isUuid(claimId)) throw new PkiError('profile', 'A claim id is a lower-case UUID')
+  return { type: 'uri', value: `${claimPrefix}${claimId}` }
+}
+
+/** RFC 9562 §4, in lower case only. */
+export function isUuid(text: string): boolean {
+  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text)
 }
 
 function checkInput(name: ProfileName, rules: Profile, input: TbsInput): void {
@@ -134,15 +222,33 @@ function checkInput(name: ProfileName, rules: Profile, input: TbsInput): void {
   if (input.permittedNames && (!rules.isCa || rules.isSelfIssued)) {
     throw new PkiError('profile', `Profile ${name} has no name constraints`)
   }
-  if (rules.isSelfIssued && (input.crlUrl ?? input.aiaUrl) !== undefined) {
-    throw new PkiError('profile', `Profile ${name} points to no CRL and no issuer`)
+  if (input.keyEncipherment && rules.encipheringKeyUsage === undefined) {
+    throw new PkiError('profile', `Profile ${name} does not encipher`)
+  }
+  if ((rules.maxValidityDays === 'no-expiry') !== isNoExpiry(input.notAfter)) {
+    throw new PkiError('profile', `Profile ${name}: no expiry against the profile`)
+  }
+  checkLocations(name, rules, input)
+}
+
+function checkLocations(name: ProfileName, rules: Profile, input: TbsInput): void {
+  if (rules.locations === 'all') return
+  const hasStatus = (input.crlUrl ?? input.ocspUrl) !== undefined
+  if (hasStatus || (rules.locations === 'none' && input.aiaUrl !== undefined)) {
+    throw new PkiError('profile', `Profile ${name} points to no CRL, OCSP responder or issuer`)
   }
 }
 
+/** Whether this is the notAfter that means no defined end. */
+export function isNoExpiry(notAfter: Date): boolean {
+  return notAfter.getTime() === noExpiry.getTime()
+}
+
 function extensionsOf(rules: Profile, input: TbsInput): Buffer[] {
+  const keyUsage = (input.keyEncipherment && rules.encipheringKeyUsage) || rules.keyUsage
   const extensions = [
     encodeExtension(oids.basicConstraints, true, Buffer.from(rules.basicConstraints, 'hex')),
-    encodeExtension(oids.keyUsage, true, Buffer.from(rules.keyUsage, 'hex')),
+    encodeExtension(oids.keyUsage, true, Buffer.from(keyUsage, 'hex')),
   ]
   if (rules.extKeyUsage.length > 0) {
     const value = extKeyUsageValue(rules.extKeyUsage)
@@ -155,7 +261,10 @@ function extensionsOf(rules: Profile, input: TbsInput): Buffer[] {
   }
   if (input.permittedNames) extensions.push(encodeNameConstraints(input.permittedNames))
   if (input.crlUrl !== undefined) extensions.push(encodeCrlDistributionPoint(input.crlUrl))
-  if (input.aiaUrl !== undefined) extensions.push(encodeAuthorityInfoAccess(input.aiaUrl))
+  if ((input.aiaUrl ?? input.ocspUrl) !== undefined) {
+    extensions.push(encodeAuthorityInfoAccess(input.aiaUrl, input.ocspUrl))
+  }
+  if (rules.hasNoCheck) extensions.push(encodeExtension(oids.ocspNoCheck, false, nullValue()))
   return extensions
 }
 

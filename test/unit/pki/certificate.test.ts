@@ -109,7 +109,7 @@ test('P8 inner and outer algorithm are the same bytes', async () => {
 })
 
 test('P3 99991231235959Z is written as GeneralizedTime', () => {
-  const tbs = buildTbs('device', {
+  const tbs = buildTbs('idevid', {
     ...deviceInput(issuer, spki),
     notAfter: new Date('9999-12-31T23:59:59Z'),
   })
