@@ -5,6 +5,7 @@ import { DeviceConfig } from '../../device-sim/config.ts'
 import type { Disk } from '../../device-sim/disk.ts'
 import type { Outcome, Wanted } from '../../device-sim/update/download.ts'
 import { installFactoryImages } from '../../device-sim/update/factory.ts'
+import type { OwnerRequest } from '../../device-sim/update/owner.ts'
 import { saveTrusted } from '../../device-sim/update/trusted.ts'
 import { Updater } from '../../device-sim/update/updater.ts'
 import { encodeBundle } from '../../pki/tuf/bundle.ts'
@@ -14,6 +15,19 @@ import { MemoryDisk } from './memory-disk.ts'
 import { deviceId, policy, World } from './tuf-fixture.ts'
 
 export const firmware = 'main 2.4.1'
+export const deploymentId = '0192f3c9-10aa-7b41-8f00-5d2c9be1a0f3'
+/** Every state of an update that goes well. */
+export const wholeWay = [
+  'offered',
+  'accepted',
+  'downloading',
+  'verified',
+  'installing',
+  'installed',
+  'rebooting',
+  'testing',
+  'succeeded',
+]
 
 /** One device without a network: its server is a `World`, its time is the test's. */
 export class DeviceLife {
@@ -27,9 +41,10 @@ export class DeviceLife {
   connected = true
   serverDown = false
   commits = true
-  fetch: (disk: Disk, wanted: Wanted) => Promise<Outcome> = honestFetch
+  fetch: (disk: Disk, wanted: Wanted, signal: AbortSignal) => Promise<Outcome> = honestFetch
   readonly #time = { ms: 0 }
   #updater: Updater | undefined
+  #choices = 1
 
   private constructor(world: World, config: DeviceConfig, behavior: Behavior) {
     this.world = world
@@ -68,7 +83,7 @@ export class DeviceLife {
       clock: { now: () => new Date(this.#time.ms), monotonicMs: () => this.#time.ms },
       isConnected: () => this.connected,
       isServerDown: () => this.serverDown,
-      fetch: ({ wanted }) => this.fetch(this.disk, wanted),
+      fetch: ({ wanted, signal }) => this.fetch(this.disk, wanted, signal),
     })
     return this.#updater
   }
@@ -115,6 +130,20 @@ export class DeviceLife {
       if (entry) await this.#deliver(entry)
     }
     throw new Error('The device does not come to rest')
+  }
+
+  /** Asks, and does what comes of it. */
+  async day(): Promise<void> {
+    await this.hello()
+    await this.settle()
+  }
+
+  /** The owner says something. */
+  async choose(choice: OwnerRequest['choice'], { onlyThis = false } = {}) {
+    const id = `choice-${this.#choices++}`
+    const result = await this.updater.takeChoice({ id, choice, onlyThis })
+    await this.settle()
+    return result
   }
 
   state(): string | undefined {
