@@ -2,15 +2,18 @@ import { GroupView } from '../server/groups/wire.ts'
 import { RolloutView } from '../server/rollouts/wire.ts'
 import type { ApiClient } from './client.ts'
 import type { CommandInput } from './command.ts'
-import { Failure } from './failure.ts'
+import { exitCodes, Failure } from './failure.ts'
 import { createProgress } from './progress.ts'
 
 const everyMs = 1_000
-const ended = new Set<RolloutView['state']>(['completed', 'failed', 'cancelled'])
+const stops = new Set<RolloutView['state']>(['completed', 'failed', 'cancelled', 'paused'])
+
+/** A server that restarts is waited for, this many looks long; a rollout goes on without anybody watching. */
+const patience = 60
 
 /**
  * Shows a rollout's progress until it has ended or Ctrl-C. Returns its last view when it completed or watching was
- * stopped; throws a Failure when it failed, was cancelled, or paused by itself: a script must notice.
+ * stopped; throws a Failure when it failed, was cancelled, or is paused: a script must notice.
  */
 export async function watchRollout(
   api: ApiClient,
@@ -18,15 +21,19 @@ export async function watchRollout(
   { world, out }: Pick<CommandInput, 'world' | 'out'>,
 ): Promise<RolloutView> {
   const progress = createProgress(world.stderr, () => world.now().getTime())
+  let missed = 0
   try {
     for (;;) {
-      const rollout = await api.get(RolloutView, `/rollouts/${id}`)
-      const { deviceCount } = await api.get(GroupView, `/groups/${rollout.groupId}`)
-      if (!out.isJson) progress.update(rollout.executed, deviceCount, noteOf(rollout))
-      if (ended.has(rollout.state) || rollout.state === 'paused' || world.signal.aborted) {
-        progress.end()
-        return finished(rollout)
-      }
+      const seen = await look(api, id, missed)
+      missed = seen === undefined ? missed + 1 : 0
+      if (seen) {
+        const { rollout, devices } = seen
+        const isDone = rollout.state === 'completed'
+        if (!out.isJson)
+          progress.update(isDone ? devices : rollout.executed, devices, noteOf(rollout))
+        if (stops.has(rollout.state)) return finished(rollout)
+        if (world.signal.aborted) return rollout
+      } else if (world.signal.aborted) throw new Failure('failed', 'Watching was stopped')
       await world.sleep(everyMs)
     }
   } finally {
@@ -34,8 +41,25 @@ export async function watchRollout(
   }
 }
 
+/** Undefined when the server did not answer this time. */
+async function look(
+  api: ApiClient,
+  id: string,
+  missed: number,
+): Promise<{ rollout: RolloutView; devices: number } | undefined> {
+  try {
+    const rollout = await api.get(RolloutView, `/rollouts/${id}`)
+    const { deviceCount } = await api.get(GroupView, `/groups/${rollout.groupId}`)
+    return { rollout, devices: deviceCount }
+  } catch (error) {
+    const isAway = error instanceof Failure && error.exitCode === exitCodes.unreachable
+    if (isAway && missed < patience) return undefined
+    throw error
+  }
+}
+
 function finished(rollout: RolloutView): RolloutView {
-  if (rollout.state === 'completed' || rollout.state === 'running') return rollout
+  if (rollout.state === 'completed') return rollout
   throw new Failure(
     `rollout-${rollout.state}`,
     `The rollout is ${rollout.state}${rollout.reason === null ? '' : `: ${rollout.reason}`}`,

@@ -260,4 +260,11 @@ function show(out: CommandInput['out'], signed: z.infer<typeof SignedView>): voi
     ['signatures', `${one.signatures} of ${one.threshold}`],
     ['state', one.state],
   ])
+  if (signed.state === 'published') return
+  const missing = signed.threshold - signed.signatures
+  out.say(
+    missing > 0
+      ? `next: ${missing} more to sign: fleetseal sign ${signed.role}`
+      : 'next: fleetseal release publish RELEASE',
+  )
 }
