@@ -1,0 +1,211 @@
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { rootCertificates } from 'node:tls'
+
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { z } from 'zod'
+
+import { runProgram } from '../../cli/program.ts'
+import { type RunningServer, startServer } from '../support/server.ts'
+
+/* An operator's day at the command line, against a real server over TLS: in order, each step on the one before. */
+let server: RunningServer
+let folder: string
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'fleetseal-cli-e2e-'))
+  server = await startServer()
+})
+afterAll(async () => {
+  await server[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true, force: true })
+})
+
+async function fleetseal(words: string, env: Record<string, string> = {}) {
+  let out = ''
+  let err = ''
+  const code = await runProgram(words.split(' '), {
+    env: {
+      FLEETSEAL_SERVER: `https://localhost:${server.ports.api}`,
+      FLEETSEAL_CA: server.ca,
+      FLEETSEAL_API_KEY: join(server.dataDir, 'admin-api-key'),
+      ...env,
+    },
+    stdout: { write: (text) => (out += text) },
+    stderr: { write: (text) => (err += text) },
+    ask: async () => undefined,
+    now: () => new Date(),
+    sleep: async () => {},
+    signal: new AbortController().signal,
+  })
+  return { code, out, err }
+}
+
+const Answer = z.looseObject({ id: z.string().optional(), state: z.string().optional() })
+
+/** Must succeed; gives the JSON answer. */
+async function ok(words: string) {
+  const { code, out, err } = await fleetseal(`${words} --json`)
+  expect(code, `${words}: ${err}`).toBe(0)
+  return Answer.parse(JSON.parse(out))
+}
+
+test('who am I', async () => {
+  expect(await ok('api-key whoami')).toMatchObject({ role: 'admin' })
+})
+
+test('groups, enrollment and devices', async () => {
+  await ok('group create lab --description benches')
+  expect((await fleetseal('group list')).out).toContain('lab')
+  await ok('enrollment create lab --group lab --quota 5 --until 30d')
+  const token = await fleetseal('enrollment token lab --max-uses 5 --expires 1d')
+  expect(token.out.trim()).toMatch(/^\S{30,}$/)
+  expect((await fleetseal('enrollment tokens lab --json')).out).not.toContain(token.out.trim())
+  expect(await ok('device register SN-7 --group lab')).toMatchObject({ state: 'registered' })
+  expect((await fleetseal('group delete lab')).err).toMatch(/^conflict: .*1 devices/)
+})
+
+test('cut off and let back, by serial number and by group', async () => {
+  expect(await ok('device disable SN-7 --reason lost')).toMatchObject({ state: 'disabled' })
+  expect(await ok('device enable SN-7 --reason found')).toMatchObject({ state: 'registered' })
+  expect(await ok('group disable lab --reason stolen')).toMatchObject({
+    incident: { reason: 'stolen' },
+  })
+  expect(await ok('group enable lab --reason found')).toMatchObject({ incident: null })
+  expect(await fleetseal('device disable SN-8 --reason lost')).toMatchObject({ code: 1 })
+})
+
+test('the key ceremony, a model and its delegation', async () => {
+  const keys = join(folder, 'keys')
+  expect(await fleetseal(`sign targets --keys ${keys}`)).toMatchObject({ code: 1 })
+  const production = await fleetseal(`sign init --keys ${keys}`)
+  expect(production.err).toContain('--evaluation')
+  expect((await fleetseal(`sign init --evaluation --keys ${keys}`)).code).toBe(0)
+  expect((await fleetseal(`sign init --evaluation --keys ${keys}`)).err).toContain(
+    'never overwritten',
+  )
+  expect(await ok(`sign import --keys ${keys}`)).toMatchObject({ evaluation: true, isNew: true })
+  expect(await ok(`sign import --keys ${keys}`)).toMatchObject({ isNew: false })
+  await ok('model create pump --hardware-id pump-r1')
+  const nobody = await fleetseal(`sign targets --keys ${keys}`)
+  expect(nobody.code).toBe(2)
+  expect(nobody.err).toContain('DELEGATES fw-pump')
+  expect(await fleetseal(`sign targets --keys ${keys} --confirm 7`)).toMatchObject({ code: 1 })
+  expect(await ok(`sign targets --keys ${keys} --confirm 2`)).toMatchObject({ state: 'published' })
+})
+
+test('an artifact is streamed, a release signed offline with two of three keys, published', async () => {
+  const keys = join(folder, 'keys')
+  const image = join(folder, 'firmware.bin')
+  await writeFile(image, randomBytes(2_000_000))
+  const artifact = await ok(`artifact upload ${image}`)
+  expect(await ok(`artifact upload ${image}`)).toMatchObject({ id: artifact.id, size: 2_000_000 })
+  expect((await fleetseal(`artifact upload ${folder}/none`)).code).toBe(2)
+  const release = 'pump/firmware/1.0.0'
+  await ok(`release create ${release} --artifact ${artifact.id ?? ''} --build 1 --class feature`)
+  expect(await ok(`release submit ${release}`)).toMatchObject({ state: 'submitted' })
+  expect((await fleetseal(`release publish ${release}`)).code).toBe(1)
+
+  const draft = join(folder, 'fw.draft.json')
+  await ok(`sign draft fw-pump --out ${draft}`)
+  const offline = {
+    FLEETSEAL_SERVER: 'https://localhost:9',
+    FLEETSEAL_CA: '/none',
+    FLEETSEAL_API_KEY: '/none',
+  }
+  for (const key of ['release', 'qa']) {
+    const file = join(folder, `${key}.json`)
+    const words = `sign fw-pump --draft ${draft} --keys ${keys} --key ${key}.pem --file ${image} --confirm 1 --out ${file}`
+    const signed = await fleetseal(words, offline)
+    expect(signed.code, signed.err).toBe(0)
+    expect(JSON.parse(await readFile(file, 'utf8'))).toMatchObject({ role: 'fw-pump', version: 1 })
+    await ok(`sign submit ${file}`)
+  }
+  expect(await ok(`release publish ${release}`)).toMatchObject({ state: 'published' })
+})
+
+test('a rollout is drafted, started, paused, resumed and cancelled', async () => {
+  await ok(
+    'rollout create r1 --release pump/firmware/1.0.0 --group lab --phase 50:hold --phase 100',
+  )
+  expect(await ok('rollout start r1')).toMatchObject({ state: 'running', phase: 1 })
+  expect(await ok('rollout pause r1 --reason lunch')).toMatchObject({ state: 'paused' })
+  const watched = await fleetseal('rollout show r1 --watch')
+  expect(watched.code).toBe(1)
+  expect(watched.err).toContain('lunch')
+  expect(await ok('rollout resume r1')).toMatchObject({ state: 'running' })
+  expect(await ok('rollout cancel r1')).toMatchObject({ state: 'cancelled' })
+  expect(await fleetseal('rollout start r1')).toMatchObject({ code: 1 })
+  expect((await fleetseal('rollout deployments r1')).out).toBe('none\n')
+  expect(
+    (
+      await fleetseal(
+        'rollout create r2 --release pump/firmware/1.0.0 --group lab --phase 50 --phase 20',
+      )
+    ).code,
+  ).toBe(1)
+})
+
+test('keys: made, used, revoked', async () => {
+  const made = await fleetseal('api-key create ci --role viewer --expires 1h --json')
+  const { id, secret } = z
+    .object({ id: z.string(), secret: z.string() })
+    .parse(JSON.parse(made.out))
+  const asCi = { FLEETSEAL_API_KEY: secret }
+  expect((await fleetseal('group list', asCi)).code).toBe(0)
+  expect((await fleetseal('group create x', asCi)).err).toContain('not-allowed')
+  await fleetseal(`api-key revoke ${id}`)
+  expect(await fleetseal('group list', asCi)).toMatchObject({ code: 4 })
+})
+
+test('the audit chain holds and tells all of it', async () => {
+  const verified = await fleetseal('audit verify')
+  expect(verified).toMatchObject({ code: 0 })
+  expect(verified.out).toContain('holds')
+  const actions = (await fleetseal('audit list --limit 200')).out
+  for (const action of [
+    'group.create',
+    'device.disable',
+    'metadata.publish',
+    'rollout.start',
+    'api-key.revoke',
+  ]) {
+    expect(actions).toContain(action)
+  }
+  expect((await fleetseal('events list --kind device-disabled')).out).toContain('lost')
+})
+
+test('a server whose authority is not the pinned one is not spoken to', async () => {
+  const other = join(folder, 'other.pem')
+  await writeFile(other, rootCertificates[0] ?? '')
+  const wrong = await fleetseal('group list', { FLEETSEAL_CA: other })
+  expect(wrong.code).toBe(3)
+  expect(wrong.err).toContain('--ca')
+})
+
+test('through the launcher: a fleetseal that anybody can type', async () => {
+  const launcher = new URL('../../cli/fleetseal.cjs', import.meta.url).pathname
+  const { promise, resolve } = Promise.withResolvers<{ code: unknown; out: string }>()
+  const env = { PATH: process.env['PATH'], FLEETSEAL_API_KEY: await server.apiKey() }
+  execFile(
+    process.execPath,
+    [
+      launcher,
+      'group',
+      'list',
+      '--json',
+      '--server',
+      `https://localhost:${server.ports.api}`,
+      '--ca',
+      server.ca,
+    ],
+    { env },
+    (error, out) => resolve({ code: error?.code ?? 0, out }),
+  )
+  const { code, out } = await promise
+  expect(code).toBe(0)
+  expect(JSON.parse(out)).toMatchObject([{ name: 'lab' }])
+})
