@@ -12,7 +12,7 @@ import {
   listUsable,
 } from './directory-store.ts'
 import { announceIdentityChange, lastIdentityChange } from './identity-change.ts'
-import { KnownIdentities } from './known-identities.ts'
+import { judgeRow, KnownIdentities } from './known-identities.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'log' | 'bus' | 'connections'>
 
@@ -114,17 +114,24 @@ class Directory implements RunningDirectory {
   async #check(fingerprint: string): Promise<Verdict> {
     try {
       if (!this.ready()) await this.sweep()
-      const row = await this.#readSteadily(fingerprint)
+      const row = await this.#readForUse(fingerprint)
       if (row === 'unsteady' || !this.ready()) return { allowed: false, refusal: 'status-unknown' }
       if (!row) return { allowed: false, refusal: 'unknown-certificate' }
       this.#known.remember(row)
-      const verdict = this.peek(fingerprint) ?? { allowed: false, refusal: 'status-unknown' }
-      if (verdict.allowed && row.replaces_live) await this.#supersede(row)
-      return verdict
+      return judgeRow(row, this.#deps.clock.now())
     } catch (error) {
       this.#deps.log.warn({ err: error }, 'the status of a certificate could not be read')
       return { allowed: false, refusal: 'status-unknown' }
     }
+  }
+
+  /** The first use of a renewed certificate ends the one it replaces, before it is let in. */
+  async #readForUse(fingerprint: string): Promise<CertificateStatus | undefined | 'unsteady'> {
+    const row = await this.#readSteadily(fingerprint)
+    const isFirstUse = typeof row === 'object' && row.replaces_live
+    if (!isFirstUse || !judgeRow(row, this.#deps.clock.now()).allowed) return row
+    await this.#supersede(row)
+    return await this.#readSteadily(fingerprint)
   }
 
   /** Reads until no change of the device was announced during the read: the answer is then not older than memory. */

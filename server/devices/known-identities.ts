@@ -30,13 +30,7 @@ export class KnownIdentities {
 
   verdict(fingerprint: string, now: Date): Verdict | undefined {
     const certificate = this.#certificates.get(fingerprint)
-    if (!certificate) return undefined
-    const { identity } = certificate
-    const device = this.#devices.get(identity.deviceId)
-    const refusal = refusalOfCertificate(certificate, now) ?? refusalOfDevice(device)
-    return refusal
-      ? { allowed: false, refusal, deviceId: identity.deviceId }
-      : { allowed: true, identity }
+    return certificate && judge(certificate, this.#devices.get(certificate.identity.deviceId), now)
   }
 
   deviceAllowed(deviceId: string): boolean | undefined {
@@ -52,14 +46,12 @@ export class KnownIdentities {
     return this.#devices.keys()
   }
 
+  /** A renewed certificate that was not used yet is not remembered: its first use has something to do (directory.ts). */
   remember(row: CertificateStatus): void {
     this.setDevice(row)
+    if (row.replaces_live) return
     this.#devices.get(row.device_id)?.fingerprints.add(row.fingerprint)
-    this.#certificates.set(row.fingerprint, {
-      identity: { deviceId: row.device_id, certificateId: row.id, fingerprint: row.fingerprint },
-      state: row.state,
-      notAfterMs: row.not_after.getTime(),
-    })
+    this.#certificates.set(row.fingerprint, certificateIn(row))
     if (this.#certificates.size > this.#max) this.#evict()
   }
 
@@ -97,6 +89,32 @@ export class KnownIdentities {
   }
 }
 
+/** What a row says, remembered or not. */
+export function judgeRow(row: CertificateStatus, now: Date): Verdict {
+  const { device_state: state, group_disabled: groupDisabled } = row
+  return judge(certificateIn(row), { state, groupDisabled }, now)
+}
+
+function certificateIn(row: CertificateStatus): KnownCertificate {
+  return {
+    identity: { deviceId: row.device_id, certificateId: row.id, fingerprint: row.fingerprint },
+    state: row.state,
+    notAfterMs: row.not_after.getTime(),
+  }
+}
+
+function judge(
+  certificate: KnownCertificate,
+  device: Pick<KnownDevice, 'state' | 'groupDisabled'> | undefined,
+  now: Date,
+): Verdict {
+  const { identity } = certificate
+  const refusal = refusalOfCertificate(certificate, now) ?? refusalOfDevice(device)
+  return refusal
+    ? { allowed: false, refusal, deviceId: identity.deviceId }
+    : { allowed: true, identity }
+}
+
 function refusalOfCertificate(
   { state, notAfterMs }: KnownCertificate,
   now: Date,
@@ -116,7 +134,9 @@ function refusalOfCertificate(
   }
 }
 
-function refusalOfDevice(device: KnownDevice | undefined): Refusal | undefined {
+function refusalOfDevice(
+  device: Pick<KnownDevice, 'state' | 'groupDisabled'> | undefined,
+): Refusal | undefined {
   switch (device?.state) {
     case 'active':
       return device.groupDisabled ? 'group-disabled' : undefined

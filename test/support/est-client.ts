@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import https from 'node:https'
 import { join } from 'node:path'
-import type { TLSSocket } from 'node:tls'
+import type { ConnectionOptions, TLSSocket } from 'node:tls'
 
 import { readCertsOnly } from '../../pki/cms/certs-only.ts'
 import { toPem } from '../../pki/pem.ts'
@@ -61,7 +61,7 @@ export interface EstCall {
   token?: string
   client?: { key: KeyObject; der: Buffer } | undefined
   agent?: https.Agent
-  tls?: https.RequestOptions
+  tls?: https.RequestOptions & Pick<ConnectionOptions, 'session'>
 }
 
 /** What a client presents: the leaf and its issuer, as devices do. */
