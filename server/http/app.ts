@@ -52,7 +52,8 @@ export function createApp(ctx: Context): Express {
   app.disable('x-powered-by')
   app.disable('etag')
   app.use(requestLog(ctx, 'api'))
-  app.use(helmet())
+  // Other names below this host are not ours to decide about.
+  app.use(helmet({ strictTransportSecurity: { includeSubDomains: false } }))
   app.use((_req, res, next) => {
     res.setHeader('Cache-Control', 'no-store')
     next()
