@@ -34,7 +34,9 @@ export function decide(rollout: Rollout, progress: Progress): Decision | undefin
   }
   // An owner who opted out has decided; the offer stays, and the rollout does not wait for a change of mind.
   const waiting = openStates.filter((state) => state !== 'opted_out' && progress.counts[state])
-  return waiting.length === 0 ? { action: 'finish' } : undefined
+  // Nobody was met yet: a rollout that did nothing has not completed, its devices are still to come.
+  const wasMet = Object.values(progress.counts).some((count) => count > 0)
+  return wasMet && waiting.length === 0 ? { action: 'finish' } : undefined
 }
 
 const pageSize = 200
@@ -44,9 +46,10 @@ const beforeAll = '00000000-0000-0000-0000-000000000000'
  * One pass over the running rollouts: stops, advances or completes each by compare-and-set, so any number of processes may
  * do this at once. `mayLook` bounds how often the group of a rollout is looked through for devices not met yet.
  *
- * A rollout completes when its last phase is open, every deployment has ended or is one its owner opted out of, and no
- * member of the group is left that is active, in the share, and fits (or was never heard of). Members that never show up
- * keep it running, and reachable for them; a person ends that with `cancel`, which takes back nothing that was started.
+ * A rollout completes when its last phase is open, somebody was met, every deployment has ended or is one its owner opted
+ * out of, and no member of the group is left that is active or still to enroll, in the share, and fits (or was never
+ * heard of). Members that never show up keep it running, and reachable for them; a person ends that with `cancel`, which
+ * takes back nothing that was started.
  */
 export async function driveRollouts(ctx: Deps, mayLook: LookLimit): Promise<void> {
   for (let after = beforeAll; ;) {

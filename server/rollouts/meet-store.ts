@@ -115,7 +115,7 @@ export async function holdRunning(
 
 /**
  * Is there a member of the rollout's group that it could still meet: in the share of the phases up to `percent`, able to
- * take part, and either never heard of or one that the release fits? Stops at the first one found.
+ * take part (or registered and still to enroll), and either never heard of or one that the release fits? Stops at the first one found.
  */
 export async function someoneToMeet(db: Db, rolloutId: string, percent: number): Promise<boolean> {
   const { rows } = await sql`
@@ -128,7 +128,7 @@ export async function someoneToMeet(db: Db, rolloutId: string, percent: number):
         where met.rollout_id = rollout.id and met.device_id = device.id)
       and not exists (select from deployment past
         where past.device_id = device.id and past.release_id = release.id and past.state = 'rolled_back')
-      and (${fits()} or (device.model is null and ${mayTakePart()}))
+      and (${fits()} or device.state = 'registered' or (device.model is null and ${mayTakePart()}))
       and ${bucketSql(sql.raw('rollout.seed'))} < ${percent}::float8 / 100
     limit 1`.execute(db)
   return rows.length > 0

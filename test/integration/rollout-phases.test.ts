@@ -111,6 +111,18 @@ test('an owner who opted out, a disabled and a revoked device do not keep it run
   expect((await progressOf(world.db, { id: rolloutId })).counts).toEqual({ succeeded: 2 })
 })
 
+test('a rollout that met nobody has not completed, and waits for who is still to enroll', async () => {
+  const { rolloutId, groupId, release } = await givenStarted(world, 0)
+  await drive()
+  expect(await stateOf(rolloutId)).toBe('running')
+  await givenDevices(world, groupId, 1, { state: 'registered' })
+  const [late = ''] = await givenDevices(world, groupId, 1)
+  await meetDevices(world.ctx, [late])
+  await update(world, late, await deploymentIdOf(world, rolloutId, late), release)
+  await drive()
+  expect(await stateOf(rolloutId)).toBe('running')
+})
+
 test('the worker meets the connected when a share opens, and nobody else', async () => {
   const { ids, rolloutId } = await givenStarted(world, 30, [{ percent: 40 }, { percent: 100 }])
   const worker = meetingWorker(world.ctx)
