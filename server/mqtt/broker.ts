@@ -183,8 +183,9 @@ function listenToAedes(
   }
   aedes.on('clientError', failed)
   aedes.on('connectionError', failed)
-  aedes.on('clientReady', (client) => {
-    const session = sessions.of(client)
+  // Not `clientReady`, which comes some turns later: a quick device has spoken by then, and must be found to be answered.
+  aedes.on('connackSent', ({ returnCode }, client) => {
+    const session = returnCode === 0 ? sessions.of(client) : undefined
     if (session) ready(session)
   })
   aedes.on('unsubscribe', (filters, client) => {

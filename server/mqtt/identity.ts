@@ -10,8 +10,8 @@ import type { Session } from './session.ts'
 type Deps = Pick<Context, 'identities' | 'connections'>
 
 /**
- * SHA-256 of the DER of the certificate the peer proved to hold, lower hex; undefined when it showed none. That is also
- * asked of resumed sessions: OpenSSL calls a TLS 1.3 resumption without a certificate verified.
+ * SHA-256 of the DER of the certificate the peer proved to hold, lower hex; undefined when it showed none. A resumed session
+ * has the certificate of its first handshake.
  */
 export function fingerprintOf(socket: TLSSocket): string | undefined {
   const certificate = socket.getPeerX509Certificate()

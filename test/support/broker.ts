@@ -121,6 +121,8 @@ export interface TestBroker extends AsyncDisposable {
   connected: (credentials: Credentials, fields?: Partial<ConnectFields>) => Promise<RawDevice>
   /** A new device, connected. */
   pair: () => Promise<{ credentials: Credentials; device: RawDevice }>
+  /** The whole way of an honest device: connects, is acknowledged, leaves. */
+  isServed: (credentials: Credentials) => Promise<boolean>
   /** The numbers stored for a device, in order. */
   stored: (deviceId: string, leaf?: DeviceLeaf) => Promise<number[]>
   /** Kinds of the security events so far, of one device or of all. */
@@ -171,6 +173,8 @@ export async function startTestBroker(
     const device = await open(credentials)
     const code = await device.connect({ clientId: credentials.deviceId, ...fields })
     if (code !== 0) throw new Error(`CONNACK ${code}`)
+    // In one process the client may see CONNACK before the server has finished saying it.
+    await until(() => broker.transport.isConnected(credentials.deviceId), 'the device is known')
     return device
   }
   const open: TestBroker['open'] = async (credentials, more) =>
@@ -187,6 +191,14 @@ export async function startTestBroker(
     pair: async () => {
       const credentials = await newDevice()
       return { credentials, device: await connected(credentials) }
+    },
+    isServed: async (credentials) => {
+      const device = await open(credentials)
+      if ((await device.connect({ clientId: credentials.deviceId })) !== 0) return false
+      const topic = reportTopic(credentials)
+      const isStored = await device.publish({ topic, payload: '{"n":1}' })
+      await device.close()
+      return isStored
     },
     ...readers(ctx),
     [Symbol.asyncDispose]: async () => {

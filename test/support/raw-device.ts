@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { connect as connectTcp, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls'
 
@@ -113,13 +114,21 @@ export interface Received {
 /** A device that says exactly what a test wants it to say. */
 export class RawDevice {
   readonly socket: TLSSocket
+  /** Below the TLS. */
+  readonly tcp: Socket
   readonly received: Received[] = []
+  /** What the server gave for resumption. */
+  readonly tickets: Buffer[] = []
   readonly closed: Promise<void>
   #buffer = Buffer.alloc(0)
 
-  constructor(socket: TLSSocket) {
+  constructor(socket: TLSSocket, tcp: Socket) {
     this.socket = socket
+    this.tcp = tcp
+    tcp.on('error', () => {})
+    tcp.once('close', () => socket.destroy())
     socket.on('error', () => {})
+    socket.on('session', (ticket: Buffer) => this.tickets.push(ticket))
     this.closed = new Promise((resolve) => socket.once('close', () => resolve()))
     socket.on('data', (chunk: Buffer) => this.#read(chunk))
     socket.on('end', () => socket.destroy())
@@ -132,16 +141,11 @@ export class RawDevice {
     credentials?: Pick<Credentials, 'key' | 'cert'>,
     options: ConnectionOptions = {},
   ): Promise<RawDevice> {
-    const device = new RawDevice(
-      connect({
-        port,
-        host: '127.0.0.1',
-        servername: 'localhost',
-        ca,
-        ...(credentials ? { key: credentials.key, cert: credentials.cert } : {}),
-        ...options,
-      }),
-    )
+    const tcp = connectTcp(port, '127.0.0.1')
+    const { key, cert } = credentials ?? {}
+    const identity = key && cert ? { key, cert } : {}
+    const socket = connect({ socket: tcp, servername: 'localhost', ca, ...identity, ...options })
+    const device = new RawDevice(socket, tcp)
     await Promise.race([once(device.socket, 'secureConnect').catch(() => {}), device.closed])
     return device
   }
