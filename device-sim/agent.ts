@@ -164,6 +164,7 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
       },
       onDisconnect: () => {
         greeter.stop()
+        sender.close()
         this.emit('disconnected')
       },
       onMessage: (leaf, payload) => this.#receive(leaf, payload),
@@ -192,7 +193,6 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
     updater.on('refused', (refusal) => this.emit('refused', refusal))
     updater.on('outcome', (outcome) => this.emit('outcome', outcome))
     sender.onSent = (message) => this.emit('sent', message)
-    this.on('disconnected', () => sender.close())
   }
 
   #credentials(): Identity {

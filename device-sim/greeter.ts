@@ -26,7 +26,8 @@ const leastGapMs = 200
 export class Greeter {
   readonly #deps: GreeterDeps
   #nonces: string[] = []
-  #timer: NodeJS.Timeout | undefined
+  #retry: NodeJS.Timeout | undefined
+  #wish: NodeJS.Timeout | undefined
   #retries = 0
   #isStarted = false
   #lastSentMs = -Infinity
@@ -48,14 +49,16 @@ export class Greeter {
 
   stop(): void {
     this.#isStarted = false
-    clearTimeout(this.#timer)
+    clearTimeout(this.#retry)
+    clearTimeout(this.#wish)
   }
 
   /** Asks now, or right after the last time; several wishes become one. */
   greet(): void {
     if (!this.#isStarted) return
     const gapMs = this.#lastSentMs + leastGapMs - performance.now()
-    this.#after(Math.max(gapMs, 0))
+    clearTimeout(this.#wish)
+    this.#wish = setTimeout(() => void this.#send(), Math.max(gapMs, 0))
   }
 
   /** A bundle has come. Only the newest that waits is taken: it holds all that the older ones do. */
@@ -84,7 +87,8 @@ export class Greeter {
     const isNewest = this.#nonces.at(-1) === nonce
     this.#nonces = this.#nonces.slice(this.#nonces.indexOf(nonce) + 1)
     this.#retries = 0
-    if (isNewest) clearTimeout(this.#timer)
+    // A wish stays: what it is about may have come after this answer was made.
+    if (isNewest) clearTimeout(this.#retry)
   }
 
   async #send(): Promise<void> {
@@ -94,17 +98,13 @@ export class Greeter {
     this.#nonces = [...this.#nonces, nonce].slice(-maxNonces)
     const waitMs = this.#deps.retryMs * Math.min(2 ** this.#retries, 10)
     this.#retries += 1
-    this.#after(waitMs * (1 + Math.random() / 4))
+    clearTimeout(this.#retry)
+    this.#retry = setTimeout(() => void this.#send(), waitMs * (1 + Math.random() / 4))
     try {
       await this.#deps.publish(nonce)
       if (this.#isStarted) this.#deps.onGreeted()
     } catch (error) {
       this.#deps.log('hello failed', { error: messageOf(error) })
     }
-  }
-
-  #after(delayMs: number): void {
-    clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => void this.#send(), delayMs)
   }
 }

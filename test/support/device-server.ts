@@ -1,4 +1,4 @@
-import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer as createHttps } from 'node:https'
 import type { AddressInfo, Server } from 'node:net'
@@ -56,6 +56,7 @@ export class DeviceServer implements AsyncDisposable {
   #servers: Server[] = []
   readonly #sockets = new Set<TLSSocket>()
   #broker: Aedes | undefined
+  #lastBundle: Buffer = Buffer.alloc(0)
   #issued = new Map<string, Buffer>()
 
   private constructor(
@@ -147,6 +148,11 @@ export class DeviceServer implements AsyncDisposable {
     this.send('command', { command: 'refresh' })
   }
 
+  /** The last bundle once more, as QoS 1 may. */
+  sendAgain(): void {
+    this.send('bundle', this.#lastBundle)
+  }
+
   /** Adds an artifact; its bytes are those of a build of the world. */
   addArtifact(bytes: Buffer): void {
     this.artifacts.set(createHash('sha256').update(bytes).digest('hex'), bytes)
@@ -174,7 +180,9 @@ export class DeviceServer implements AsyncDisposable {
     this.hellos.push(hello)
     this.world.answer({ question: hello.nonce })
     const bundle = this.changeBundle(this.world.bundle(), hello)
-    if (bundle) this.send('bundle', encodeBundle(bundle))
+    if (!bundle) return
+    this.#lastBundle = encodeBundle(bundle)
+    this.send('bundle', this.#lastBundle)
   }
 
   #reported(report: Report): void {
@@ -228,10 +236,6 @@ export class DeviceServer implements AsyncDisposable {
     this.#issued.set(body, der)
     return der
   }
-}
-
-export function newDeploymentId(): string {
-  return randomUUID()
 }
 
 function recent() {

@@ -1,0 +1,87 @@
+import { mkdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+
+import { FileDisk } from '../../../device-sim/disk.ts'
+import { enrollDevice, isRenewalDue, renewIdentity } from '../../../device-sim/enroll.ts'
+import { findIdentity } from '../../../device-sim/identity.ts'
+import { DeviceBench } from '../../support/device-bench.ts'
+import { DeviceServer } from '../../support/device-server.ts'
+import { deviceId, World } from '../../support/tuf-fixture.ts'
+
+let bench: DeviceBench
+
+beforeEach(async () => {
+  bench = await DeviceBench.open()
+})
+
+afterEach(async () => {
+  await bench[Symbol.asyncDispose]()
+})
+
+describe('enrollment', () => {
+  test('keeps the key with mode 0600 in a directory of mode 0700', async () => {
+    await bench.enroll()
+    expect((await stat(join(bench.dir, 'identity.pem'))).mode & 0o777).toBe(0o600)
+    expect((await stat(bench.dir)).mode & 0o777).toBe(0o700)
+  })
+
+  test('sends the same request again after a failure', async () => {
+    bench.server.estStatus = 503
+    await expect(bench.enroll()).rejects.toMatchObject({ code: 'pending' })
+    bench.server.estStatus = 401
+    await expect(bench.enroll()).rejects.toMatchObject({
+      code: 'est',
+      next: expect.stringContaining('token'),
+    })
+    bench.server.estStatus = 200
+    expect(await bench.enroll()).toBe(deviceId)
+    expect(new Set(bench.server.csrs).size).toBe(1)
+    expect(bench.server.csrs).toHaveLength(3)
+  })
+
+  test('of a device that has its certificate is refused, and changes nothing', async () => {
+    await bench.enroll()
+    await expect(bench.enroll()).rejects.toMatchObject({ code: 'already-enrolled' })
+    expect(bench.server.csrs).toHaveLength(1)
+  })
+
+  test('at a server of another root is refused before the token is sent', async () => {
+    await using other = await DeviceServer.start(new World())
+    const enrollment = { ...bench.enrollment(), root: other.rootPem }
+    await expect(enrollDevice(enrollment)).rejects.toMatchObject({ code: 'offline' })
+    expect(bench.server.requests).toEqual([])
+  })
+
+  test('into a directory that others can enter is refused', async () => {
+    await mkdir(bench.dir, { mode: 0o755 })
+    await expect(bench.enroll()).rejects.toMatchObject({ next: `Run: chmod 700 ${bench.dir}` })
+  })
+
+  test('names every mistake of the configuration', async () => {
+    const wrong = bench.enroll({ model: 'Gate 2', hardwareIds: [] })
+    await expect(wrong).rejects.toThrow(/model.*hardwareIds/)
+  })
+
+  test('is needed before an agent starts', async () => {
+    await expect(bench.run()).rejects.toMatchObject({ code: 'not-enrolled' })
+  })
+})
+
+test('a renewal makes a new key, keeps the names and is taken up', async () => {
+  await bench.enroll()
+  const disk = await FileDisk.existing(bench.dir)
+  const identity = await findIdentity(disk)
+  if (!identity) throw new Error('not enrolled')
+  const { notBefore, notAfter } = identity.leaf
+  const life = notAfter.getTime() - notBefore.getTime()
+  expect(isRenewalDue(identity, new Date(notBefore.getTime() + life / 2))).toBe(false)
+  expect(isRenewalDue(identity, new Date(notBefore.getTime() + life * 0.7))).toBe(true)
+  const server = { host: 'localhost', port: bench.server.ports.devicePort }
+  const renewed = await renewIdentity(disk, { identity, server, at: new Date() })
+  expect(renewed.deviceId).toBe(deviceId)
+  expect(renewed.leaf.spki.equals(identity.leaf.spki)).toBe(false)
+  await bench.run()
+  await bench.untilState('succeeded')
+})
