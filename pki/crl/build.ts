@@ -16,14 +16,16 @@ import {
   encodeAuthorityKeyId,
   encodeDistributionPointName,
   encodeExtension,
+  encodeFreshestCrl,
 } from '../x509/extension-writer.ts'
 import { signEnvelope } from '../x509/issue.ts'
+import { crlReasons } from './revocation.ts'
 
 export interface RevokedCertificate {
   /** As in `Certificate.serial`. */
   readonly serial: Buffer
   readonly revokedAt: Date
-  /** CRLReason (RFC 5280 §5.3.1): 1 to 6, 9 or 10. 0 (unspecified) is left out of the CRL. */
+  /** CRLReason (RFC 5280 §5.3.1): 1 to 6, 9 or 10; in a delta also 8. 0 (unspecified) is left out of the CRL. */
   readonly reason?: number | undefined
 }
 
@@ -42,6 +44,10 @@ export interface CrlInput {
   readonly revoked: Iterable<RevokedCertificate>
   /** Set for one shard of several: the URL in the certificates' CDP. */
   readonly shard?: { readonly url: string } | undefined
+  /** Set for a delta (§5.2.4): `revoked` is what changed since the full CRL of this number, which was published. */
+  readonly delta?: { readonly baseNumber: bigint } | undefined
+  /** Set in a full CRL that has deltas: where they are (§5.2.6). */
+  readonly freshestUrl?: string | undefined
 }
 
 const maxEntries = 5_000_000
@@ -63,7 +69,8 @@ export function buildCrl(input: CrlInput): Buffer {
   if (input.nextUpdate <= input.thisUpdate) {
     throw new PkiError('crl', 'The next update must be after this one')
   }
-  const entries = writeEntries(input.revoked)
+  if (input.delta) checkDelta(input, input.delta.baseNumber)
+  const entries = writeEntries(input.revoked, input.delta !== undefined)
   // RFC 5280 §5.1.2.6: the list is absent when it is empty.
   const list = entries.length === 0 ? [] : [header(tags.sequence, entries.length), entries]
   return sequence(
@@ -90,21 +97,35 @@ export async function signCrl(tbs: Buffer, signer: Signer): Promise<Buffer> {
   return await signEnvelope(tbs, signer)
 }
 
-function extensionsOf({ issuerKeyId, number, shard }: CrlInput): Buffer[] {
+function checkDelta({ number, freshestUrl }: CrlInput, baseNumber: bigint): void {
+  if (baseNumber < 1n || baseNumber >= number) {
+    throw new PkiError('crl', 'A delta follows a CRL of a lower number')
+  }
+  if (freshestUrl !== undefined) {
+    throw new PkiError('crl', 'A delta does not point to further deltas')
+  }
+}
+
+function extensionsOf({ issuerKeyId, number, ...input }: CrlInput): Buffer[] {
   const extensions = [
     encodeAuthorityKeyId(issuerKeyId),
     encodeExtension(oids.cRLNumber, false, integer(number)),
   ]
-  if (shard) {
-    const point = contextConstructed(0, encodeDistributionPointName(shard.url))
+  if (input.delta) {
+    const baseNumber = integer(input.delta.baseNumber)
+    extensions.push(encodeExtension(oids.deltaCRLIndicator, true, baseNumber))
+  }
+  if (input.shard) {
+    const point = contextConstructed(0, encodeDistributionPointName(input.shard.url))
     const onlyUserCertificates = contextPrimitive(1, Buffer.from([0xff]))
     const value = sequence(point, onlyUserCertificates)
     extensions.push(encodeExtension(oids.issuingDistributionPoint, true, value))
   }
+  if (input.freshestUrl !== undefined) extensions.push(encodeFreshestCrl(input.freshestUrl))
   return extensions
 }
 
-function writeEntries(revoked: Iterable<RevokedCertificate>): Buffer {
+function writeEntries(revoked: Iterable<RevokedCertificate>, isDelta: boolean): Buffer {
   let target = Buffer.allocUnsafe(firstCapacity)
   let end = 0
   let count = 0
@@ -115,6 +136,9 @@ function writeEntries(revoked: Iterable<RevokedCertificate>): Buffer {
       const larger = Buffer.allocUnsafe(target.length * 2)
       target.copy(larger, 0, 0, end)
       target = larger
+    }
+    if (entry.reason === crlReasons.removeFromCRL && !isDelta) {
+      throw new PkiError('crl', 'Only a delta removes from the CRL')
     }
     end = writeEntry(target, end, entry)
   }
@@ -129,7 +153,7 @@ function writeEntry(target: Buffer, start: number, entry: RevokedCertificate): n
   const { reason = 0 } = entry
   if (reason !== 0) {
     const bytes = reasonExtensions.get(reason)
-    if (!bytes) throw new PkiError('crl', `Reason ${reason} does not belong in a full CRL`)
+    if (!bytes) throw new PkiError('crl', `Reason ${reason} does not belong in a CRL`)
     end += bytes.copy(target, end)
   }
   target[start + 1] = end - start - 2
@@ -153,7 +177,7 @@ function writeSerial(target: Buffer, start: number, serial: Buffer): number {
 
 /** crlEntryExtensions with the reason, by reason; 0 is left out and 7 does not exist (§5.3.1). */
 const reasonExtensions = new Map(
-  [1, 2, 3, 4, 5, 6, 9, 10].map((reason) => [
+  [1, 2, 3, 4, 5, 6, 8, 9, 10].map((reason) => [
     reason,
     sequence(encodeExtension(oids.cRLReason, false, enumerated(reason))),
   ]),

@@ -11,12 +11,16 @@ import type { Extensions } from '../x509/extensions.ts'
 import {
   readAuthorityKeyId,
   readDistributionPointName,
+  readDistributionPoints,
   readExtension,
   readExtensions,
 } from '../x509/extensions.ts'
 import type { Certificate } from '../x509/parse.ts'
+import { crlReasons } from './revocation.ts'
 
 export interface IssuingDistributionPoint {
+  /** The whole extension value; a delta repeats that of its base. */
+  readonly der: Buffer
   /** DistributionPointName, DER; the bytes of the certificates' CDP. */
   readonly name: Buffer | undefined
   readonly uris: readonly string[]
@@ -37,6 +41,8 @@ export interface Crl {
   readonly baseNumber: bigint | undefined
   readonly authorityKeyId: Buffer | undefined
   readonly issuingDistributionPoint: IssuingDistributionPoint | undefined
+  /** Where the deltas to this CRL are. */
+  readonly freshestUrls: readonly string[]
   /** The entries one after the other, DER; read them with `crlEntries`. */
   readonly entries: Buffer
   readonly entryCount: number
@@ -75,7 +81,7 @@ export function parseCrl(der: Buffer, maxBytes: number = defaultMaxBytes): Crl {
   const { innerAlgorithm: _, ...fields } = read
   const tbs = der.subarray(tbsElement.start, tbsElement.end)
   const crl = { der, tbs, signatureAlgorithm, signature, ...fields, entryCount: 0 }
-  return { ...crl, entryCount: countEntries(crl.entries) }
+  return { ...crl, entryCount: countEntries(crl) }
 }
 
 /** Whether the issuer made this CRL and may: same name bytes, cRLSign, and the signature verifies. */
@@ -99,9 +105,14 @@ export function findRevoked(crl: Crl, serial: Buffer): CrlEntry | undefined {
   return undefined
 }
 
-function countEntries(entries: Buffer): number {
+function countEntries(crl: Pick<Crl, 'entries' | 'baseNumber'>): number {
   let count = 0
-  for (const _ of crlEntries({ entries })) count += 1
+  for (const { reason } of crlEntries(crl)) {
+    if (reason === crlReasons.removeFromCRL && crl.baseNumber === undefined) {
+      throw new PkiError('crl', 'Only a delta removes from the CRL')
+    }
+    count += 1
+  }
   return count
 }
 
@@ -133,15 +144,22 @@ function readEntryBytes(body: DerReader): Buffer {
 function readKnown(extensions: Extensions) {
   const known: readonly string[] = [oids.issuingDistributionPoint, oids.deltaCRLIndicator]
   for (const { oid, critical, offset } of extensions.values()) {
-    if (critical && !known.includes(oid)) {
-      throw new PkiError('crl', `Critical CRL extension ${oid} is not understood`, offset)
+    // §5.2.4 and §5.2.5: these two are always critical, and all others that we know never are.
+    if (critical !== known.includes(oid)) {
+      throw new PkiError('crl', `CRL extension ${oid} has wrong or unknown criticality`, offset)
     }
   }
   const number = readExtension(extensions, oids.cRLNumber, readNumber)
   if (number === undefined) throw new PkiError('crl', 'The CRL has no number')
+  const baseNumber = readExtension(extensions, oids.deltaCRLIndicator, readNumber)
+  const freshest = readExtension(extensions, oids.freshestCRL, readDistributionPoints)
+  if (baseNumber !== undefined && (freshest || baseNumber > number)) {
+    throw new PkiError('crl', 'A delta to a later CRL, or with deltas of its own')
+  }
   return {
     number,
-    baseNumber: readExtension(extensions, oids.deltaCRLIndicator, readNumber),
+    baseNumber,
+    freshestUrls: freshest?.flatMap(({ uris }) => uris) ?? [],
     authorityKeyId: readExtension(extensions, oids.authorityKeyIdentifier, readAuthorityKeyId),
     issuingDistributionPoint: readExtension(
       extensions,
@@ -162,7 +180,8 @@ function readNumber(reader: DerReader): bigint {
 
 /** RFC 5280 §5.2.5. Reasons, indirect CRLs and attribute certificates are refused. */
 function readIssuingDistributionPoint(reader: DerReader): IssuingDistributionPoint {
-  const body = reader.enter(tags.sequence)
+  const element = reader.next(tags.sequence)
+  const body = reader.inside(element)
   const point = readDistributionPointName(body)
   const onlyUserCertificates = readFlag(body, 1)
   const onlyCaCertificates = readFlag(body, 2)
@@ -171,7 +190,8 @@ function readIssuingDistributionPoint(reader: DerReader): IssuingDistributionPoi
   if (onlyUserCertificates && onlyCaCertificates) {
     throw new PkiError('crl', 'Only users and only CAs at once', offset)
   }
-  return { ...point, onlyUserCertificates, onlyCaCertificates }
+  const der = reader.buffer.subarray(element.start, element.end)
+  return { der, ...point, onlyUserCertificates, onlyCaCertificates }
 }
 
 /** `[number] BOOLEAN DEFAULT FALSE`. */

@@ -45,8 +45,16 @@ export function encodeDistributionPointName(url: string): Buffer {
 }
 
 export function encodeCrlDistributionPoint(url: string): Buffer {
-  const point = sequence(contextConstructed(0, encodeDistributionPointName(url)))
-  return encodeExtension(oids.cRLDistributionPoints, false, sequence(point))
+  return encodeExtension(oids.cRLDistributionPoints, false, distributionPoints(url))
+}
+
+/** Where the deltas to a full CRL are (RFC 5280 §5.2.6); never critical. */
+export function encodeFreshestCrl(url: string): Buffer {
+  return encodeExtension(oids.freshestCRL, false, distributionPoints(url))
+}
+
+function distributionPoints(url: string): Buffer {
+  return sequence(sequence(contextConstructed(0, encodeDistributionPointName(url))))
 }
 
 /** Where the issuer's certificate is, and where its OCSP responder is when there is one. */
