@@ -26,6 +26,7 @@ const acknowledgeTimeoutMs = 30_000
 const keepaliveSeconds = 60
 /** A bundle is at most 64 kB of text, and JSON escapes it. */
 const maxPayloadBytes = 262_144
+const maxPacketBytes = 524_288
 
 /**
  * The device's one way to the broker: outbound MQTT 3.1.1 over TLS with its certificate, client id the device id, QoS 1,
@@ -122,6 +123,7 @@ export class Connection {
       resubscribe: false,
     })
     this.#client = client
+    this.#limitPackets(client)
     client.on('connect', () => this.#subscribe(client))
     client.on('message', (topic, payload) => this.#receive(topic, payload))
     client.on('close', () => this.#lost(client))
@@ -130,6 +132,18 @@ export class Connection {
       this.lastError = 'code' in error ? String(error.code) : error.message
       this.#lost(client)
     })
+  }
+
+  /** The parser collects a packet of any length before it shows it: more than a bundle can be is not waited for. */
+  #limitPackets(client: MqttClient): void {
+    let waiting = 0
+    client.stream.on('data', (piece: Buffer) => {
+      waiting += piece.length
+      if (waiting <= maxPacketBytes || client !== this.#client) return
+      this.#deps.log('packet too long')
+      this.#lost(client)
+    })
+    client.on('packetreceive', () => (waiting = 0))
   }
 
   #subscribe(client: MqttClient): void {

@@ -134,13 +134,16 @@ function declineOffer(journal: Journal): ChoiceResult {
   }
 }
 
+/** Standing choices name no deployment: the server, too, takes them for this one and all that follow. */
 function optOut(journal: Journal): ChoiceResult {
   const task = openOffer(journal)
-  const standing = { ...journal, owner: { ...journal.owner, optOut: true } }
+  const told = queued(journal, { leaf: 'choice', body: { choice: 'optOut' } })
   return {
-    journal: task
-      ? tellOptOut(standing, task)
-      : queued(standing, { leaf: 'choice', body: { choice: 'optOut' } }),
+    journal: {
+      ...told,
+      owner: { ...journal.owner, optOut: true },
+      ...(task && { task: { ...task, state: 'opted_out' as const } }),
+    },
     outcome: 'Opted out: updates are announced and not installed unless one is accepted',
     accepted: true,
   }
@@ -155,19 +158,17 @@ export function tellOptOut(journal: Journal, task: Task): Journal {
 
 function optIn(journal: Journal): ChoiceResult {
   const task = openOffer(journal)
-  const standing = { ...journal, owner: { ...journal.owner, optOut: false } }
+  const told = queued(journal, { leaf: 'choice', body: { choice: 'optIn' } })
+  const standing = { ...told, owner: { ...journal.owner, optOut: false } }
   const outcome = 'Opted in: updates are installed by the rules of their kind'
-  if (!task) {
-    const told = queued(standing, { leaf: 'choice', body: { choice: 'optIn' } })
-    return { journal: told, outcome, accepted: true }
-  }
-  const { deploymentId, target } = task
-  const told = queued(withOffer(standing, { ...offerOf(journal, target), declined: false }), {
-    leaf: 'choice',
-    body: { deploymentId, choice: 'optIn' },
-  })
+  if (!task) return { journal: standing, outcome, accepted: true }
+  const offer = { ...offerOf(journal, task.target), declined: false }
   const state = task.state === 'opted_out' ? 'offered' : task.state
-  return { journal: { ...told, task: { ...task, state } }, outcome, accepted: true }
+  return {
+    journal: { ...withOffer(standing, offer), task: { ...task, state } },
+    outcome,
+    accepted: true,
+  }
 }
 
 function refused(journal: Journal, outcome: string): ChoiceResult {

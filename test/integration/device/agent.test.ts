@@ -117,6 +117,23 @@ describe('the connection', () => {
   })
 })
 
+test('a packet without end is not collected: the connection is given up and made anew', async () => {
+  await bench.enroll()
+  let isFirst = true
+  bench.server.changeBundle = (bundle) => {
+    if (isFirst) bench.server.send('bundle', Buffer.alloc(4_000_000, 0x20))
+    isFirst = false
+    return bundle
+  }
+  const agent = await bench.run()
+  let lost = 0
+  agent.on('disconnected', () => (lost += 1))
+  await bench.untilState('succeeded')
+  // Once for this, once for the restart into the new image.
+  expect(lost).toBe(2)
+  expect(bench.server.events).toEqual([])
+})
+
 describe('the directory', () => {
   test('belongs to one agent at a time, and is free again after it', async () => {
     await bench.enroll()

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest'
 
-import { DeviceLife, offering, wholeWay } from '../../support/device-life.ts'
+import { deploymentId, DeviceLife, offering, wholeWay } from '../../support/device-life.ts'
 
 let life: DeviceLife
 
@@ -77,7 +77,12 @@ describe('an opt-out', () => {
     expect(life.build()).toBe(400)
     await life.choose('optIn')
     expect(life.state()).toBe('succeeded')
-    expect(life.choices.map(({ choice }) => choice)).toEqual(['optOut', 'optOut', 'optIn'])
+    // What stands for all updates names none; what it means for the one on offer names that one.
+    expect(life.choices).toEqual([
+      { choice: 'optOut' },
+      { choice: 'optOut', deploymentId },
+      { choice: 'optIn' },
+    ])
   })
 
   test('a yes to one release leaves the opt-out standing', async () => {
