@@ -30,6 +30,7 @@ export type RunningDirectory = IdentityDirectory &
 
 /** Without a successful read for this long, and without notifications, nothing in memory is believed. */
 const staleAfterMs = 30_000
+const readAllAfterMs = 3_600_000
 const maxPreloaded = 100_000
 const pageSize = 2_000
 const maxReads = 5
@@ -214,6 +215,10 @@ class Directory implements RunningDirectory {
         for (const id of await this.#membersAmong(groupIds, known)) affected.add(id)
         await this.refresh([...affected])
       })
+      // Rows are not kept for ever: after a long gap what was missed may be gone from the table.
+      if (startedMs - this.#lastReadMs > readAllAfterMs) {
+        await this.refresh([...this.#known.deviceIds(), ...this.#deps.connections.devices()])
+      }
       this.#lastReadMs = startedMs
     } catch (error) {
       if (!this.#stopped) log.warn({ err: error }, 'changes of identity could not be read')
