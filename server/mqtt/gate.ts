@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 
 import type { Context } from '../context.ts'
+import { followRenewals, secureContext } from '../tls.ts'
 import { fingerprintOf } from './identity.ts'
 import type { Limits } from './limits.ts'
 import { type RefusalLog, Refused } from './refusal.ts'
@@ -23,21 +24,17 @@ export function createGate(
   refusals: RefusalLog,
   pass: (socket: TLSSocket, fingerprint: string) => void,
 ): Gate {
-  const { tls, clientCa } = ctx.authorities
   const server = createServer({
-    key: tls.key,
-    cert: tls.cert,
-    ca: clientCa,
+    ...secureContext(ctx.authorities, true),
     requestCert: true,
     rejectUnauthorized: false,
-    minVersion: 'TLSv1.2',
-    maxVersion: 'TLSv1.3',
     ALPNProtocols: ['mqtt'],
     handshakeTimeout: limits.handshakeMs,
     noDelay: true,
     keepAlive: true,
     keepAliveInitialDelay: 60_000,
   })
+  followRenewals(server, ctx.authorities, true)
   server.maxConnections = limits.maxConnections
   server.on('drop', (dropped) =>
     refusals.record(new Refused('too-many-connections'), { remoteAddress: dropped?.remoteAddress }),

@@ -100,6 +100,8 @@ describe('24: a right that is gone', () => {
       await honest.close()
 
       broker.directory.refuse(credentials, refusal)
+      // A renewed server certificate keeps the tickets, and must not keep the right.
+      broker.pki.renew()
       const resuming = await broker.open(credentials, options)
       expect(resuming.socket.isSessionReused()).toBe(true)
       expect(await resuming.connect({ clientId: credentials.deviceId })).toBe(5)

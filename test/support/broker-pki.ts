@@ -49,7 +49,9 @@ export async function createBrokerPki() {
     notBefore: daysFrom(today, -1),
     notAfter: daysFrom(today, 30),
   })
+  const listeners: (() => void)[] = []
   const authorities = {
+    onRenewal: (listener: () => void) => void listeners.push(listener),
     tls: { key: privatePem(serverKey), cert: pem(serverCertificate) + pem(servers.certificate) },
     clientCa: [pem(root.certificate), pem(devices.certificate)],
     rootPem: pem(root.certificate),
@@ -72,7 +74,9 @@ export async function createBrokerPki() {
       cert: pem(certificate) + pem(issuer.certificate),
     }
   }
-  return { authorities, rootPem: pem(root.certificate), servers, device, selfSigned }
+  /** Tells the listeners what they are told when the server certificate was renewed. */
+  const renew = () => listeners.forEach((listener) => listener())
+  return { renew, authorities, rootPem: pem(root.certificate), servers, device, selfSigned }
 }
 export type BrokerPki = Awaited<ReturnType<typeof createBrokerPki>>
 
