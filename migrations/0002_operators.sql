@@ -62,13 +62,3 @@ create table idempotency (
   primary key (actor, key)
 );
 create index idempotency_age on idempotency (created_at);
-
--- Messages to be published, written in the same transaction as the change they announce.
-create table outbox (
-  seq           bigint generated always as identity primary key,
-  topic         text not null,
-  payload       jsonb not null,
-  available_at  timestamptz not null,
-  sent_at       timestamptz
-);
-create index outbox_unsent on outbox (seq) where sent_at is null;

@@ -103,14 +103,6 @@ export interface IdempotencyTable {
   created_at: Date
 }
 
-export interface OutboxTable {
-  seq: GeneratedAlways<number>
-  topic: string
-  payload: unknown
-  available_at: Date
-  sent_at: Date | null
-}
-
 export interface DeviceGroupTable {
   id: string
   name: string

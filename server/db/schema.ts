@@ -8,7 +8,6 @@ import type {
   AuditEventTable,
   SecurityEventTable,
   IdempotencyTable,
-  OutboxTable,
   DeviceGroupTable,
   EnrollmentProfileTable,
   EnrollmentTokenTable,
@@ -50,7 +49,6 @@ export interface Schema {
   audit_event: AuditEventTable
   security_event: SecurityEventTable
   idempotency: IdempotencyTable
-  outbox: OutboxTable
   device_group: DeviceGroupTable
   enrollment_profile: EnrollmentProfileTable
   enrollment_token: EnrollmentTokenTable
