@@ -149,6 +149,7 @@ describe('bounds', () => {
     const open = vi.spyOn(world.storage, 'open')
     // It reads too slowly for even one block to be free again, once the socket's buffers are full.
     await using _slow = hold()
+    await vi.waitFor(() => expect(open).toHaveBeenCalled())
     const reply = await fetch(`${busy.url}${path}`)
     expect(reply.status).toBe(503)
     expect(reply.headers.get('retry-after')).toBeTruthy()

@@ -146,7 +146,7 @@ export async function givenDevices(
   groupId: string,
   count: number,
   more: Partial<{
-    state: 'active' | 'disabled' | 'revoked'
+    state: 'registered' | 'active' | 'disabled' | 'revoked'
     model: string | null
     hardware_ids: string[]
     installed: Hello['installed']
