@@ -83,7 +83,9 @@ describe('upload', () => {
     expect(await stored()).toBe(before)
     expect(await incoming()).toEqual([])
   })
+})
 
+describe('what is no upload', () => {
   test.each([
     [{ 'Content-Type': 'application/json' }, 415],
     [{ 'Content-Type': 'text/plain' }, 415],
@@ -115,7 +117,9 @@ describe('upload', () => {
     expect(await stored()).toBe(before + 1)
     expect(await incoming()).toEqual([])
   })
+})
 
+describe('what goes wrong on the way', () => {
   test('one that breaks off leaves nothing', async () => {
     const before = await stored()
     const { port } = new URL(world.api.url)
@@ -148,7 +152,9 @@ describe('upload', () => {
     expect(await incoming()).toEqual([])
     expect((await put(randomBytes(1_000))).status).toBe(201)
   })
+})
 
+describe('the storage', () => {
   test('a slow disk slows the sender down: no more than is written is taken in', async () => {
     let asked = 0
     async function* source() {

@@ -122,7 +122,7 @@ describe('signatures', () => {
   })
 })
 
-describe('publication', () => {
+describe('publication at the same time', () => {
   test('110: one release published by two at once is published once', async () => {
     const id = await submitted()
     await world.sign('fw-gate-2', world.keys.release.slice(0, 2))
@@ -171,7 +171,9 @@ describe('publication', () => {
       expect.arrayContaining(['fw-lamp-a.json', 'fw-lamp-b.json', 'fw-gate-2.json']),
     )
   })
+})
 
+describe('what is published already', () => {
   test('112: other bytes for a published version are refused and raise the alarm', async () => {
     const { version } = (await published('fw-gate-2')) as { version: number }
     const reply = await world.send(
@@ -208,7 +210,9 @@ describe('publication', () => {
     expect(reply).toMatchObject({ status: 200, body: { state: 'published', signatures: 2 } })
     expect(await published('snapshot')).toEqual(before)
   })
+})
 
+describe('publication is refused when', () => {
   test('bytes that are no longer in the storage stop it', async () => {
     const id = await submitted()
     await world.sign('fw-gate-2', world.keys.release.slice(0, 2))

@@ -62,7 +62,9 @@ describe('importing the roots of a key ceremony', () => {
     const made = await world.ceremony()
     expect((await world.api.call('POST', '/metadata/roots', made, { key })).status).toBe(403)
   })
+})
 
+describe('roots that are not to be trusted', () => {
   test.each<[string, (made: Ceremony) => Ceremony | Promise<Ceremony>]>([
     ['too few signatures', (made) => withImageRoot(made, oneSignature(made.image.root))],
     [

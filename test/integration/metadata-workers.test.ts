@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { flushEvents } from '../../server/events/record.ts'
@@ -140,10 +140,9 @@ describe('114: after a restore of an old backup', () => {
     const nonce = 'a'.repeat(32)
     // Without knowing what the device holds, the server would serve what the device must refuse.
     const blind = await device.ask(nonce, stale)
-    const { ask } = device
-    device.ask = async () => blind
+    const ask = vi.spyOn(device, 'ask').mockResolvedValueOnce(blind)
     await expect(device.poll()).rejects.toMatchObject({ name: 'VerificationError' })
-    device.ask = ask
+    ask.mockRestore()
 
     expect((await device.poll()).targets).toHaveLength(1)
     await flushEvents(world.ctx)

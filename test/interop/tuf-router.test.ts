@@ -105,9 +105,9 @@ test('a client walks to the next roots', async () => {
 })
 
 test('111: a half-signed file is not served; a published one is, for ever', async () => {
-  const { version: before } = (await world.call('GET', '/metadata')).items?.find(
-    (item) => item['role'] === 'fw-gate-2',
-  )?.['published'] as { version: number }
+  const { items } = await world.call('GET', '/metadata')
+  const role = items?.find((item) => item['role'] === 'fw-gate-2')
+  const before = Number((role?.['published'] as { version: number } | undefined)?.version)
   const next = `image/${before + 1}.fw-gate-2.json`
   const id = await world.draftRelease({ version: '3.0.0', build: 600 })
   await world.act(id, 'submit')
