@@ -40,7 +40,7 @@ const defaults: HttpLimits = {
   stallMs: 60_000,
   keepAliveMs: 15_000,
   maxConnections: 20_000,
-  stopMs: 3_000,
+  stopMs: 1_500,
 }
 
 const maxHeaderBytes = 16_384

@@ -1,25 +1,13 @@
 import type { KeyObject } from 'node:crypto'
-import { get } from 'node:http'
 import https from 'node:https'
-import { connect, type TLSSocket } from 'node:tls'
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 import { findRevoked, parseCrl } from '../../pki/crl/parse.ts'
 import { buildCsr } from '../../pki/csr/build.ts'
-import { oids } from '../../pki/der/oids.ts'
-import {
-  bitString,
-  contextConstructed,
-  integer,
-  oid,
-  sequence,
-  setOf,
-  utf8String,
-} from '../../pki/der/writer.ts'
 import { generatePrivateKey, keyIdentifier, spkiOf } from '../../pki/keys.ts'
 import { encodeName } from '../../pki/names.ts'
-import { signNow, softwareSigner } from '../../pki/signer.ts'
+import { softwareSigner } from '../../pki/signer.ts'
 import { newSerial, signCertificate } from '../../pki/x509/issue.ts'
 import { parseCertificate } from '../../pki/x509/parse.ts'
 import { buildTbs, deviceIdentity } from '../../pki/x509/profiles.ts'
@@ -29,7 +17,6 @@ import { actOnDevice, actOnGroup } from '../../server/incidents/service.ts'
 import { createTestDatabase } from '../support/database.ts'
 import {
   base64Lines,
-  clientPem,
   type EstAnswer,
   type EstCall,
   estClient,
@@ -41,6 +28,7 @@ import {
   type IdentityWorld,
   type WorldContext,
 } from '../support/identity-world.ts'
+import { publicClient, rawClient } from '../support/raw-client.ts'
 
 const who = { reason: 'test', by: { id: 'key:test' } }
 
@@ -49,6 +37,8 @@ let world: IdentityWorld
 let ctx: WorldContext
 let listeners: Awaited<ReturnType<typeof listenForDevices>>
 let est: (call: EstCall) => Promise<EstAnswer>
+let raw: ReturnType<typeof rawClient>
+let anybody: ReturnType<typeof publicClient>
 
 beforeAll(async () => {
   handle = await createTestDatabase()
@@ -56,6 +46,8 @@ beforeAll(async () => {
   ctx = world.ctx
   listeners = await listenForDevices(ctx)
   est = estClient(ctx, listeners.device.port)
+  raw = rawClient(ctx, listeners.device.port)
+  anybody = publicClient(listeners.public.port)
 })
 afterAll(async () => {
   await listeners[Symbol.asyncDispose]()
@@ -119,7 +111,9 @@ describe('simplereenroll', () => {
     expect(await opens(device)).toBe(true)
     expect((await reenroll(device, renewal(device, key))).status).toBe(200)
   })
+})
 
+describe('simplereenroll: whose and which', () => {
   test('E10 without a certificate, A2 under the label of another line', async () => {
     const device = await world.givenDevice()
     const other = await world.givenProfile()
@@ -148,9 +142,9 @@ describe('simplereenroll', () => {
   test('E18 a challengePassword has to be the binding of this very connection, TLS 1.2, resumed and 1.3', async () => {
     for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
       const device = await world.givenDevice()
-      const right = await linked(device, version, (binding) => binding)
+      const right = await raw.linked(device, version, (binding) => binding)
       expect(right).toEqual(version === 'TLSv1.2' ? [200, 200] : [200])
-      const wrong = await linked(device, version, (binding) => Buffer.alloc(binding.length))
+      const wrong = await raw.linked(device, version, (binding) => Buffer.alloc(binding.length))
       expect(new Set(wrong)).toEqual(new Set([400]))
     }
   })
@@ -166,7 +160,7 @@ describe('who gets in', () => {
       const agent = new https.Agent({ keepAlive: true, maxSockets: 1 })
       expect(await opens(device, { agent, tls })).toBe(true)
       expect(await opens(bystander, { agent: undefined as never, tls })).toBe(true)
-      const open = await session(device, version)
+      const open = await raw.session(device, version)
       await actOnDevice(ctx, { deviceId: device.deviceId, action: 'revoke', ...who })
 
       await open.closed
@@ -182,10 +176,10 @@ describe('who gets in', () => {
       expect((await reenroll(device, renewal(device))).status).toBe(403)
       agent.destroy()
 
-      const crl = parseCrl(await fetchPublic(`/crl/${ctx.authorities.devices.id}.crl`))
+      const crl = parseCrl(await anybody.fetchPublic(`/crl/${ctx.authorities.devices.id}.crl`))
       expect(findRevoked(crl, parseCertificate(device.der).serial)?.reason).toBe(9)
       // The honest twin: another device, with a resumed session, is not touched.
-      const other = await session(bystander, version)
+      const other = await raw.session(bystander, version)
       const twin = await est({
         path: '/nothing-here',
         client: bystander,
@@ -195,7 +189,9 @@ describe('who gets in', () => {
       other.socket.destroy()
     },
   )
+})
 
+describe('who gets in after an incident', () => {
   test('disabled device and disabled group: refused everywhere, and back afterwards', async () => {
     const profile = await world.givenProfile()
     const device = await world.givenDevice({ profile })
@@ -206,7 +202,7 @@ describe('who gets in', () => {
         actOnGroup(ctx, { groupId: profile.groupId, action, ...who }),
     ]
     for (const act of steps) {
-      const open = await session(device, 'TLSv1.3')
+      const open = await raw.session(device, 'TLSv1.3')
       await act('disable')
       await open.closed
       expect(await opens(device)).toBe(false)
@@ -222,13 +218,15 @@ describe('who gets in', () => {
 
   test('one revoked certificate', async () => {
     const device = await world.givenDevice()
-    const open = await session(device, 'TLSv1.2')
+    const open = await raw.session(device, 'TLSv1.2')
     const { certificateId } = device
     await revokeCertificate(ctx, { certificateId, reason: 'keyCompromise', by: who.by })
     await open.closed
     expect(await opens(device)).toBe(false)
   })
+})
 
+describe('who gets in with a certificate', () => {
   test('A4, A6, A8, A9, A10, A14 certificates that only look right', async () => {
     const device = await world.givenDevice()
     const day = 86_400_000
@@ -279,8 +277,8 @@ describe('the public listener', () => {
     const { authorityInfoAccess } = parseCertificate(der)
     const location = authorityInfoAccess?.[0]?.location
     const { pathname } = new URL(location?.type === 'uri' ? location.value : 'http://none/')
-    expect(await fetchPublic(pathname)).toEqual(ctx.authorities.devices.der)
-    expect(await fetchPublic('/ca/root.cer')).toEqual(ctx.authorities.root.der)
+    expect(await anybody.fetchPublic(pathname)).toEqual(ctx.authorities.devices.der)
+    expect(await anybody.fetchPublic('/ca/root.cer')).toEqual(ctx.authorities.root.der)
   })
 
   test('nothing else', async () => {
@@ -294,15 +292,15 @@ describe('the public listener', () => {
       '/ca/../ca/x.cer',
       '/crl/%2e%2e',
     ]) {
-      expect([path, await statusPublic(path)]).toEqual([path, 404])
+      expect([path, await anybody.statusPublic(path)]).toEqual([path, 404])
     }
-    expect(await statusPublic('/ca/root.cer', 'POST')).toBe(405)
+    expect(await anybody.statusPublic('/ca/root.cer', 'POST')).toBe(405)
   })
 })
 
 test('the server certificate is renewed without ending a connection or a session', async () => {
   const device = await world.givenDevice()
-  const open = await session(device, 'TLSv1.3')
+  const open = await raw.session(device, 'TLSv1.3')
   const { currentServerCertificate } =
     await import('../../server/authorities/server-certificate.ts')
   ctx.clock.advance({ seconds: 62 * 86_400 })
@@ -317,115 +315,3 @@ test('the server certificate is renewed without ending a connection or a session
   expect(open.socket.destroyed).toBe(false)
   open.socket.destroy()
 })
-
-/** A connection that was let in and stays open, and a session to resume it with. */
-async function session(device: Enrolled, version: 'TLSv1.2' | 'TLSv1.3') {
-  const socket = await open(device, { version })
-  let ticket: Buffer | undefined = socket.getSession()
-  socket.on('session', (fresh: Buffer) => {
-    ticket = fresh
-  })
-  socket.write('GET /nothing-here HTTP/1.1\r\nHost: localhost\r\n\r\n')
-  const [head] = await new Promise<Buffer[]>((resolve) =>
-    socket.once('data', (data: Buffer) => resolve([data])),
-  )
-  expect(head?.toString('latin1')).toMatch(/^HTTP\/1\.1 404/)
-  const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
-  return {
-    socket,
-    closed,
-    get session() {
-      return ticket
-    },
-  }
-}
-
-async function open(
-  device: Enrolled,
-  { version, session: resume }: { version: 'TLSv1.2' | 'TLSv1.3'; session?: Buffer | undefined },
-): Promise<TLSSocket> {
-  const socket = connect({
-    host: 'localhost',
-    servername: 'localhost',
-    port: listeners.device.port,
-    ca: ctx.authorities.rootPem,
-    minVersion: version,
-    maxVersion: version,
-    ...(resume ? { session: resume } : {}),
-    ...clientPem(ctx, device),
-  })
-  socket.on('error', () => {})
-  await new Promise<void>((resolve) => socket.once('secureConnect', () => resolve()))
-  return socket
-}
-
-/** Renews over connections whose binding goes, changed or not, into the request: a full handshake, and for 1.2 a resumed one. */
-async function linked(
-  device: Enrolled,
-  version: 'TLSv1.2' | 'TLSv1.3',
-  change: (binding: Buffer) => Buffer,
-): Promise<number[]> {
-  const statuses: number[] = []
-  let resume: Buffer | undefined
-  for (let n = 0; n < (version === 'TLSv1.2' ? 2 : 1); n++) {
-    const socket = await open(device, { version, session: resume })
-    expect(socket.isSessionReused()).toBe(n > 0)
-    resume = socket.getSession()
-    const binding =
-      version === 'TLSv1.3'
-        ? socket.exportKeyingMaterial(32, 'EXPORTER-Channel-Binding', Buffer.alloc(0))
-        : ((n > 0 ? socket.getPeerFinished() : socket.getFinished()) ?? Buffer.alloc(0))
-    const body = base64Lines(csrWithChallenge(device, change(binding).toString('base64')))
-    socket.write(
-      `POST /.well-known/est/simplereenroll HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/pkcs10\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
-    )
-    const answer = await new Promise<Buffer>((resolve) => socket.once('data', resolve))
-    statuses.push(Number(/^HTTP\/1\.1 (\d+)/.exec(answer.toString('latin1'))?.[1]))
-    socket.destroy()
-  }
-  return statuses
-}
-
-function csrWithChallenge(device: Enrolled, challenge: string): Buffer {
-  const key = generatePrivateKey('P-256')
-  const plain = parseCertificate(device.der)
-  const names = buildCsr(key, { subject: plain.subject, uris: [`urn:uuid:${device.deviceId}`] })
-  // The extensionRequest attribute as buildCsr writes it, with the challenge beside it.
-  const marker = oid(oids.extensionRequest)
-  const at = names.indexOf(marker) - 2
-  const length = (names[at + 1] ?? 0) + 2
-  const extensionRequest = names.subarray(at, at + length)
-  const password = sequence(oid(oids.challengePassword), setOf(utf8String(challenge)))
-  const attributes = [extensionRequest, password].toSorted((a, b) => a.compare(b))
-  const info = sequence(
-    integer(0),
-    plain.subject,
-    spkiOf(key),
-    contextConstructed(0, ...attributes),
-  )
-  const { algorithm, signature } = signNow(key, info)
-  return sequence(info, algorithm, bitString(signature))
-}
-
-async function fetchPublic(path: string): Promise<Buffer> {
-  return await new Promise((resolve, reject) => {
-    get({ host: '127.0.0.1', port: listeners.public.port, path }, (response) => {
-      const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => chunks.push(chunk))
-      response.once('end', () => resolve(Buffer.concat(chunks)))
-    }).once('error', reject)
-  })
-}
-
-async function statusPublic(path: string, method = 'GET'): Promise<number | undefined> {
-  return await new Promise((resolve, reject) => {
-    const request = get(
-      { host: '127.0.0.1', port: listeners.public.port, path, method },
-      (response) => {
-        response.resume()
-        resolve(response.statusCode)
-      },
-    )
-    request.once('error', reject)
-  })
-}

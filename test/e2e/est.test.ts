@@ -101,7 +101,7 @@ describe('cacerts', () => {
   })
 })
 
-describe('simpleenroll', () => {
+describe('simpleenroll: what comes back', () => {
   test('E14 gives exactly the certificate, which chains to the root and fits the key', async () => {
     const { key, csr } = request()
     const answer = await enrollBody(base64Lines(csr))
@@ -131,7 +131,9 @@ describe('simpleenroll', () => {
       expect(answer.status).toBe(200)
     }
   })
+})
 
+describe('simpleenroll: bodies', () => {
   test('E4, E5 Content-Type: exact type, parameters and case do not matter', async () => {
     const body = base64Lines(request().csr)
     for (const type of ['application/json', 'application/pkcs7-mime', 'text/plain', '']) {
@@ -186,7 +188,9 @@ describe('simpleenroll', () => {
     }
     expect((await enrollBody(base64Lines(csr))).status).toBe(200)
   })
+})
 
+describe('simpleenroll: who asks', () => {
   test('E10, A25 without or with wrong credentials: 401 that asks for Basic', async () => {
     const other = await world.givenProfile()
     const body = base64Lines(request().csr)
@@ -229,7 +233,9 @@ describe('simpleenroll', () => {
       (await est({ path: 'simpleenroll', body: base64Lines(request().csr), ...own })).status,
     ).toBe(200)
   })
+})
 
+describe('simpleenroll: keys, names and connections', () => {
   test('C10 a request to be an authority, C12 a subject without a name', async () => {
     const key = generatePrivateKey('P-256')
     const { buildCsr } = await import('../../pki/csr/build.ts')

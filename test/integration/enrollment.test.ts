@@ -1,56 +1,52 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 
 import { parseCertificate } from '../../pki/x509/parse.ts'
-import type { DatabaseHandle } from '../../server/db/client.ts'
 import { inTransaction } from '../../server/db/transaction.ts'
 import { registerDevice } from '../../server/devices/service.ts'
 import { abandonStale } from '../../server/enrollment/workers.ts'
 import { newId } from '../../server/ids.ts'
 import { actOnDevice, actOnGroup } from '../../server/incidents/service.ts'
-import { createEmbeddedDatabase, createTestDatabase } from '../support/database.ts'
 import {
   by,
-  createIdentityWorld,
   type IdentityWorld,
   newRequest,
   unique,
+  type WorldContext,
 } from '../support/identity-world.ts'
+import { createWorlds, kinds } from '../support/two-worlds.ts'
 
-describe.each([
-  ['PostgreSQL', createTestDatabase],
-  ['PGlite', createEmbeddedDatabase],
-])('enrollment on %s', (_name, create) => {
-  let handle: DatabaseHandle
-  let world: IdentityWorld
-  beforeAll(async () => {
-    handle = await create()
-    world = await createIdentityWorld(handle)
-  })
-  afterAll(async () => {
-    await world[Symbol.asyncDispose]()
-    await handle[Symbol.asyncDispose]()
-  })
+let world: IdentityWorld
+let ctx: WorldContext
+const worldOn = createWorlds()
 
-  const usesOf = async (profileId: string) => {
-    const profile = await world.ctx.db
-      .selectFrom('enrollment_profile')
-      .select('used')
-      .where('id', '=', profileId)
-      .executeTakeFirstOrThrow()
-    const tokens = await world.ctx.db
-      .selectFrom('enrollment_token')
-      .select('uses')
-      .where('profile_id', '=', profileId)
-      .execute()
-    return { used: profile.used, uses: tokens.map((token) => token.uses) }
-  }
+function use(kind: string): void {
+  ;({ world } = worldOn(kind))
+  ctx = world.ctx
+}
 
-  const findDevice = async (serialNumber: string) =>
-    await world.ctx.db
-      .selectFrom('device')
-      .selectAll()
-      .where('serial_number', '=', serialNumber)
-      .executeTakeFirst()
+const usesOf = async (profileId: string) => {
+  const profile = await ctx.db
+    .selectFrom('enrollment_profile')
+    .select('used')
+    .where('id', '=', profileId)
+    .executeTakeFirstOrThrow()
+  const tokens = await ctx.db
+    .selectFrom('enrollment_token')
+    .select('uses')
+    .where('profile_id', '=', profileId)
+    .execute()
+  return { used: profile.used, uses: tokens.map((token) => token.uses) }
+}
+
+const findDevice = async (serialNumber: string) =>
+  await ctx.db
+    .selectFrom('device')
+    .selectAll()
+    .where('serial_number', '=', serialNumber)
+    .executeTakeFirst()
+
+describe.each(kinds)('enrollment on %s', (kind) => {
+  beforeAll(() => use(kind))
 
   test('a device that is met gets a record, a group and a certificate with our names', async () => {
     const profile = await world.givenProfile({ idPattern: '^SN-[\\d-]+$' })
@@ -66,7 +62,7 @@ describe.each([
     })
     expect(certificate.subjectAltName).toEqual([{ type: 'uri', value: `urn:uuid:${device?.id}` }])
     expect(await usesOf(profile.id)).toEqual({ used: 1, uses: [1] })
-    const members = await world.ctx.db
+    const members = await ctx.db
       .selectFrom('device_group_member')
       .selectAll()
       .where('group_id', '=', profile.groupId)
@@ -79,7 +75,7 @@ describe.each([
     const token = await world.givenToken(profile.id, { maxUses: 1 })
     const { csr } = newRequest(unique('SN'))
     const all = await Promise.all([1, 2, 3, 4].map(() => world.enrollWith(token, csr)))
-    await inTransaction(world.ctx.db, (tx) =>
+    await inTransaction(ctx.db, (tx) =>
       tx
         .updateTable('enrollment_token')
         .set({ expires_at: new Date(0) })
@@ -111,6 +107,10 @@ describe.each([
     expect(used).toBe(3)
     expect(uses[0] ?? 0).toBe(3 - (uses[1] ?? 0))
   })
+})
+
+describe.each(kinds)('enrollment: refusals on %s', (kind) => {
+  beforeAll(() => use(kind))
 
   test('A20 two requests of one device at once: one certificate', async () => {
     const profile = await world.givenProfile()
@@ -121,7 +121,7 @@ describe.each([
     )
     expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
     const device = await findDevice(serial)
-    const issued = await world.ctx.db
+    const issued = await ctx.db
       .selectFrom('certificate')
       .select('state')
       .where('device_id', '=', device?.id ?? '')
@@ -166,13 +166,17 @@ describe.each([
       expect(await findDevice(serial)).toBeUndefined()
     },
   )
+})
+
+describe.each(kinds)('enrollment: registered devices on %s', (kind) => {
+  beforeAll(() => use(kind))
 
   test('a registered device enrolls where it must be registered, once', async () => {
     const profile = await world.givenProfile({ registration: 'pre-registered' })
     const token = await world.givenToken(profile.id)
     const serialNumber = unique('SN_with_underscores')
-    const id = newId(world.ctx.clock.now())
-    await registerDevice(world.ctx, { id, serialNumber, name: 'Pump in hall 7', ...by })
+    const id = newId(ctx.clock.now())
+    await registerDevice(ctx, { id, serialNumber, name: 'Pump in hall 7', ...by })
     const { csr } = newRequest(serialNumber, { uris: [`urn:uuid:${id}`] })
     const certificate = parseCertificate(await world.enrollWith(token, csr))
     expect(certificate.subjectAltName).toEqual([{ type: 'uri', value: `urn:uuid:${id}` }])
@@ -182,6 +186,10 @@ describe.each([
     })
     expect(await usesOf(profile.id)).toEqual({ used: 1, uses: [1] })
   })
+})
+
+describe.each(kinds)('enrollment: names, crashes on %s', (kind) => {
+  beforeAll(() => use(kind))
 
   test('C11, A19 names of another device are refused', async () => {
     const other = await world.givenDevice()
@@ -208,7 +216,7 @@ describe.each([
     await expect(world.enrollWith(token, csr, broken)).rejects.toMatchObject({ code: 'busy' })
     const device = await findDevice(serial)
     expect(device?.state).toBe('registered')
-    const intent = await world.ctx.db
+    const intent = await ctx.db
       .selectFrom('certificate')
       .selectAll()
       .where('device_id', '=', device?.id ?? '')
@@ -221,6 +229,10 @@ describe.each([
     expect(certificate.tbs).toEqual(intent.tbs)
     expect(await usesOf(profile.id)).toEqual({ used: 1, uses: [1] })
   })
+})
+
+describe.each(kinds)('enrollment: what is left behind on %s', (kind) => {
+  beforeAll(() => use(kind))
 
   test('an intent nobody came back for is given up, and gives back what it took', async () => {
     const profile = await world.givenProfile({ quota: 1 })
@@ -229,14 +241,14 @@ describe.each([
     await expect(
       world.enrollWith(token, newRequest(serial).csr, brokenSigner()),
     ).rejects.toMatchObject({ code: 'busy' })
-    expect(await abandonStale(world.ctx)).toBe(false)
+    expect(await abandonStale(ctx)).toBe(false)
     expect(await usesOf(profile.id)).toEqual({ used: 1, uses: [1] })
-    world.ctx.clock.advance({ seconds: 601 })
-    await abandonStale(world.ctx)
+    ctx.clock.advance({ seconds: 601 })
+    await abandonStale(ctx)
     expect(await usesOf(profile.id)).toEqual({ used: 0, uses: [0] })
     const device = await findDevice(serial)
     const rows = () =>
-      world.ctx.db
+      ctx.db
         .selectFrom('certificate')
         .select(['state', 'serial'])
         .where('device_id', '=', device?.id ?? '')
@@ -257,24 +269,24 @@ describe.each([
     await world.enrollWith(token, csr)
     const deviceId = (await findDevice(serial))?.id ?? ''
     const who = { reason: 'test', by: { id: 'key:test' } }
-    await actOnDevice(world.ctx, { deviceId, action: 'disable', ...who })
+    await actOnDevice(ctx, { deviceId, action: 'disable', ...who })
     await expect(world.enrollWith(token, csr)).rejects.toMatchObject({ code: 'not-allowed' })
-    await actOnDevice(world.ctx, { deviceId, action: 'enable', ...who })
+    await actOnDevice(ctx, { deviceId, action: 'enable', ...who })
     await world.enrollWith(token, csr)
-    await actOnGroup(world.ctx, { groupId: profile.groupId, action: 'disable', ...who })
+    await actOnGroup(ctx, { groupId: profile.groupId, action: 'disable', ...who })
     await expect(world.enrollWith(token, csr)).rejects.toMatchObject({ code: 'not-allowed' })
     await expect(world.enrollWith(token, newRequest(unique('SN')).csr)).rejects.toMatchObject({
       code: 'not-allowed',
     })
-    await actOnGroup(world.ctx, { groupId: profile.groupId, action: 'enable', ...who })
+    await actOnGroup(ctx, { groupId: profile.groupId, action: 'enable', ...who })
     await world.enrollWith(token, newRequest(unique('SN')).csr)
   })
-
-  function brokenSigner() {
-    const { devices } = world.ctx.authorities
-    const signer = { ...devices.signer, sign: () => Promise.reject(new Error('token removed')) }
-    const { tls: _tls, ...rest } = world.ctx.authorities
-    const authorities = { ...rest, tls: world.ctx.authorities.tls, devices: { ...devices, signer } }
-    return { ...world.ctx, authorities }
-  }
 })
+
+function brokenSigner() {
+  const { devices } = ctx.authorities
+  const signer = { ...devices.signer, sign: () => Promise.reject(new Error('token removed')) }
+  const { tls: _tls, ...rest } = ctx.authorities
+  const authorities = { ...rest, tls: ctx.authorities.tls, devices: { ...devices, signer } }
+  return { ...ctx, authorities }
+}

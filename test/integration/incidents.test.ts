@@ -12,70 +12,66 @@ import type { DatabaseHandle } from '../../server/db/client.ts'
 import { inTransaction } from '../../server/db/transaction.ts'
 import { setMembership } from '../../server/groups/service.ts'
 import { actOnDevice, actOnGroup } from '../../server/incidents/service.ts'
-import { createEmbeddedDatabase, createTestDatabase } from '../support/database.ts'
 import {
   by,
-  createIdentityWorld,
   type Enrolled,
   type IdentityWorld,
   type WorldContext,
 } from '../support/identity-world.ts'
+import { createWorlds, kinds } from '../support/two-worlds.ts'
 
 const who = { reason: 'stolen', by: { id: 'key:test' } }
 
-describe.each([
-  ['PostgreSQL', createTestDatabase],
-  ['PGlite', createEmbeddedDatabase],
-])('incidents on %s', (_name, create) => {
-  let handle: DatabaseHandle
-  let world: IdentityWorld
-  let ctx: WorldContext
-  let sockets: { server: Server; open: Socket[] }
-  beforeAll(async () => {
-    handle = await create()
-    world = await createIdentityWorld(handle)
-    ctx = world.ctx
-    const server = createServer()
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    sockets = { server, open: [] }
-  })
-  afterEach(() => {
-    for (const socket of sockets.open.splice(0)) socket.destroy()
-  })
-  afterAll(async () => {
-    sockets.server.close()
-    await world[Symbol.asyncDispose]()
-    await handle[Symbol.asyncDispose]()
-  })
+let handle: DatabaseHandle
+let world: IdentityWorld
+let ctx: WorldContext
+const worldOn = createWorlds()
 
-  /** A live connection of a device, as the listeners file it. */
-  async function connected(device: Enrolled, at: WorldContext = ctx): Promise<Socket> {
-    const address = sockets.server.address()
-    if (address === null || typeof address === 'string') throw new Error('no port')
-    const socket = connect(address.port, '127.0.0.1')
-    await new Promise<void>((resolve) => socket.once('connect', () => resolve()))
-    socket.on('error', () => {})
-    sockets.open.push(socket)
-    at.connections.add(socket, { fingerprint: device.fingerprint, deviceId: device.deviceId })
-    return socket
-  }
+function use(kind: string): void {
+  ;({ handle, world } = worldOn(kind))
+  ctx = world.ctx
+}
 
-  const refusal = async (device: Enrolled, at: WorldContext = ctx) => {
-    const verdict = await at.identities.check(device.fingerprint)
-    expect(at.identities.peek(device.fingerprint)).toEqual(verdict)
-    return verdict.allowed ? 'allowed' : verdict.refusal
-  }
+const sockets: { server: Server; open: Socket[] } = { server: createServer(), open: [] }
+beforeAll(async () => {
+  await new Promise<void>((resolve) => sockets.server.listen(0, '127.0.0.1', resolve))
+})
+afterEach(() => {
+  for (const socket of sockets.open.splice(0)) socket.destroy()
+})
+afterAll(() => void sockets.server.close())
 
-  const crlOf = async (authorityId = ctx.authorities.devices.id) => {
-    const row = await latestCrl(ctx.db, authorityId)
-    if (!row) throw new Error('no CRL')
-    const crl = parseCrl(row.der)
-    expect(verifyCrl(crl, ctx.authorities.devices.certificate)).toBe(true)
-    return crl
-  }
+/** A live connection of a device, as the listeners file it. */
+async function connected(device: Enrolled, at: WorldContext = ctx): Promise<Socket> {
+  const address = sockets.server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  const socket = connect(address.port, '127.0.0.1')
+  await new Promise<void>((resolve) => socket.once('connect', () => resolve()))
+  socket.on('error', () => {})
+  sockets.open.push(socket)
+  at.connections.add(socket, { fingerprint: device.fingerprint, deviceId: device.deviceId })
+  return socket
+}
 
-  const isListed = async (device: Enrolled) =>
-    findRevoked(await crlOf(), parseCertificate(device.der).serial)?.reason
+const refusal = async (device: Enrolled, at: WorldContext = ctx) => {
+  const verdict = await at.identities.check(device.fingerprint)
+  expect(at.identities.peek(device.fingerprint)).toEqual(verdict)
+  return verdict.allowed ? 'allowed' : verdict.refusal
+}
+
+const crlOf = async (authorityId = ctx.authorities.devices.id) => {
+  const row = await latestCrl(ctx.db, authorityId)
+  if (!row) throw new Error('no CRL')
+  const crl = parseCrl(row.der)
+  expect(verifyCrl(crl, ctx.authorities.devices.certificate)).toBe(true)
+  return crl
+}
+
+const isListed = async (device: Enrolled) =>
+  findRevoked(await crlOf(), parseCertificate(device.der).serial)?.reason
+
+describe.each(kinds)('cutting off a device on %s', (kind) => {
+  beforeAll(() => use(kind))
 
   test('a disabled device loses its connections at once and comes back without enrolling', async () => {
     const device = await world.givenDevice()
@@ -130,6 +126,10 @@ describe.each([
     await publishDueCrls(ctx)
     expect(await isListed(second)).toBe(9)
   })
+})
+
+describe.each(kinds)('revocation lists on %s', (kind) => {
+  beforeAll(() => use(kind))
 
   test('V1 numbers rise by one for each publication, whoever publishes at the same time', async () => {
     const other = await world.another()
@@ -190,6 +190,10 @@ describe.each([
     expect(await refusal(device)).toBe('certificate-revoked')
     expect(await isListed(device)).toBe(1)
   })
+})
+
+describe.each(kinds)('cutting off a group on %s', (kind) => {
+  beforeAll(() => use(kind))
 
   test('an incident covers a group, and devices that join it later', async () => {
     const profile = await world.givenProfile()
@@ -222,6 +226,10 @@ describe.each([
     expect(socket.destroyed).toBe(true)
     expect(other.identities.peek(device.fingerprint)).toMatchObject({ refusal: 'device-disabled' })
   })
+})
+
+describe.each(kinds)('the directory on %s', (kind) => {
+  beforeAll(() => use(kind))
 
   test('A24 with the notifications gone and nothing read for 30 s, nobody is let in', async () => {
     let isConnected = true
@@ -256,6 +264,10 @@ describe.each([
       refusal: 'unknown-certificate',
     })
   })
+})
+
+describe.each(kinds)('the directory, later on %s', (kind) => {
+  beforeAll(() => use(kind))
 
   test('A4 an expired certificate is refused from memory', async () => {
     const device = await world.givenDevice()
@@ -304,8 +316,8 @@ describe.each([
     await ctx.identities.sweep()
     expect(ctx.identities.peek(device.fingerprint)).toMatchObject({ refusal: 'device-disabled' })
   })
-
-  function failingBus(): Bus {
-    return { ...ctx.bus, publish: () => Promise.reject(new Error('bus is down')) }
-  }
 })
+
+function failingBus(): Bus {
+  return { ...ctx.bus, publish: () => Promise.reject(new Error('bus is down')) }
+}

@@ -92,7 +92,9 @@ describe('the data directory', () => {
     await once(child, 'exit')
     await using _ = await openDataDir(config)
   })
+})
 
+describe('a data directory that does not fit', () => {
   test('is refused when it holds what is not ours', async () => {
     const dir = join(base, 'home')
     await mkdir(dir)
