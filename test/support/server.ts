@@ -13,6 +13,7 @@ export interface RunningServer {
   /** Everything it printed so far. */
   output: () => string
   apiKey: () => Promise<string>
+  pid: () => number
   ca: string
   /** Ends it at once, as a power cut would. */
   kill: () => Promise<void>
@@ -27,9 +28,17 @@ export interface RunningServer {
 const main = fileURLToPath(new URL('../../server/main.ts', import.meta.url))
 
 /** A real server in a process of its own, on free loopback ports and a fresh data directory. */
-export async function startServer(environment: Record<string, string> = {}): Promise<RunningServer> {
-  const dataDir = environment['FLEETSEAL_DATA_DIR'] ?? (await mkdtemp(join(tmpdir(), 'fleetseal-e2e-')))
-  const ports = { api: await freePort(), device: await freePort(), mqtt: await freePort(), public: await freePort() }
+export async function startServer(
+  environment: Record<string, string> = {},
+): Promise<RunningServer> {
+  const dataDir =
+    environment['FLEETSEAL_DATA_DIR'] ?? (await mkdtemp(join(tmpdir(), 'fleetseal-e2e-')))
+  const ports = {
+    api: await freePort(),
+    device: await freePort(),
+    mqtt: await freePort(),
+    public: await freePort(),
+  }
   const env = {
     PATH: process.env['PATH'],
     FLEETSEAL_DATA_DIR: join(dataDir, 'data'),
@@ -56,7 +65,9 @@ export async function startServer(environment: Record<string, string> = {}): Pro
         if (/^fleetseal ready /m.test(line)) resolve()
       })
     }
-    started.once('exit', (code) => reject(new Error(`the server ended with ${code}:\n${output.slice(-4_000)}`)))
+    started.once('exit', (code) =>
+      reject(new Error(`the server ended with ${code}:\n${output.slice(-4_000)}`)),
+    )
     await promise
   }
   const end = async (signal: NodeJS.Signals) => {
@@ -73,6 +84,7 @@ export async function startServer(environment: Record<string, string> = {}): Pro
     ports,
     output: () => output,
     apiKey: async () => (await readFile(join(dataDir, 'data', 'admin-api-key'), 'utf8')).trim(),
+    pid: () => child?.pid ?? 0,
     ca: join(dataDir, 'data', 'ca', 'root.pem'),
     kill: async () => void (await end('SIGKILL')),
     stop: () => end('SIGTERM'),
