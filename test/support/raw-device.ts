@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect as connectTcp, type Socket } from 'node:net'
+import { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls'
 
@@ -144,7 +145,10 @@ export class RawDevice {
     const tcp = connectTcp(port, '127.0.0.1')
     const { key, cert } = credentials ?? {}
     const identity = key && cert ? { key, cert } : {}
-    const socket = connect({ socket: tcp, servername: 'localhost', ca, ...identity, ...options })
+    // TLS over a stream and not over the socket's own handle, which cannot be reset below a TLS session without harm.
+    const stream = Duplex.from({ readable: tcp, writable: tcp })
+    stream.on('error', () => {})
+    const socket = connect({ socket: stream, servername: 'localhost', ca, ...identity, ...options })
     const device = new RawDevice(socket, tcp)
     await Promise.race([once(device.socket, 'secureConnect').catch(() => {}), device.closed])
     return device
