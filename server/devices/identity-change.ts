@@ -25,15 +25,14 @@ export async function recordIdentityChanges(
 
 /**
  * Tells every process to look at `identity_change` now. After the commit; when it is lost, the next sweep does
- * the same. The ids (of devices or groups) are hints for people who watch the channel.
+ * the same. The ids (of devices or groups) are hints: who has to be right reads the table.
  */
 export async function announceIdentityChange(
   { bus, identities }: Pick<Context, 'bus'> & Partial<Pick<Context, 'identities'>>,
   ids: readonly string[],
 ): Promise<void> {
   if (ids.length === 0) return
-  // One message is enough: the listeners read the table, not the message.
-  await bus.publish('identity', ids.slice(0, 1))
+  await bus.publish('identity', ids)
   // So that the change is in force in this process when the caller answers.
   await identities?.sweep?.()
 }
