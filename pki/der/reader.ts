@@ -1,6 +1,6 @@
 import { PkiError } from '../errors.ts'
 import { tags } from './tags.ts'
-import { decodeCertificateTime } from './time.ts'
+import { decodeCertificateTime, decodeTime } from './time.ts'
 import type { BitString } from './values.ts'
 import { checkInteger, decodeBitString, decodeBoolean, decodeOid, decodeString } from './values.ts'
 
@@ -180,6 +180,12 @@ export class DerReader {
       throw new PkiError('der', 'A time is expected', start)
     }
     return decodeCertificateTime(tag, this.buffer.subarray(contentStart, end), start)
+  }
+
+  /** GeneralizedTime of any year, as OCSP has it (RFC 6960 §4.2.2.1). */
+  generalizedTime(): Date {
+    const { tag, start, contentStart, end } = this.next(tags.generalizedTime)
+    return decodeTime(tag, this.buffer.subarray(contentStart, end), start)
   }
 
   /** Any character string type, with the tag it came in. */

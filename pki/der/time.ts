@@ -16,16 +16,27 @@ export function encodeTime(at: Date): Buffer {
   return target.subarray(0, writeTime(target, 0, at))
 }
 
+/** RFC 6960 §4.2.2.1: OCSP has GeneralizedTime for every year, without a fraction all the same. */
+export function encodeGeneralizedTime(at: Date): Buffer {
+  const target = Buffer.alloc(maxTimeBytes)
+  return target.subarray(0, writeTime(target, 0, at, false))
+}
+
 /**
  * Writes what `encodeTime` gives into `target` and returns the offset behind it. The only writer of times in
  * this library, so that nothing else can differ. Throws PkiError `der` outside the years 1950 to 9999.
  */
-export function writeTime(target: Buffer, offset: number, at: Date): number {
+export function writeTime(
+  target: Buffer,
+  offset: number,
+  at: Date,
+  isUtcAllowed: boolean = true,
+): number {
   const year = at.getUTCFullYear()
   if (!(year >= firstUtcYear && year <= 9999)) {
     throw new PkiError('der', 'A time must lie between the years 1950 and 9999')
   }
-  const isUtc = year < firstGeneralizedYear
+  const isUtc = isUtcAllowed && year < firstGeneralizedYear
   target[offset] = isUtc ? tags.utcTime : tags.generalizedTime
   target[offset + 1] = isUtc ? 13 : 15
   let end = offset + 2
