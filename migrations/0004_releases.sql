@@ -40,12 +40,13 @@ create table release (
 create unique index release_version on release (model, component, version) where state <> 'withdrawn';
 create unique index release_build on release (model, component, build) where state <> 'withdrawn';
 
--- One row a metadata file version. `draft` rows hold what is to be signed; `published` rows are served for ever.
+-- One row a metadata file version. `draft` rows hold what is to be signed; `published` rows are served for ever; `discarded`
+-- ones were drafts that another replaced: somebody may have signed them offline, so their numbers are not used again.
 create table metadata_file (
   repository    text not null check (repository in ('image', 'director')),
   role          text not null,
   version       bigint not null check (version >= 1),
-  state         text not null check (state in ('draft', 'published')),
+  state         text not null check (state in ('draft', 'published', 'discarded')),
   signed        text not null,
   signed_sha256 text not null,
   envelope      text,

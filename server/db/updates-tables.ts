@@ -48,7 +48,7 @@ export interface MetadataFileTable {
   repository: 'image' | 'director'
   role: string
   version: number
-  state: 'draft' | 'published'
+  state: 'draft' | 'published' | 'discarded'
   signed: string
   signed_sha256: string
   envelope: string | null

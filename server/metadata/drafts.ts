@@ -18,12 +18,15 @@ import { sha256Of } from './online-files.ts'
 import { firmwareRole, type RoleRef, roleNameOf } from './roles.ts'
 import {
   deleteDraft,
+  discardDraft,
   findDraft,
   findNewest,
   insertFiles,
   listReleaseKeys,
+  listSignatures,
   lockMetadata,
   type MetadataFile,
+  nextVersion,
 } from './store.ts'
 
 /** Who asks for a draft, and when. */
@@ -39,31 +42,42 @@ const maxFileBytes = 65_536
 const maxListBytes = 24_576
 const releaseThreshold = 2
 
+/** A draft to be; `build` is asked again when the number has to change. */
+export interface NewDraft {
+  /** The canonical text under that number. */
+  build: (version: number) => Buffer
+  expiresAt: Date
+}
+
 /**
- * Makes `signed` the draft of the next version of a role; a different draft before it goes, with its signatures. One that
- * says the same but for its dates stays as it is, so that a repeated call does not undo what people signed.
+ * Makes a text the draft of the next version of a role, and gives its number. Another draft is set aside with its signatures,
+ * and its number with it, since somebody may have signed it offline. One that says the same but for its dates stays
+ * as it is, so that a repeated call does not undo what people signed.
  */
 export async function replaceDraft(
   tx: Tx,
   { repository, role }: RoleRef,
-  draft: { version: number; signed: Buffer; expiresAt: Date },
+  { build, expiresAt }: NewDraft,
   { actor, requestId, now }: DraftedBy,
-): Promise<void> {
+): Promise<{ version: number }> {
   const before = await findDraft(tx, { repository, role })
-  if (before && saysTheSame(before, draft, now)) return
-  if (before) await deleteDraft(tx, before)
-  const signed = draft.signed.toString()
+  if (before && saysTheSame(before, { signed: build(before.version), expiresAt }, now)) {
+    return before
+  }
+  if (before) await setAside(tx, before)
+  const version = await nextVersion(tx, { repository, role })
+  const signed = build(version).toString()
   const signedSha256 = sha256Of(signed)
   await insertFiles(tx, [
     {
       repository,
       role,
-      version: draft.version,
+      version,
       state: 'draft',
       signed,
       signed_sha256: signedSha256,
       envelope: null,
-      expires_at: draft.expiresAt,
+      expires_at: expiresAt,
       created_at: now,
       published_at: null,
     },
@@ -73,20 +87,36 @@ export async function replaceDraft(
     actor,
     action: 'metadata.draft',
     subject: roleNameOf({ repository, role }),
-    facts: { version: draft.version, signedSha256, replaces: before?.signed_sha256 ?? null },
+    facts: { version, signedSha256, replaces: before?.signed_sha256 ?? null },
     ...(requestId ? { requestId } : {}),
   })
+  return { version }
+}
+
+/**
+ * The offline signer never signs two texts under one number, so the next draft takes another. Only the versions of a root, and
+ * the first of any role, may not be skipped (TUF 5.3.5, pki/tuf/publish-check.ts): such a draft goes while nobody is known
+ * to have signed it, and stays otherwise. Throws DomainError `conflict` then.
+ */
+async function setAside(tx: Tx, draft: MetadataFile): Promise<void> {
+  if (draft.role !== 'root' && (await findNewest(tx, draft))) return await discardDraft(tx, draft)
+  if ((await listSignatures(tx, draft)).length === 0) return await deleteDraft(tx, draft)
+  const role = roleNameOf(draft)
+  throw new DomainError(
+    'conflict',
+    `Version ${draft.version} of ${role} is signed in part, and its number cannot be given to another text: sign and publish it first`,
+    { role, version: draft.version },
+  )
 }
 
 /** Also: there is still time to collect signatures before it would expire. */
 function saysTheSame(
   before: MetadataFile,
-  draft: { version: number; signed: Buffer; expiresAt: Date },
+  draft: { signed: Buffer; expiresAt: Date },
   now: Date,
 ): boolean {
   const remaining = before.expires_at.getTime() - now.getTime()
   return (
-    before.version === draft.version &&
     remaining > (draft.expiresAt.getTime() - now.getTime()) / 2 &&
     undated(before.signed).equals(undated(draft.signed))
   )
@@ -132,17 +162,10 @@ export async function draftDelegations(tx: Tx, by: DraftedBy): Promise<void> {
   const added = missing.map(({ name }) =>
     firmwareDelegation(name, { keys, threshold: releaseThreshold }),
   )
-  const version = current.version + 1
   const expiresAt = latestExpiry('targets', by.now)
-  const signed = bounded(() =>
-    buildTargets({ version, expiresAt, delegations: [...delegations, ...added] }),
-  )
-  await replaceDraft(
-    tx,
-    { repository: 'image', role: 'targets' },
-    { version, signed, expiresAt },
-    by,
-  )
+  const build = (version: number) =>
+    bounded(() => buildTargets({ version, expiresAt, delegations: [...delegations, ...added] }))
+  await replaceDraft(tx, targetsRole, { build, expiresAt }, by)
 }
 
 /** The delegations of a targets file, as the builder takes them. */
@@ -184,14 +207,13 @@ export async function draftModelTargets(
   const current = await publishedTargets(tx, model)
   if (!renew && canonicalize(current.targets).equals(canonicalize(targets))) {
     const stale = await findDraft(tx, firmwareRole(model))
-    if (stale) await deleteDraft(tx, stale)
+    if (stale) await setAside(tx, stale)
     return undefined
   }
-  const version = current.version + 1
   const expiresAt = latestExpiry('model', by.now)
-  const signed = bounded(() => buildModelTargets({ model, targets, version, expiresAt }))
-  await replaceDraft(tx, firmwareRole(model), { version, signed, expiresAt }, by)
-  return { version }
+  const build = (version: number) =>
+    bounded(() => buildModelTargets({ model, targets, version, expiresAt }))
+  return await replaceDraft(tx, firmwareRole(model), { build, expiresAt }, by)
 }
 
 /** Throws DomainError `quota-exhausted` for a file that would be too large, `invalid-request` for one that cannot be built. */

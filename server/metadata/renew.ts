@@ -14,6 +14,7 @@ import {
   delegationsIn,
   type DraftedBy,
   draftModelTargets,
+  type NewDraft,
   publishedTargets,
   replaceDraft,
   targetsIn,
@@ -50,51 +51,46 @@ export async function draftRenewal(
   })
 }
 
-interface NextVersion {
-  version: number
-  signed: Buffer
-  expiresAt: Date
-}
-
 function nextOf(
   current: CurrentMetadata,
   ref: RoleRef,
   { signed, by }: { signed: string | undefined; by: DraftedBy },
-): NextVersion {
+): NewDraft {
   if (ref.role === 'root') {
     const file = ref.repository === 'director' ? current.director.root : fileOf(current, 'root')
     if (signed === undefined) return sameRoot(rootIn(file.text), by.now)
     return givenRoot(signed, file.version + 1)
   }
-  const { text, version } = fileOf(current, 'targets')
+  const delegations = delegationsIn(targetsIn(fileOf(current, 'targets').text))
   const expiresAt = latestExpiry('targets', by.now)
-  const delegations = delegationsIn(targetsIn(text))
-  const next = { version: version + 1, expiresAt }
-  return { ...next, signed: buildTargets({ ...next, delegations }) }
+  return { expiresAt, build: (version) => buildTargets({ version, expiresAt, delegations }) }
 }
 
-function sameRoot({ version, keys, roles, ...root }: RootMetadata, now: Date): NextVersion {
+function sameRoot({ keys, roles, ...root }: RootMetadata, now: Date): NewDraft {
   const signersOf = ({ keyids, threshold }: RoleKeys) => ({
     keys: keyids.flatMap((keyid) => keys[keyid] ?? []),
     threshold,
   })
-  const next = { version: version + 1, expiresAt: latestExpiry('root', now) }
-  const signed = buildRoot({
-    ...next,
-    roles: {
-      root: signersOf(roles.root),
-      targets: signersOf(roles.targets),
-      snapshot: signersOf(roles.snapshot),
-      timestamp: signersOf(roles.timestamp),
-    },
-    evaluation: root['x-evaluation'] === true,
-  })
-  return { ...next, signed }
+  const expiresAt = latestExpiry('root', now)
+  const build = (version: number) =>
+    buildRoot({
+      version,
+      expiresAt,
+      roles: {
+        root: signersOf(roles.root),
+        targets: signersOf(roles.targets),
+        snapshot: signersOf(roles.snapshot),
+        timestamp: signersOf(roles.timestamp),
+      },
+      evaluation: root['x-evaluation'] === true,
+    })
+  return { expiresAt, build }
 }
 
 const maxRootBytes = 65_536
 
-function givenRoot(text: string, nextVersion: number): NextVersion {
+/** The number is part of the text, so it is asked for here. */
+function givenRoot(text: string, nextVersion: number): NewDraft {
   try {
     const value = parseStrict(Buffer.from(text), maxRootBytes)
     const { version, expires } = readRoot(value)
@@ -103,7 +99,7 @@ function givenRoot(text: string, nextVersion: number): NextVersion {
     }
     const signed = canonicalize(value)
     if (signed.toString() !== text) throw new MetadataError('syntax', 'It is not canonical')
-    return { version, signed, expiresAt: new Date(expires) }
+    return { build: () => signed, expiresAt: new Date(expires) }
   } catch (error) {
     if (!(error instanceof MetadataError)) throw error
     const message = `This is not the text of a root: ${error.message}`

@@ -84,17 +84,13 @@ async function requireSameBytes(
   { ref, version, signedSha256, signatures, actor }: SendSignatures,
   file: MetadataFile,
 ): Promise<void> {
-  if (file.signed_sha256 === signedSha256) return
+  if (file.signed_sha256 === signedSha256 && file.state !== 'discarded') return
   const role = roleNameOf(ref)
-  if (file.state === 'draft') {
+  if (file.state !== 'published') {
     throw new DomainError(
       'conflict',
-      'The draft is another by now: fetch it, look at it, sign it again',
-      {
-        role,
-        version,
-        signedSha256: file.signed_sha256,
-      },
+      'This draft was replaced: fetch the new one, look at it, sign it',
+      { role, version },
     )
   }
   const severity = 'critical'

@@ -106,7 +106,30 @@ export async function insertFiles(tx: Tx, rows: MetadataFile[]): Promise<void> {
   await tx.insertInto('metadata_file').values(rows).execute()
 }
 
-/** Drops a draft with the signatures it has. */
+/** Sets a draft aside. Its number stays taken (see nextVersion). */
+export async function discardDraft(tx: Tx, draft: Version): Promise<void> {
+  await tx
+    .updateTable('metadata_file')
+    .set({ state: 'discarded' })
+    .where('repository', '=', draft.repository)
+    .where('role', '=', draft.role)
+    .where('version', '=', draft.version)
+    .where('state', '=', 'draft')
+    .execute()
+}
+
+/** The number of the next draft: no number that was ever given out for signing, published or not, comes again. */
+export async function nextVersion(db: Db, { repository, role }: Role): Promise<number> {
+  const { highest } = await db
+    .selectFrom('metadata_file')
+    .select(({ fn }) => fn.max<number | null>('version').as('highest'))
+    .where('repository', '=', repository)
+    .where('role', '=', role)
+    .executeTakeFirstOrThrow()
+  return (highest ?? 0) + 1
+}
+
+/** Drops a draft with the signatures it has, number and all: for roots, whose numbers have no gaps. */
 export async function deleteDraft(tx: Tx, draft: Version): Promise<void> {
   await tx
     .deleteFrom('metadata_signature')

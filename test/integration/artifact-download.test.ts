@@ -185,7 +185,9 @@ describe('bounds', () => {
     resolve(0)
     await vi.waitFor(async () => expect((await fetch(`${few.url}${path}`)).status).toBe(200))
   })
+})
 
+describe('a slow reader', () => {
   test('a socket that takes nothing is closed, and its memory is free for others', async () => {
     const { id: artifactId, sha256: large } = await world.upload(randomBytes(48_000_000))
     const release = await world.publishRelease({ version: '9.9.9', build: 999, artifactId })

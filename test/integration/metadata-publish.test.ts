@@ -101,16 +101,36 @@ describe('signatures', () => {
     })
     expect(reply.status).toBe(422)
   })
+})
 
-  test('signatures for a draft that changed meanwhile are refused; for the new one taken', async () => {
+describe('drafts and those that replace them', () => {
+  test('a draft that another replaced takes no more signatures, and its number is not used again', async () => {
     const before = await world.call('GET', '/metadata/fw-gate-2/draft')
-    await submitted()
-    const stale = await world.send('fw-gate-2', before, {
+    // Somebody signs at home, and sends it when the draft is another already.
+    const signed = Buffer.from(String(before['signed']))
+    const body = {
       signedSha256: before['signedSha256'],
-      signatures: [{ keyid: 'a'.repeat(64), sig: 'b'.repeat(128) }],
-    })
+      signatures: world.keys.release.slice(0, 2).map((key) => signBytes(signed, key)),
+    }
+    await submitted()
+    const stale = await world.send('fw-gate-2', before, body)
     expect(stale).toMatchObject({ status: 409, body: { code: 'conflict' } })
+    const after = await world.call('GET', '/metadata/fw-gate-2/draft')
+    expect(after['version']).toBe(Number(before['version']) + 1)
     expect((await world.sign('fw-gate-2', world.keys.release.slice(0, 1))).status).toBe(200)
+  })
+
+  test('a first version that somebody signed cannot be replaced, one that nobody did can', async () => {
+    await world.call('POST', '/models', { name: 'first', hardwareIds: ['f-1'] })
+    await world.sign('targets', world.keys.targets.slice(0, 2))
+    const submit = async () => {
+      const changes = { ...next(), model: 'first', hardwareIds: ['f-1'] }
+      return await world.act(await world.draftRelease(changes), 'submit')
+    }
+    expect((await submit()).status).toBe(200)
+    expect((await submit()).body['metadataVersion']).toBe(1)
+    await world.sign('fw-first', world.keys.release.slice(0, 1))
+    expect(await submit()).toMatchObject({ status: 409, body: { code: 'conflict' } })
   })
 
   test('submitting again does not undo what people signed', async () => {
