@@ -28,13 +28,19 @@ const digestIdentifiers: Readonly<Record<Exclude<Digest, 'sha1'>, string>> = {
 }
 
 const rsaEncryption = Buffer.from('300d06092a864886f70d0101010500', 'hex')
-const sha1WithRsa = Buffer.from('300d06092a864886f70d0101050500', 'hex')
-/** What rsaEncryption with each digest stands for (RFC 3370 §3.2). */
-const rsaWith: Readonly<Record<Exclude<Digest, 'sha1'>, Buffer>> = {
-  sha256: Buffer.from('300d06092a864886f70d01010b0500', 'hex'),
-  sha384: Buffer.from('300d06092a864886f70d01010c0500', 'hex'),
-  sha512: Buffer.from('300d06092a864886f70d01010d0500', 'hex'),
-}
+/** The spellings of RSA PKCS #1 v1.5, as hex, with the digest each one names: receivers take absent parameters too (RFC 4055 §5). */
+const rsaSpellings = new Map<string, Digest | 'any'>([
+  ['300d06092a864886f70d0101010500', 'any'],
+  ['300b06092a864886f70d010101', 'any'],
+  ['300d06092a864886f70d0101050500', 'sha1'],
+  ['300b06092a864886f70d010105', 'sha1'],
+  ['300d06092a864886f70d01010b0500', 'sha256'],
+  ['300b06092a864886f70d01010b', 'sha256'],
+  ['300d06092a864886f70d01010c0500', 'sha384'],
+  ['300b06092a864886f70d01010c', 'sha384'],
+  ['300d06092a864886f70d01010d0500', 'sha512'],
+  ['300b06092a864886f70d01010d', 'sha512'],
+])
 
 /** Digests that go with the signature schemes that hash by themselves: RFC 8419 §3.1, RFC 9882 §3.3. */
 const digestsOfScheme: Partial<Readonly<Record<KeyFamily, readonly Digest[]>>> = {
@@ -73,7 +79,7 @@ export function signingMethod(signer: Signer): {
 
 /**
  * Whether `signature` over `bytes` is the key's under this signature AlgorithmIdentifier, which must agree with the
- * SignerInfo's digest. SHA-1 counts only where the caller asked for it, and only with RSA.
+ * SignerInfo's digest. SHA-1 never counts but with RSA.
  */
 export function verifySignerSignature(
   method: { signatureIdentifier: Buffer; digest: Digest },
@@ -82,19 +88,15 @@ export function verifySignerSignature(
   signature: Buffer,
 ): boolean {
   const { signatureIdentifier, digest } = method
-  if (digest === 'sha1') {
-    const isRsaSha1 = [rsaEncryption, sha1WithRsa].some((known) =>
-      known.equals(signatureIdentifier),
-    )
-    return isRsaSha1 && key.family === 'RSA' && verify('sha1', bytes, key.key, signature)
+  if (key.family === 'RSA') {
+    const named = rsaSpellings.get(signatureIdentifier.toString('hex', 0, maxIdentifierBytes))
+    const agrees = named === 'any' || named === digest
+    return agrees && verify(digest, bytes, key.key, signature)
   }
-  const identifier = signatureIdentifier.equals(rsaEncryption)
-    ? rsaWith[digest]
-    : signatureIdentifier
-  const algorithm = signatureAlgorithmOf(identifier)
+  const algorithm = signatureAlgorithmOf(signatureIdentifier)
   if (!algorithm) return false
   const agrees = algorithm.digest
     ? algorithm.digest === digest
     : (digestsOfScheme[key.family]?.includes(digest) ?? false)
-  return agrees && verifyWithKey(identifier, key, bytes, signature)
+  return agrees && verifyWithKey(signatureIdentifier, key, bytes, signature)
 }

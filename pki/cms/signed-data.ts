@@ -5,6 +5,7 @@ import { checkDer } from '../der/check.ts'
 import { oids } from '../der/oids.ts'
 import { DerReader } from '../der/reader.ts'
 import { constructed, tags } from '../der/tags.ts'
+import { setOf } from '../der/writer.ts'
 import { PkiError } from '../errors.ts'
 import { readPublicKey } from '../keys.ts'
 import type { CertificateHead, CertificateId } from './certificate-id.ts'
@@ -176,10 +177,9 @@ function readSignerInfo(signers: DerReader): SignerInfo {
   const digest = digestOf(digestIdentifier)
   if (!digest) throw new PkiError('cms', 'The digest is not allowed', info.offset)
   const element = info.next(constructed(0))
-  const signedBytes = Buffer.from(info.buffer.subarray(element.start, element.end))
-  // RFC 5652 §5.4: signed as an explicit SET OF, not under the tag it travels with.
-  signedBytes[0] = tags.set
-  const attributes = readAttributes(info.inside(element))
+  const { attributes, elements } = readAttributes(info.inside(element))
+  // RFC 5652 §5.4: what is signed is the DER of a SET OF, whatever tag and order the attributes travel in.
+  const signedBytes = setOf(...elements)
   const signatureIdentifier = readAlgorithm(info)
   const signature = info.content(tags.octetString)
   // Unsigned attributes say nothing anybody signed; they are not looked at.
@@ -188,8 +188,9 @@ function readSignerInfo(signers: DerReader): SignerInfo {
   return { id, digestIdentifier, digest, attributes, signedBytes, signatureIdentifier, signature }
 }
 
-function readAttributes(list: DerReader): CmsAttributes {
+function readAttributes(list: DerReader): { attributes: CmsAttributes; elements: Buffer[] } {
   const attributes = new Map<string, readonly Buffer[]>()
+  const elements: Buffer[] = []
   while (!list.isDone()) {
     const start = list.offset
     if (attributes.size >= maxAttributes) throw new PkiError('cms', 'Too many attributes', start)
@@ -204,8 +205,9 @@ function readAttributes(list: DerReader): CmsAttributes {
       values.push(set.raw())
     } while (!set.isDone())
     attributes.set(type, values)
+    elements.push(list.buffer.subarray(start, list.offset))
   }
-  return attributes
+  return { attributes, elements }
 }
 
 /** RFC 5652 §11.1 and §11.2. */

@@ -13,7 +13,7 @@ import { openRsaEnvelope } from '../forge.ts'
 import type { Signer } from '../signer.ts'
 import type { ScepFailure } from './attributes.ts'
 import { encodeScepAttributes, readScepAttributes } from './attributes.ts'
-import type { ScepMessage, ScepRequester } from './request.ts'
+import type { ScepLeniency, ScepMessage, ScepRequester } from './request.ts'
 import { envelopeIn } from './request.ts'
 
 /** What is answered. Certificates are DER, the issued one first. */
@@ -88,6 +88,7 @@ export interface CertRepExpectations {
   readonly responderSpki: Buffer
   readonly decrypter: RsaDecrypter
   readonly expects: 'certificates' | 'crl'
+  readonly leniency?: ScepLeniency
 }
 
 /**
@@ -100,7 +101,9 @@ export async function readCertRep(
   der: Buffer,
   expected: CertRepExpectations,
 ): Promise<ScepOutcome> {
-  const signed = verifySignedData(der, { signerSpki: expected.responderSpki })
+  const { leniency = {}, responderSpki } = expected
+  const { allowSha1 = false, allowTripleDes = false } = leniency
+  const signed = verifySignedData(der, { signerSpki: responderSpki, allowSha1 })
   const attributes = readScepAttributes(signed.attributes)
   if (attributes.messageType !== 'CertRep') throw new PkiError('scep', 'Not an answer')
   const isOurs =
@@ -109,7 +112,9 @@ export async function readCertRep(
   if (!isOurs) throw new PkiError('scep', 'The answer is to another request')
   switch (attributes.status) {
     case 'success': {
-      const { content } = await openRsaEnvelope(envelopeIn(signed), expected.decrypter)
+      const { content } = await openRsaEnvelope(envelopeIn(signed), expected.decrypter, {
+        allowTripleDes,
+      })
       if (expected.expects === 'crl') return { status: 'success', crl: readCrlOnly(content) }
       return { status: 'success', certificates: readCertsOnly(content) }
     }
