@@ -3,8 +3,10 @@ import type { KeyObject } from 'node:crypto'
 import { oids } from '../der/oids.ts'
 import { bitString, contextConstructed, integer, oid, sequence, setOf } from '../der/writer.ts'
 import { spkiOf } from '../keys.ts'
+import type { Signer } from '../signer.ts'
 import { signNow } from '../signer.ts'
 import { encodeSubjectAltName } from '../x509/extension-writer.ts'
+import { signEnvelope } from '../x509/issue.ts'
 import { isEmptyName } from '../x509/profiles.ts'
 
 export interface CsrInput {
@@ -31,8 +33,27 @@ export function buildCsr(privateKey: KeyObject, { subject, uris = [] }: CsrInput
   return sequence(info, algorithm, bitString(signature))
 }
 
+/**
+ * A request signed by a `Signer`, for keys that do not leave their token.
+ *
+ * @param extensions from `encodeExtension`, to ask for; may be none
+ * @returns DER. The signature was verified
+ */
+export async function buildSignedCsr(
+  signer: Signer,
+  subject: Buffer,
+  extensions: readonly Buffer[],
+): Promise<Buffer> {
+  const attributes = extensions.length > 0 ? [requestOf(sequence(...extensions))] : []
+  const info = sequence(integer(0), subject, signer.spki, contextConstructed(0, ...attributes))
+  return await signEnvelope(info, signer)
+}
+
 function extensionRequest(subject: Buffer, uris: readonly string[]): Buffer {
   const names = uris.map((value) => ({ type: 'uri', value }) as const)
-  const extensions = sequence(encodeSubjectAltName(names, isEmptyName(subject)))
+  return requestOf(sequence(encodeSubjectAltName(names, isEmptyName(subject))))
+}
+
+function requestOf(extensions: Buffer): Buffer {
   return sequence(oid(oids.extensionRequest), setOf(extensions))
 }
