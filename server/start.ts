@@ -23,6 +23,7 @@ import { deploymentWorkers } from './deployments/workers.ts'
 import { createIdentityDirectory } from './devices/directory.ts'
 import { Greeting } from './devices/greet.ts'
 import { deviceMessages } from './devices/messages.ts'
+import { enrollmentWorkers } from './enrollment/workers.ts'
 import { eventMessages } from './events/messages.ts'
 import { flushEvents } from './events/record.ts'
 import { createApp } from './http/app.ts'
@@ -120,7 +121,7 @@ async function listen(ctx: Context, stack: AsyncDisposableStack): Promise<Config
     }),
   )
   ctx.transport = broker.transport
-  subscribeWake(ctx)
+  subscribeWake(ctx, (deviceId) => greeting.connected(deviceId))
   const devices = stack.use(
     await listenHttps(ctx, createDeviceApp(ctx), { port: ports.device, clientCertificates: true }),
   )
@@ -134,6 +135,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack): void {
   const workers: Worker[] = [
     ...auditWorkers(ctx),
     ...cleanupWorkers(ctx),
+    ...enrollmentWorkers(ctx),
     ...metadataWorkers(ctx),
     ...rolloutWorkers(ctx),
     ...deploymentWorkers(ctx),

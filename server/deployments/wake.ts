@@ -18,8 +18,14 @@ const gatherMs = 25
 /** Every `hello` costs two signatures: so many at a time. */
 const perTurn = 100
 
-/** Passes wakes on to the devices that are connected to this process. Called once, at start. */
-export function subscribeWake(ctx: Pick<Context, 'bus' | 'transport' | 'log'>): void {
+/**
+ * Passes wakes on to the devices that are connected to this process. Called once, at start. `tell` is for those that only
+ * listen to their bundle: they cannot be asked, so they are told.
+ */
+export function subscribeWake(
+  ctx: Pick<Context, 'bus' | 'transport' | 'log'>,
+  tell: (deviceId: string) => void = () => {},
+): void {
   // Holds connected devices only, so it is bounded as connections are.
   const waiting = new Set<string>()
   let timer: NodeJS.Timeout | undefined
@@ -29,7 +35,11 @@ export function subscribeWake(ctx: Pick<Context, 'bus' | 'transport' | 'log'>): 
     const ids = [...waiting].slice(0, perTurn)
     for (const id of ids) waiting.delete(id)
     if (waiting.size > 0) schedule()
-    await Promise.all(ids.map(async (id) => await ctx.transport.send(id, 'command', refresh)))
+    await Promise.all(
+      ids.map(async (id) => {
+        if ((await ctx.transport.send(id, 'command', refresh)) === 'unsubscribed') tell(id)
+      }),
+    )
   }
   const schedule = () => {
     timer ??= setTimeout(() => {

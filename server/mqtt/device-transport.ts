@@ -14,6 +14,8 @@ export function createTransport(sessions: Sessions, limits: Limits): DeviceTrans
     send: async (deviceId, leaf, body) => {
       const session = sessions.get(deviceId)
       if (!session) return 'offline'
+      const topic = topicOf(deviceId, leaf)
+      if (![...session.filters].some((filter) => covers(filter, topic))) return 'unsubscribed'
       const payload = Buffer.from(JSON.stringify(body))
       if (payload.length > limits.backlogBytes) {
         throw new DomainError(
@@ -25,7 +27,6 @@ export function createTransport(sessions: Sessions, limits: Limits): DeviceTrans
       const backlog = Math.max(session.socket.writableLength, session.unwritten)
       if (backlog + payload.length > limits.backlogBytes) return 'offline'
       session.unwritten += payload.length
-      const topic = topicOf(deviceId, leaf)
       const packet = { cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false } as const
       // Straight to its one socket: matching topics would find the same, and cost more (broker.md §3.6).
       session.client.publish(packet, () => {
@@ -44,4 +45,11 @@ export function createTransport(sessions: Sessions, limits: Limits): DeviceTrans
       return sessions.size
     },
   }
+}
+
+/** Does one of the filters that policy.ts lets through (a topic of the device, or all of them) cover this topic? */
+function covers(filter: string, topic: string): boolean {
+  if (filter === topic) return true
+  const folder = topic.slice(0, topic.lastIndexOf('/'))
+  return filter === `${folder}/#` || filter === `${folder}/+`
 }

@@ -1,12 +1,17 @@
 import type { ServerLeaf } from '../protocol/topics.ts'
 
+export type Sent = 'sent' | 'offline' | 'unsubscribed'
+
 /**
  * The seam between what the server wants to say to a device and the broker that says it (architecture.md §9): another
  * broker is a second implementation of this.
  */
 export interface DeviceTransport {
-  /** Publishes QoS 1 to one device. `offline` when it is not connected to this process or its buffer is full. */
-  send: (deviceId: string, leaf: ServerLeaf, body: unknown) => Promise<'sent' | 'offline'>
+  /**
+   * Publishes QoS 1 to one device. `offline` when it is not connected to this process or its buffer is full; `unsubscribed`
+   * when it did not ask for this topic, and so must not be sent it (MQTT 3.1.1 §3.3.5).
+   */
+  send: (deviceId: string, leaf: ServerLeaf, body: unknown) => Promise<Sent>
   /** Ends the device's connections in this process. Returns how many were closed. */
   disconnect: (deviceId: string) => number
   isConnected: (deviceId: string) => boolean
