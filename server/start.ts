@@ -32,6 +32,7 @@ import { listenHttp, listenHttps } from './http/listen.ts'
 import { createPublicApp } from './http/public-app.ts'
 import { newId } from './ids.ts'
 import { ensureOnlineKeys } from './metadata/online-keys.ts'
+import { warnOfEvaluation } from './metadata/roots.ts'
 import { metadataWorkers } from './metadata/workers.ts'
 import { createMetrics } from './metrics.ts'
 import { startBroker } from './mqtt/broker.ts'
@@ -92,6 +93,7 @@ async function openContext(
     connections: new ConnectionIndex(),
   }
   stack.defer(() => flushEvents(base))
+  await warnOfEvaluation(base)
   const identities = stack.use(await createIdentityDirectory(base))
   return {
     ...base,

@@ -37,6 +37,10 @@ const payload = '{"n":1}'
 const publish = async ({ credentials, device }: Pair) =>
   await device.publish({ topic: reportTopic(credentials), payload })
 
+/** A device is sent only what it subscribed to. */
+const listen = async ({ credentials, device }: Pick<Pair, 'credentials' | 'device'>) =>
+  expect(await device.subscribe([`fleetseal/v1/${credentials.deviceId}/#`])).toEqual([1])
+
 describe('16: hooks that fail', () => {
   const fail = () => {
     throw new Error('on purpose')
@@ -95,6 +99,7 @@ describe('16: hooks that fail', () => {
 
 test('17: a device that does not read is cut off, and nobody waits for it', async () => {
   const [frozen, ...others] = [await broker.pair(), await broker.pair(), await broker.pair()]
+  for (const each of [frozen, ...others]) await listen(each)
   frozen.device.socket.pause()
   const { transport } = broker.broker
   const body = { command: 'refresh', pad: 'x'.repeat(60_000) }
@@ -123,6 +128,7 @@ test('17: a device that does not read is cut off, and nobody waits for it', asyn
 
 test('a message that no device could take is an error of ours', async () => {
   const { credentials, device } = await broker.pair()
+  await listen({ credentials, device })
   const sending = broker.broker.transport.send(credentials.deviceId, 'bundle', 'x'.repeat(300_000))
   await expect(sending).rejects.toMatchObject({ code: 'too-large' })
   await device.close()
@@ -163,6 +169,7 @@ describe('20: one device, several connections', () => {
     const [last] = devices.filter(({ socket }) => !socket.destroyed)
     expect(await last?.isAlive()).toBe(true)
     expect(broker.broker.transport.size).toBe(1)
+    if (last) await listen({ credentials, device: last })
     expect(await broker.broker.transport.send(credentials.deviceId, 'command', {})).toBe('sent')
     expect(await last?.next(types.publish)).toBeDefined()
     await last?.close()

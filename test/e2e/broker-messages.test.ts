@@ -238,3 +238,18 @@ describe('9: rate and number', () => {
     expect(await accepted.isAlive()).toBe(true)
   })
 })
+
+test('a device is sent only what it subscribed to', async () => {
+  const { credentials, device } = await broker.pair()
+  const { transport } = broker.broker
+  const send = async () => await transport.send(credentials.deviceId, 'bundle', { n: 1 })
+  expect(await send()).toBe('unsubscribed')
+  await device.subscribe([`fleetseal/v1/${credentials.deviceId}/command`])
+  expect(await send()).toBe('unsubscribed')
+  for (const filter of ['bundle', '+', '#']) {
+    await device.subscribe([`fleetseal/v1/${credentials.deviceId}/${filter}`])
+    expect(await send()).toBe('sent')
+    expect(await device.next(types.publish)).toBeDefined()
+  }
+  await device.close()
+})
