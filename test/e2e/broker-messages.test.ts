@@ -6,7 +6,7 @@ import type { DatabaseHandle } from '../../server/db/client.ts'
 import type { Credentials } from '../support/broker-pki.ts'
 import { reportTopic, startTestBroker, type TestBroker, until } from '../support/broker.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { type PublishFields, publishFrame, type RawDevice } from '../support/raw-device.ts'
+import { type PublishFields, publishFrame, type RawDevice, types } from '../support/raw-device.ts'
 
 // The bounds of broker.md §7, continued: 5 to 9, what a connected device may do and how much of it.
 let handle: DatabaseHandle
