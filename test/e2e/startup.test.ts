@@ -26,10 +26,17 @@ async function start(environment: Record<string, string>) {
 /** Every file below `folder` with its content and mode, to see that nothing was touched. */
 async function snapshot(folder: string): Promise<Record<string, string>> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })
-  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+  const files = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
   return Object.fromEntries(
     await Promise.all(
-      files.toSorted().map(async (file) => [file, `${(await stat(file)).mode} ${(await readFile(file)).toString('base64')}`]),
+      files
+        .toSorted()
+        .map(async (file) => [
+          file,
+          `${(await stat(file)).mode} ${(await readFile(file)).toString('base64')}`,
+        ]),
     ),
   )
 }
@@ -100,8 +107,16 @@ describe('a data directory', () => {
 
   test.each([
     ['without its key', async (copy: string) => await rm(join(copy, 'kek')), /kek/],
-    ['with half a key', async (copy: string) => await writeFile(join(copy, 'kek'), Buffer.alloc(16)), /exactly 32 bytes/],
-    ['without its database', async (copy: string) => await rm(join(copy, 'db'), { recursive: true }), /database/],
+    [
+      'with half a key',
+      async (copy: string) => await writeFile(join(copy, 'kek'), Buffer.alloc(16)),
+      /exactly 32 bytes/,
+    ],
+    [
+      'without its database',
+      async (copy: string) => await rm(join(copy, 'db'), { recursive: true }),
+      /database/,
+    ],
   ])('%s is refused and left untouched', async (name, damage, says) => {
     await server.stop()
     const copy = join(scratch, name.replaceAll(' ', '-'))
