@@ -18,14 +18,15 @@ import {
 } from '../x509/extensions.ts'
 import type { GeneralName } from '../x509/general-names.ts'
 
-/** A request whose signature was verified. Every Buffer is a slice of the DER that was parsed. */
-export interface Csr {
+/** What a request says. Every Buffer is a slice of the DER that was parsed. */
+export interface CsrContent {
   readonly der: Buffer
   /** Name, DER. */
   readonly subject: Buffer
   /** SubjectPublicKeyInfo, DER. */
   readonly spki: Buffer
-  readonly publicKey: PublicKey
+  /** The content of each attribute's set of values, by type. */
+  readonly attributes: ReadonlyMap<string, Buffer>
   /** Names asked for; a hint that has to match the device's record, never copied. */
   readonly subjectAltName: readonly GeneralName[] | undefined
   readonly requestedExtensions: Extensions
@@ -34,6 +35,11 @@ export interface Csr {
   readonly challengePassword: string | undefined
   /** Offsets of deviations that field devices make and that are only worth a log line. */
   readonly deviations: readonly number[]
+}
+
+/** A request whose signature was verified. */
+export interface Csr extends CsrContent {
+  readonly publicKey: PublicKey
 }
 
 export const maxCsrBytes = 65_536
@@ -50,6 +56,23 @@ const maxChallengeLength = 255
  * @throws PkiError `der` for malformed DER, `key` for a key that is refused, `csr` for everything else
  */
 export function parseCsr(der: Buffer): Csr {
+  const { content, algorithm, signed, signature } = readCsr(der)
+  const publicKey = readPublicKey(content.spki)
+  if (!verifyWithKey(algorithm, publicKey, signed, signature)) {
+    throw new PkiError('csr', 'The signature does not verify with the key in the request')
+  }
+  return { ...content, publicKey }
+}
+
+/**
+ * Reads a request by the same rules without a look at its key and signature, for key generation on the server, where both mean
+ * nothing (RFC 7030 §4.4.1). Nothing in it is proven.
+ */
+export function parseUnprovenCsr(der: Buffer): CsrContent {
+  return readCsr(der).content
+}
+
+function readCsr(der: Buffer) {
   if (der.length > maxCsrBytes) throw new PkiError('csr', `More than ${maxCsrBytes} bytes`, 0)
   const deviations = checkDer(der, { setOrder: 'report' })
   const reader = new DerReader(der)
@@ -63,23 +86,20 @@ export function parseCsr(der: Buffer): Csr {
   const info = body.inside(infoElement)
   const { subject, spki } = readHead(info)
   const attributes = readAttributes(info)
-  const publicKey = readPublicKey(spki)
-  const signed = der.subarray(infoElement.start, infoElement.end)
-  if (!verifyWithKey(algorithm, publicKey, signed, signature)) {
-    throw new PkiError('csr', 'The signature does not verify with the key in the request')
-  }
   const requestedExtensions = readRequestedExtensions(attributes, (at) => deviations.push(at))
-  return {
+  const content: CsrContent = {
     der,
     subject,
     spki,
-    publicKey,
+    attributes: new Map([...attributes].map(([type, { content: set }]) => [type, set])),
     requestedExtensions,
     deviations,
     subjectAltName: readExtension(requestedExtensions, oids.subjectAltName, readSubjectAltName),
     asksForCa: asksForCa(requestedExtensions),
     challengePassword: readChallenge(attributes),
   }
+  const signed = der.subarray(infoElement.start, infoElement.end)
+  return { content, algorithm, signed, signature }
 }
 
 function readHead(info: DerReader): { subject: Buffer; spki: Buffer } {
@@ -90,29 +110,35 @@ function readHead(info: DerReader): { subject: Buffer; spki: Buffer } {
   return { subject, spki: info.raw(tags.sequence) }
 }
 
+interface AttributeValues {
+  readonly content: Buffer
+  readonly values: DerReader
+}
+
 /** The values of each attribute, by type. Absent attributes and `A0 00` both occur in the field. */
-function readAttributes(info: DerReader): Map<string, DerReader> {
+function readAttributes(info: DerReader): Map<string, AttributeValues> {
   const list = info.enterOptional(constructed(0))
   info.finish()
-  const attributes = new Map<string, DerReader>()
+  const attributes = new Map<string, AttributeValues>()
   while (list && !list.isDone()) {
     const start = list.offset
     if (attributes.size >= maxAttributes) throw new PkiError('csr', 'Too many attributes', start)
     const attribute = list.enter(tags.sequence)
     const type = attribute.oid()
-    const values = attribute.enter(tags.set)
+    const set = attribute.next(tags.set)
     attribute.finish()
     if (attributes.has(type)) throw new PkiError('csr', `Attribute ${type} appears twice`, start)
-    attributes.set(type, values)
+    const content = list.buffer.subarray(set.contentStart, set.end)
+    attributes.set(type, { content, values: attribute.inside(set) })
   }
   return attributes
 }
 
 function readRequestedExtensions(
-  attributes: ReadonlyMap<string, DerReader>,
+  attributes: ReadonlyMap<string, AttributeValues>,
   onDefault: (offset: number) => void,
 ): Extensions {
-  const values = attributes.get(oids.extensionRequest)
+  const values = attributes.get(oids.extensionRequest)?.values
   if (!values) return new Map()
   const extensions = readExtensions(values, onDefault)
   values.finish()
@@ -128,8 +154,8 @@ function asksForCa(extensions: Extensions): boolean {
 }
 
 /** RFC 2985 §5.4.1: one DirectoryString. */
-function readChallenge(attributes: ReadonlyMap<string, DerReader>): string | undefined {
-  const values = attributes.get(oids.challengePassword)
+function readChallenge(attributes: ReadonlyMap<string, AttributeValues>): string | undefined {
+  const values = attributes.get(oids.challengePassword)?.values
   if (!values) return undefined
   const start = values.offset
   const { value } = values.string()

@@ -7,10 +7,11 @@ import { buildEnvelopedData } from '../../pki/cms/enveloped-data-build.ts'
 import { openEnvelopedData } from '../../pki/cms/enveloped-data.ts'
 import { buildSignedData } from '../../pki/cms/signed-data-build.ts'
 import { verifySignedData } from '../../pki/cms/signed-data.ts'
-import { octetString, printableString } from '../../pki/der/writer.ts'
+import { octetString, printableString, sequence } from '../../pki/der/writer.ts'
+import { sealGeneratedKey } from '../../pki/est/server-key.ts'
 import { openRsaEnvelope, softwareDecrypter } from '../../pki/forge.ts'
 import type { KeyAlgorithm } from '../../pki/keys.ts'
-import { keyIdentifier } from '../../pki/keys.ts'
+import { generatePrivateKey, keyIdentifier } from '../../pki/keys.ts'
 import { toPem } from '../../pki/pem.ts'
 import type { Party } from '../support/cms-fixture.ts'
 import { makeParty, privatePem } from '../support/cms-fixture.ts'
@@ -183,3 +184,19 @@ judge.each([
   const opened = openRsaEnvelope(readFileSync(out), decrypter, { allowTripleDes: true })
   expect(await opened).toEqual({ content: element, cipher })
 })
+
+judge.each<KeyAlgorithm>(['P-256', 'RSA-2048'])(
+  'E17 openssl opens a generated key that is sealed to a %s key',
+  async (name) => {
+    const party = await partyFiles(name)
+    const pkcs8 = generatePrivateKey('P-256').export({ type: 'pkcs8', format: 'der' })
+    const generator = await makeParty(root, 'P-256')
+    const recipient = { kind: 'certificate', id: party.id, spki: party.spki } as const
+    const sealed = files.write('sealed.der', await sealGeneratedKey(pkcs8, generator, recipient))
+    const decrypt = ['cms', '-decrypt', '-binary', '-inform', 'DER', '-in', sealed]
+    const signed = openssl(...decrypt, '-recip', party.cert, '-inkey', party.pem)
+    const file = files.write('package.der', signed)
+    const verify = ['cms', '-verify', '-noverify', '-binary', '-inform', 'DER', '-in', file]
+    expect(openssl(...verify)).toEqual(sequence(pkcs8))
+  },
+)
