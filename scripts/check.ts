@@ -3,9 +3,10 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 /** `npm run check`: types, lint, format, tests; each step runs even when one before it failed, so one run shows all. */
-const bin = (name: string) => fileURLToPath(new URL(`../node_modules/.bin/${name}`, import.meta.url))
-const folders = ['server', 'pki', 'device-sim', 'cli', 'demo', 'bench', 'scripts', 'test'].filter((folder) =>
-  existsSync(new URL(`../${folder}`, import.meta.url)),
+const bin = (name: string) =>
+  fileURLToPath(new URL(`../node_modules/.bin/${name}`, import.meta.url))
+const folders = ['server', 'pki', 'device-sim', 'cli', 'demo', 'bench', 'scripts', 'test'].filter(
+  (folder) => existsSync(new URL(`../${folder}`, import.meta.url)),
 )
 const steps: [name: string, command: string, args: string[]][] = [
   ['types', bin('tsc'), ['--noEmit', '-p', '.']],
@@ -17,5 +18,9 @@ const failed = steps.filter(([name, command, args]) => {
   console.log(`— ${name}`)
   return spawnSync(command, args, { stdio: 'inherit' }).status !== 0
 })
-console.log(failed.length === 0 ? 'check: clean' : `check: failed: ${failed.map(([name]) => name).join(', ')}`)
+console.log(
+  failed.length === 0
+    ? 'check: clean'
+    : `check: failed: ${failed.map(([name]) => name).join(', ')}`,
+)
 process.exit(failed.length === 0 ? 0 : 1)

@@ -9,12 +9,20 @@ const { constants } = require('node:os')
 const { join, resolve } = require('node:path')
 
 const root = resolve(__dirname, '..')
-const pinnedNode = join(root, 'node_modules', 'node', 'bin', process.platform === 'win32' ? 'node.exe' : 'node')
+const pinnedNode = join(
+  root,
+  'node_modules',
+  'node',
+  'bin',
+  process.platform === 'win32' ? 'node.exe' : 'node',
+)
 const stamp = join(root, 'node_modules', '.installed-lockfile')
 
 /** npm ci, when node_modules does not match the lockfile. Everything goes to stderr: stdout belongs to the command. */
 function install() {
-  const wanted = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).digest('hex')
+  const wanted = createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .digest('hex')
   if (existsSync(pinnedNode) && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return
   console.error('fleetseal: installing the exact dependencies of package-lock.json (npm ci) …')
   const npm = process.env.npm_execpath
@@ -44,15 +52,26 @@ const commands = {
 const [name, ...rest] = process.argv.slice(2)
 const command = commands[name]
 if (!command) {
-  console.error(`fleetseal: no such command: ${name ?? '(none)'}; there are ${Object.keys(commands).join(', ')}`)
+  console.error(
+    `fleetseal: no such command: ${name ?? '(none)'}; there are ${Object.keys(commands).join(', ')}`,
+  )
   process.exit(2)
 }
 install()
-const child = spawn(pinnedNode, ['--disable-warning=ExperimentalWarning', join(root, command[0]), ...rest], {
-  cwd: name === 'cli' || name === 'device' ? process.cwd() : root,
-  stdio: 'inherit',
-  env: { ...process.env, PATH: `${join(root, 'node_modules', '.bin')}:${process.env.PATH ?? ''}` },
-})
+const child = spawn(
+  pinnedNode,
+  ['--disable-warning=ExperimentalWarning', join(root, command[0]), ...rest],
+  {
+    cwd: name === 'cli' || name === 'device' ? process.cwd() : root,
+    stdio: 'inherit',
+    env: {
+      ...process.env,
+      PATH: `${join(root, 'node_modules', '.bin')}:${process.env.PATH ?? ''}`,
+    },
+  },
+)
 // A terminal sends SIGINT to the whole group; a service manager signals only this process, so pass it on.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
-child.on('exit', (code, signal) => process.exit(signal ? 128 + (constants.signals[signal] ?? 0) : (code ?? 1)))
+child.on('exit', (code, signal) =>
+  process.exit(signal ? 128 + (constants.signals[signal] ?? 0) : (code ?? 1)),
+)

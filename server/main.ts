@@ -44,7 +44,8 @@ try {
   process.exitCode = await main()
 } catch (error) {
   // What an operator can mend is said in words; anything else is our bug and shows its stack.
-  if (error instanceof ConfigError || error instanceof InstallationError) console.error(error.message)
+  if (error instanceof ConfigError || error instanceof InstallationError)
+    console.error(error.message)
   else console.error(error)
   process.exit(error instanceof ConfigError ? 2 : 1)
 }

@@ -57,7 +57,13 @@ const moves: Record<DeploymentState, Moves> = {
   },
   opted_out: { accepted: ['owner'], offered: ['owner'], ...stoppable },
   accepted: { downloading: ['device'], ...started, ...stoppable },
-  downloading: { downloading: ['device'], verified: ['device'], failed: ['device'], ...started, ...stoppable },
+  downloading: {
+    downloading: ['device'],
+    verified: ['device'],
+    failed: ['device'],
+    ...started,
+    ...stoppable,
+  },
   verified: {
     waiting_window: ['device'],
     installing: ['device'],

@@ -22,8 +22,14 @@ export type Installed = z.infer<typeof Installed>
 
 /** Versions of the metadata files a device holds; absent means it holds none. */
 export const Have = z.strictObject({
-  director: z.record(z.string().max(80), counter).refine((have) => Object.keys(have).length <= 40).optional(),
-  image: z.record(z.string().max(80), counter).refine((have) => Object.keys(have).length <= 40).optional(),
+  director: z
+    .record(z.string().max(80), counter)
+    .refine((have) => Object.keys(have).length <= 40)
+    .optional(),
+  image: z
+    .record(z.string().max(80), counter)
+    .refine((have) => Object.keys(have).length <= 40)
+    .optional(),
 })
 export type Have = z.infer<typeof Have>
 
@@ -52,7 +58,10 @@ export const Report = z.strictObject({
   state: z.enum(deploymentStates),
   progress: z.int().min(0).max(100).optional(),
   /** An attack code of updates.md §4 or a short reason, when the state is a refusal or a failure. */
-  code: z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/).optional(),
+  code: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9-]{0,31}$/)
+    .optional(),
   detail: z.string().max(500).optional(),
   /** With `testing` and `succeeded`: what runs now, and the server's commit nonce. */
   sha256: sha256.optional(),

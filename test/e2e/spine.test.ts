@@ -78,7 +78,7 @@ async function powerUp(serial: string, behavior: Behavior = {}): Promise<Device>
 async function until(holds: () => boolean | Promise<boolean>, limitMs = 30_000): Promise<void> {
   const end = Date.now() + limitMs
   while (!(await holds())) {
-    if (Date.now() > end) throw new Error(`not within ${limitMs} ms: ${holds}`)
+    if (Date.now() > end) throw new Error(`not within ${limitMs} ms: ${holds.toString()}`)
     await sleep(25)
   }
 }

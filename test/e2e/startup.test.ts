@@ -54,18 +54,18 @@ test('a wrong configuration ends with 2 and names every mistake at once', async 
   }
 })
 
-describe('a data directory', () => {
-  let server: RunningServer
-  let scratch: string
-  beforeAll(async () => {
-    scratch = await mkdtemp(join(tmpdir(), 'fleetseal-startup-'))
-    server = await startServer()
-  })
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]()
-    await rm(scratch, { recursive: true, force: true })
-  })
+let server: RunningServer
+let scratch: string
+beforeAll(async () => {
+  scratch = await mkdtemp(join(tmpdir(), 'fleetseal-startup-'))
+  server = await startServer()
+})
+afterAll(async () => {
+  await server[Symbol.asyncDispose]()
+  await rm(scratch, { recursive: true, force: true })
+})
 
+describe('a data directory', () => {
   test('is private, and so are the secrets in it', async () => {
     expect((await stat(server.dataDir)).mode & 0o777).toBe(0o700)
     for (const name of ['kek', 'admin-api-key']) {
@@ -89,7 +89,9 @@ describe('a data directory', () => {
     await server.restart()
     expect([await readFile(server.ca, 'utf8'), await server.apiKey()]).toEqual(before)
   })
+})
 
+describe('a damaged data directory', () => {
   test('made with another key is refused and left as it is; with its own key it starts', async () => {
     expect(await server.stop()).toBe(0)
     const copy = join(scratch, 'other-key')
