@@ -2,7 +2,6 @@ import { oids } from '../der/oids.ts'
 import { PkiError } from '../errors.ts'
 import { verifySignature } from '../signer.ts'
 import type { Certificate } from '../x509/parse.ts'
-import { parseCertificate } from '../x509/parse.ts'
 import type { CertStatus } from './answer.ts'
 import { responderKeyHash } from './answer.ts'
 import { isOfIssuer, issuerHashes } from './cert-id.ts'
@@ -67,8 +66,7 @@ function checkTimes({ thisUpdate, nextUpdate }: SingleResponse, question: OcspQu
 /** The issuer, or the first certificate that is named as the responder and was certified as one. */
 function signerOf(basic: BasicResponse, { issuer, at }: OcspQuestion): Certificate {
   if (isNamed(basic, issuer)) return issuer
-  for (const der of basic.certificates) {
-    const certificate = parseCertificate(der)
+  for (const certificate of basic.certificates) {
     if (isNamed(basic, certificate) && isDelegate(certificate, issuer, at)) return certificate
   }
   throw new PkiError('ocsp', 'No responder that the issuer certified')

@@ -7,6 +7,8 @@ import { constructed, primitive, tags } from '../der/tags.ts'
 import { PkiError } from '../errors.ts'
 import { readName } from '../names.ts'
 import { readExtension } from '../x509/extensions.ts'
+import type { Certificate } from '../x509/parse.ts'
+import { parseCertificate } from '../x509/parse.ts'
 import type { CertStatus, ResponseStatus } from './answer.ts'
 import { responseStatuses } from './answer.ts'
 import type { CertId } from './cert-id.ts'
@@ -31,8 +33,7 @@ export interface BasicResponse {
   readonly producedAt: Date
   readonly responses: readonly SingleResponse[]
   readonly nonce: Buffer | undefined
-  /** DER, not looked into. */
-  readonly certificates: readonly Buffer[]
+  readonly certificates: readonly Certificate[]
 }
 
 export type OcspResponse =
@@ -47,7 +48,7 @@ const keyHashOctets = 20
  * to be believed before `checkOcspResponse` has verified it.
  *
  * @param der at most 64 KiB
- * @throws PkiError `der` or `ocsp`
+ * @throws PkiError `der`, `ocsp`, or `certificate` for one that is malformed
  */
 export function parseOcspResponse(der: Buffer): OcspResponse {
   checkDer(der)
@@ -104,17 +105,17 @@ function readBasic(der: Buffer): BasicResponse {
   }
 }
 
-function readCertificates(body: DerReader): Buffer[] {
+function readCertificates(body: DerReader): Certificate[] {
   const wrapper = body.enterOptional(constructed(0))
   if (!wrapper) return []
   const list = wrapper.enter(tags.sequence)
   wrapper.finish()
-  const certificates: Buffer[] = []
+  const certificates: Certificate[] = []
   while (!list.isDone()) {
     if (certificates.length >= maxCertificates) {
       throw new PkiError('ocsp', 'Too many certificates', list.offset)
     }
-    certificates.push(list.raw(tags.sequence))
+    certificates.push(parseCertificate(list.raw(tags.sequence)))
   }
   return certificates
 }
