@@ -17,7 +17,8 @@ import { type RolloutWorld, rolloutWorld } from '../support/rollout-world.ts'
  */
 const seed = 20_261_126
 const numRuns = 150
-const handlers = [...[helloMessage(async () => new Map()), ...deploymentMessages], ...eventMessages]
+const hello = helloMessage(async () => new Map())
+const handlers = [hello, ...deploymentMessages, ...eventMessages]
 
 let handle: DatabaseHandle
 let world: RolloutWorld
@@ -50,7 +51,11 @@ const wild = (max: number) =>
 const counter = fc.oneof(fc.nat(), fc.constantFrom(0, Number.MAX_SAFE_INTEGER))
 const component = fc.constantFrom('main', 'radio', 'a', 'x'.repeat(32))
 const hex = (length: number) =>
-  fc.string({ minLength: length, maxLength: length, unit: fc.constantFrom(...'0123456789abcdef') })
+  fc.string({
+    minLength: length,
+    maxLength: length,
+    unit: fc.constantFrom(...Array.from('0123456789abcdef')),
+  })
 const at = fc.constantFrom(
   '2026-11-26T10:00:00Z',
   '1970-01-01T00:00:00.000Z',
