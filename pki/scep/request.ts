@@ -6,6 +6,7 @@ import type { VerifiedData } from '../cms/signed-data.ts'
 import { verifySignedData } from '../cms/signed-data.ts'
 import type { Csr } from '../csr/parse.ts'
 import { parseCsr } from '../csr/parse.ts'
+import { berToDer } from '../der/ber.ts'
 import { oids } from '../der/oids.ts'
 import { DerReader } from '../der/reader.ts'
 import { tags } from '../der/tags.ts'
@@ -21,6 +22,8 @@ import { readScepAttributes } from './attributes.ts'
 export interface ScepLeniency {
   readonly allowSha1?: boolean
   readonly allowTripleDes?: boolean
+  /** Messages in BER, as Java's and Apple's clients write them. */
+  readonly allowBer?: boolean
 }
 
 /** A request whose signature was verified; its envelope is still closed. */
@@ -64,8 +67,9 @@ export const maxScepBytes = 131_072
  *   verify, `scep` for attributes, types and signers that are not RSA
  */
 export function verifyScepMessage(der: Buffer, leniency: ScepLeniency = {}): ScepMessage {
-  const { allowSha1 = false } = leniency
-  const signed = verifySignedData(der, { maxBytes: maxScepBytes, allowSha1 })
+  const { allowSha1 = false, allowBer = false } = leniency
+  const message = allowBer ? berToDer(der, maxScepBytes) : der
+  const signed = verifySignedData(message, { maxBytes: maxScepBytes, allowSha1 })
   const { messageType, transactionId, senderNonce } = readScepAttributes(signed.attributes)
   if (messageType === 'CertRep') throw new PkiError('scep', 'An answer is not a request')
   const signerCertificate = rsaSigner(signed)
@@ -76,7 +80,7 @@ export function verifyScepMessage(der: Buffer, leniency: ScepLeniency = {}): Sce
     signerCertificate,
     signer: readCertificateHead(signerCertificate),
     digest: signed.digest,
-    envelope: envelopeIn(signed),
+    envelope: allowBer ? berToDer(envelopeIn(signed), maxScepBytes) : envelopeIn(signed),
     leniency,
   }
 }

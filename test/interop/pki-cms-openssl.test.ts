@@ -7,12 +7,16 @@ import { buildEnvelopedData } from '../../pki/cms/enveloped-data-build.ts'
 import { openEnvelopedData } from '../../pki/cms/enveloped-data.ts'
 import { buildSignedData } from '../../pki/cms/signed-data-build.ts'
 import { verifySignedData } from '../../pki/cms/signed-data.ts'
+import { buildCsr } from '../../pki/csr/build.ts'
+import { berToDer } from '../../pki/der/ber.ts'
 import { octetString, printableString, sequence } from '../../pki/der/writer.ts'
 import { sealGeneratedKey } from '../../pki/est/server-key.ts'
 import { openRsaEnvelope, softwareDecrypter } from '../../pki/forge.ts'
 import type { KeyAlgorithm } from '../../pki/keys.ts'
 import { generatePrivateKey, keyIdentifier } from '../../pki/keys.ts'
+import { encodeName } from '../../pki/names.ts'
 import { toPem } from '../../pki/pem.ts'
+import { verifyScepMessage } from '../../pki/scep/request.ts'
 import type { Party } from '../support/cms-fixture.ts'
 import { makeParty, privatePem } from '../support/cms-fixture.ts'
 import { openssl, opensslAccepts, opensslVersion, scratchDirectory } from '../support/openssl.ts'
@@ -200,3 +204,29 @@ judge.each<KeyAlgorithm>(['P-256', 'RSA-2048'])(
     expect(openssl(...verify)).toEqual(sequence(pkcs8))
   },
 )
+
+judge('a request that openssl wrote in BER is read where BER is allowed', async () => {
+  const ra = await makeParty(root, 'RSA-2048')
+  const raFile = files.write('ra.pem', toPem('CERTIFICATE', ra.certificate))
+  const device = await partyFiles('RSA-2048')
+  const input = files.write(
+    'content',
+    buildCsr(device.key, { subject: encodeName({ commonName: 'Pump' }) }),
+  )
+  const envelope = join(files.path, 'ber-envelope.der')
+  const out = join(files.path, 'ber.der')
+  const stream = ['-binary', '-stream', '-indef', '-outform', 'DER']
+  openssl('cms', '-encrypt', ...stream, '-aes128', '-in', input, '-out', envelope, raFile)
+  const sign = ['cms', '-sign', '-nodetach', ...stream, '-in', envelope, '-out', out]
+  openssl(...sign, '-signer', device.cert, '-inkey', device.pem)
+  const ber = readFileSync(out)
+  expectRefusal(() => verifySignedData(ber), 'der')
+  const { content: inner = ber } = verifySignedData(berToDer(ber, ber.length))
+  const decrypter = softwareDecrypter(ra.key, ra.id)
+  await expect(openRsaEnvelope(inner, decrypter)).rejects.toMatchObject({ code: 'der' })
+  const opened = await openRsaEnvelope(berToDer(inner, inner.length), decrypter)
+  expect(opened.content).toEqual(readFileSync(input))
+  // Without SCEP's attributes it is no request, but it gets that far.
+  const error = expectRefusal(() => verifyScepMessage(ber, { allowBer: true }), 'scep')
+  expect(error.message).toContain('message type')
+})
