@@ -1,5 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 
 import type { DatabaseHandle } from '../../server/db/client.ts'
@@ -110,6 +108,7 @@ test('its next message or subscription is refused even when no socket was droppe
     else device.send(subscribeFrame([`fleetseal/v1/${credentials.deviceId}/#`]))
     await isGone(device)
     expect(await broker.stored(credentials.deviceId)).toEqual([])
+    await expect.poll(() => broker.events(credentials.deviceId)).toEqual(['mqtt-device-disabled'])
     broker.directory.allow(credentials)
     expect(await broker.isServed(credentials)).toBe(true)
   }
@@ -123,7 +122,8 @@ test('a message that waits for its group is not stored any more', async () => {
   device.send(publishFrame({ topic: reportTopic(credentials), payload, id: 1 }))
   await until(() => broker.control.groups.length > 0, 'the first message is being stored')
   device.send(publishFrame({ topic: reportTopic(credentials, 'hello'), payload, id: 2 }))
-  await sleep(20)
+  // Answered after what was sent before: the second message waits now.
+  expect(await device.isAlive()).toBe(true)
   revoke(credentials)
   release()
   await isGone(device)
@@ -131,5 +131,6 @@ test('a message that waits for its group is not stored any more', async () => {
     async () => (await broker.stored(credentials.deviceId)).length === 1,
     'the first is stored',
   )
+  expect(await broker.isServed(await broker.device())).toBe(true)
   expect(await broker.stored(credentials.deviceId, 'hello')).toEqual([])
 })
