@@ -6,6 +6,7 @@ import { verifyWithKey } from './signer.ts'
 import { nameConstraintViolation } from './x509/name-constraints.ts'
 import type { Certificate } from './x509/parse.ts'
 import { parseCertificate } from './x509/parse.ts'
+import { policyViolation } from './x509/policies.ts'
 
 export type PathPurpose = 'clientAuth' | 'serverAuth' | 'codeSigning' | 'ocspSigning'
 
@@ -21,6 +22,7 @@ export type PathFailure =
   | 'path-length'
   | 'name-constraints'
   | 'critical-extension'
+  | 'policy'
   | 'purpose'
 
 export type PathVerdict =
@@ -48,8 +50,10 @@ const processed: ReadonlySet<string> = new Set([
   oids.extKeyUsage,
   oids.subjectAltName,
   oids.nameConstraints,
-  // Without explicit policies asked for, these alone can never fail a path (RFC 5280 §6.1.5 g).
   oids.certificatePolicies,
+  oids.policyMappings,
+  oids.policyConstraints,
+  oids.inhibitAnyPolicy,
   oids.subjectKeyIdentifier,
   oids.authorityKeyIdentifier,
   oids.cRLDistributionPoints,
@@ -71,7 +75,7 @@ class Refusal extends Error {
 
 /**
  * Certification path validation (RFC 5280 §6.1), for certificates whose `authorized` flag Node cannot vouch for (pki.md
- * T1, T6). Revocation is the caller's. Policy trees are not computed: a policyConstraints extension refuses the path.
+ * T1, T6). Revocation is the caller's. Every certificate policy is welcome; constraints in the path are honoured.
  *
  * @param chain leaf first, each certificate issued by the next, DER; may end with the anchor itself. At most 10
  * @param anchors DER; an anchor must be a CA with keyCertSign and be valid at `at`, and matches by subject and key
@@ -107,6 +111,7 @@ function validate(
   for (let index = down.length - 1; index >= 0; index -= 1) {
     checkCertificate(down, index, at, purpose)
   }
+  checkPolicies(path)
   return { path, anchor }
 }
 
@@ -190,7 +195,7 @@ function usableKey({ spki }: Certificate): PublicKey | undefined {
 /** §6.1.4 (o) and §6.1.5 (f). */
 function checkExtensions({ extensions }: Certificate, index: number): void {
   for (const { oid, critical } of extensions.values()) {
-    if ((critical && !processed.has(oid)) || oid === oids.policyConstraints) {
+    if (critical && !processed.has(oid)) {
       throw new Refusal('critical-extension', index, `Extension ${oid} is not understood`)
     }
   }
@@ -239,6 +244,16 @@ function checkLeaf(leaf: Certificate, purpose: PathPurpose): void {
   if (isTls && isUnlimited) return
   if (!extKeyUsage?.includes(purposeOids[purpose])) {
     throw new Refusal('purpose', 0, `The extended key usage lacks ${purpose}`)
+  }
+}
+
+function checkPolicies(path: readonly Certificate[]): void {
+  try {
+    const violation = policyViolation(path)
+    if (violation) throw new Refusal('policy', violation.index, violation.detail)
+  } catch (error) {
+    if (error instanceof PkiError) throw new Refusal('malformed', 0, error.message)
+    throw error
   }
 }
 

@@ -205,7 +205,7 @@ test('A12 the path length', async () => {
   )
 })
 
-test('A14 an unknown critical extension, in the leaf or in a CA, and policy constraints', async () => {
+test('A14 an unknown critical extension, in the leaf or in a CA', async () => {
   const unknown = (critical: boolean) => encodeExtension('1.2.3.4', critical, nullValue())
   const leaf = async (critical: boolean) =>
     await raw(issuer, { extensions: [...rawExtensions(issuer), unknown(critical)] })
@@ -213,9 +213,6 @@ test('A14 an unknown critical extension, in the leaf or in a CA, and policy cons
   expect(againstRoot(await leaf(false), issuer.certificate)).toBe('valid')
   const ca = await rawCa(root, [unlimitedCa, certSign, unknown(true)])
   expect(againstRoot(await raw(ca, {}), ca.certificate)).toBe('critical-extension')
-  const policy = encodeExtension(oids.policyConstraints, false, sequence())
-  const strict = await rawCa(root, [unlimitedCa, certSign, policy])
-  expect(againstRoot(await raw(strict, {}), strict.certificate)).toBe('critical-extension')
 })
 
 test('the chain is in order, bounded and parsed strictly', async () => {
