@@ -1,6 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
 const globalSetup = ['test/support/template-database.ts']
+// Only against hanging: no test is about speed.
 const timeouts = { testTimeout: 60_000, hookTimeout: 120_000 }
 
 export default defineConfig({
@@ -8,8 +9,8 @@ export default defineConfig({
     // Two cores: more workers than that only make the servers under test wait for each other.
     maxWorkers: 2,
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
-      { test: { name: 'rules', include: ['test/rules/**/*.test.ts'] } },
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], ...timeouts } },
+      { test: { name: 'rules', include: ['test/rules/**/*.test.ts'], ...timeouts } },
       {
         test: {
           name: 'integration',
