@@ -3,6 +3,7 @@ import { beforeAll, expect, test } from 'vitest'
 import type { CrlInput, RevokedCertificate } from '../../../pki/crl/build.ts'
 import { buildCrl } from '../../../pki/crl/build.ts'
 import { applyDelta, deltaEntries, isDeltaTo } from '../../../pki/crl/delta.ts'
+import type { Crl } from '../../../pki/crl/parse.ts'
 import { crlEntries, findRevoked, parseCrl } from '../../../pki/crl/parse.ts'
 import { crlReasons } from '../../../pki/crl/revocation.ts'
 import type { CrlStatus } from '../../../pki/crl/status.ts'
@@ -214,4 +215,15 @@ test('a CRL of user certificates does not speak for a CA', async () => {
     statusByCrls(issuer.certificate, root.certificate, lists, { at: now }).status
   expect(of([rootCrl])).toBe('good')
   expect(of([shardOfRoot])).toBe('unknown')
+})
+
+test('P12 an ML-DSA issuer makes CRLs and deltas', async () => {
+  const pqIssuer = await makeIssuer(root, {}, 'ML-DSA-65')
+  const pqDevice = await issue('device', pqIssuer, deviceInput(pqIssuer, spki))
+  const full = await makeCrl(pqIssuer, [], { shard })
+  const changes = await makeCrl(pqIssuer, [held(pqDevice.serial)], { shard, delta, number: 8n })
+  const status = (...lists: Crl[]) =>
+    statusByCrls(pqDevice, pqIssuer.certificate, lists, { at: now }).status
+  expect(status(full)).toBe('good')
+  expect(status(full, changes)).toBe('revoked')
 })
