@@ -19,6 +19,7 @@ import {
   startRollout,
 } from '../support/operator.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
+import { forgeDirector, otherBytes, unknownImage } from '../support/stolen-server.ts'
 
 let database: DatabaseHandle
 let server: RunningServer
@@ -93,12 +94,22 @@ async function newGroup(name: string, ...devices: Device[]): Promise<string> {
   return name
 }
 
-async function release(image = randomBytes(300_000)): Promise<{ id: string; version: string }> {
+async function release(
+  more: { class?: 'security' | 'feature' } = {},
+): Promise<{ id: string; version: string }> {
+  const image = randomBytes(300_000)
   build += 1
   metadataVersion += 1
   const name = `2.0.${build}`
   return {
-    id: await publishRelease(site, { version: name, build, svn: 1, image, metadataVersion }),
+    id: await publishRelease(site, {
+      version: name,
+      build,
+      svn: 1,
+      image,
+      metadataVersion,
+      ...more,
+    }),
     version: name,
   }
 }
@@ -154,6 +165,27 @@ describe('an update', () => {
     expect(await deploymentsOf(rollout)).toEqual([])
     await device.agent.start()
     await until(() => version(device) === made.version)
+  })
+})
+
+/** Whoever owns the server owns its database and its online keys, and can make the director say anything. */
+describe('a stolen server', () => {
+  test.each([
+    ['bytes other than those that were signed offline', 'mix-and-match', otherBytes],
+    ['an image that nobody signed offline', 'arbitrary', unknownImage],
+  ])('that names %s is refused, and the server is told why', async (_what, code, forge) => {
+    const device = await powerUp(`E2E-${code}`)
+    const group = await newGroup(`e2e-${code}`, device)
+    // The owner is asked first, which leaves the time to forge.
+    const made = await release({ class: 'feature' })
+    const rollout = await startRollout(site, made.id, group)
+    await until(async () => (await deploymentsOf(rollout))[0]?.state === 'offered')
+    await device.agent.stop()
+    await forgeDirector({ server, db: database.db, deviceId: device.agent.deviceId, forge })
+    await device.agent.start()
+    await until(async () => (await deploymentsOf(rollout))[0]?.state === 'failed_final')
+    expect((await deploymentsOf(rollout))[0]?.code).toBe(code)
+    expect(version(device)).toBe('1.0.0')
   })
 })
 
