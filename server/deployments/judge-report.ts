@@ -148,18 +148,22 @@ function withoutProof(
   taken: readonly Leg[],
   given: Given,
 ): Judgement {
+  const hasNonce = report.commitNonce !== undefined && report.commitNonce === before.commit_nonce
   const event = {
     source: 'server' as const,
     kind: 'false-success',
     severity: 'warning' as const,
     facts: {
       ...said(before, report).facts,
-      nonce: report.commitNonce !== undefined && report.commitNonce === before.commit_nonce,
+      nonce: hasNonce,
       image: report.sha256 === facts.artifactSha256,
       seen: facts.installedSha256 === facts.artifactSha256,
     },
   }
-  if (before.state === 'testing') return { ...unchanged(before, report), sendCommit: true, event }
+  // Who has the nonce and still shows another image would only say the same again: it is asked at its next hello.
+  if (before.state === 'testing') {
+    return { ...unchanged(before, report), sendCommit: !hasNonce, event }
+  }
   const untilTesting =
     before.state === 'lost' ? reportedLegs('lost', 'testing') : taken.slice(0, -1)
   if (untilTesting.length === 0 || (before.state === 'lost' && facts.busy)) {
