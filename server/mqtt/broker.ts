@@ -126,7 +126,7 @@ function newSession(
     deviceId: undefined,
     epoch: 0,
     inFlight: 0,
-    filters: new Set(),
+    filters: new Map(),
     unwritten: 0,
     replaces: undefined,
     refused: undefined,

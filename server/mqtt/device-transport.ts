@@ -15,7 +15,8 @@ export function createTransport(sessions: Sessions, limits: Limits): DeviceTrans
       const session = sessions.get(deviceId)
       if (!session) return 'offline'
       const topic = topicOf(deviceId, leaf)
-      if (![...session.filters].some((filter) => covers(filter, topic))) return 'unsubscribed'
+      const qos = grantedQos(session.filters, topic)
+      if (qos === undefined) return 'unsubscribed'
       const payload = Buffer.from(JSON.stringify(body))
       if (payload.length > limits.backlogBytes) {
         throw new DomainError(
@@ -27,7 +28,7 @@ export function createTransport(sessions: Sessions, limits: Limits): DeviceTrans
       const backlog = Math.max(session.socket.writableLength, session.unwritten)
       if (backlog + payload.length > limits.backlogBytes) return 'offline'
       session.unwritten += payload.length
-      const packet = { cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false } as const
+      const packet = { cmd: 'publish', topic, payload, qos, retain: false, dup: false } as const
       // Straight to its one socket: matching topics would find the same, and cost more (broker.md §3.6).
       session.client.publish(packet, () => {
         session.unwritten -= payload.length
@@ -47,9 +48,16 @@ export function createTransport(sessions: Sessions, limits: Limits): DeviceTrans
   }
 }
 
-/** Does one of the filters that policy.ts lets through (a topic of the device, or all of them) cover this topic? */
-function covers(filter: string, topic: string): boolean {
-  if (filter === topic) return true
+/**
+ * The QoS at which a topic may be sent: the highest that was granted to a filter that covers it (MQTT 3.1.1 §3.3.5), among those
+ * that policy.ts lets through. Undefined when none does.
+ */
+function grantedQos(filters: ReadonlyMap<string, 0 | 1>, topic: string): 0 | 1 | undefined {
   const folder = topic.slice(0, topic.lastIndexOf('/'))
-  return filter === `${folder}/#` || filter === `${folder}/+`
+  let granted: 0 | 1 | undefined
+  for (const filter of [topic, `${folder}/#`, `${folder}/+`]) {
+    const qos = filters.get(filter)
+    if (qos !== undefined) granted = qos === 1 ? 1 : (granted ?? 0)
+  }
+  return granted
 }

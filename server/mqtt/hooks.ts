@@ -1,4 +1,4 @@
-import type { AedesOptions, Client } from 'aedes'
+import type { AedesOptions, Client, Subscription } from 'aedes'
 
 import type { Context } from '../context.ts'
 import { deviceLeaves, type DeviceLeaf } from '../protocol/topics.ts'
@@ -70,7 +70,7 @@ export function createHooks(
     authorizeSubscribe: (client, subscription, done) =>
       hook(
         client,
-        (session) => subscribe(deps, session, subscription.topic),
+        (session) => subscribe(deps, session, subscription),
         (error) => done(error, error ? undefined : subscription),
       ),
     authorizeForward: (client, packet) => (forwards(deps, client, packet.topic) ? packet : null),
@@ -144,12 +144,12 @@ async function receive(deps: HookDeps, session: Session, packet: Publish): Promi
 async function subscribe(
   { ctx, limits }: HookDeps,
   session: Session,
-  filter: string,
+  { topic, qos }: Subscription,
 ): Promise<void> {
   const { deviceId, filters } = session
   if (deviceId === undefined) throw new Refused('protocol-error')
-  checkFilter(deviceId, filter)
-  filters.add(filter)
+  checkFilter(deviceId, topic)
+  filters.set(topic, qos === 0 ? 0 : 1)
   if (filters.size > limits.filters)
     throw new Refused('too-many-filters', { filters: filters.size })
   await assertStillAllowed(ctx, session)

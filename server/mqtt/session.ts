@@ -18,7 +18,8 @@ export interface Session {
   epoch: number
   /** Messages handed over and not yet committed. */
   inFlight: number
-  readonly filters: Set<string>
+  /** What it subscribed to, and the QoS it was granted. */
+  readonly filters: Map<string, 0 | 1>
   /** Bytes of messages to the device that its socket has not taken yet. */
   unwritten: number
   /** The connection of the same device that was there when this one was let in. */

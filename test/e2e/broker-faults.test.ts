@@ -126,6 +126,27 @@ test('17: a device that does not read is cut off, and nobody waits for it', asyn
   for (const { device } of others) await device.close()
 })
 
+test('17: to a device that does not read, no more is written than its backlog', async () => {
+  // Nothing but the backlog limit ends it here.
+  await using own = await startTestBroker(handle, { pki: broker.pki, limits: { drainMs: 60_000 } })
+  const { credentials, device } = await own.pair()
+  await listen({ credentials, device })
+  device.socket.pause()
+  const { transport } = own.broker
+  const body = { command: 'refresh', pad: 'x'.repeat(60_000) }
+  const answers: string[] = []
+  for (let n = 0; n < 400 && answers.at(-1) !== 'offline'; n++) {
+    answers.push(await transport.send(credentials.deviceId, 'command', body))
+    await sleep(1)
+  }
+  expect(answers.at(-1)).toBe('offline')
+  expect(transport.isConnected(credentials.deviceId)).toBe(true)
+  device.socket.resume()
+  const isReading = async () =>
+    (await transport.send(credentials.deviceId, 'command', body)) === 'sent'
+  await until(isReading, 'it is spoken to again')
+})
+
 test('a message that no device could take is an error of ours', async () => {
   const { credentials, device } = await broker.pair()
   await listen({ credentials, device })

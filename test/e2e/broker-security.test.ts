@@ -76,6 +76,7 @@ describe('23: certificates that never reach the broker', () => {
 describe('24: a right that is gone', () => {
   const refusals: Refusal[] = [
     'certificate-revoked',
+    'certificate-held',
     'certificate-superseded',
     'certificate-expired',
     'device-disabled',
@@ -133,6 +134,20 @@ describe('28 and 29: nothing of others, nothing left behind', () => {
     expect(await other.device.isAlive()).toBe(true)
     expect(other.device.received).toEqual([])
     for (const { device } of [one, other]) await device.close()
+  })
+
+  test('a device gets no more than it asked for, at the QoS it was granted', async () => {
+    const { credentials, device } = await broker.pair()
+    const { deviceId } = credentials
+    const { transport } = broker.broker
+    expect(await transport.send(deviceId, 'command', {})).toBe('unsubscribed')
+    expect(await device.subscribe([`fleetseal/v1/${deviceId}/#`], 0)).toEqual([0])
+    expect(await transport.send(deviceId, 'command', {})).toBe('sent')
+    expect(((await device.next(types.publish))?.flags ?? 0) & 6).toBe(0)
+    expect(await device.subscribe([`fleetseal/v1/${deviceId}/command`], 1)).toEqual([1])
+    expect(await transport.send(deviceId, 'command', {})).toBe('sent')
+    expect(((await device.next(types.publish))?.flags ?? 0) & 6).toBe(2)
+    await device.close()
   })
 
   test.each(['crash', 'kick'])('a will is never published, by %s', async (end) => {
