@@ -8,6 +8,8 @@ export interface Identity {
 export type Refusal =
   | 'unknown-certificate'
   | 'certificate-revoked'
+  /** Taken back until an operator releases it. */
+  | 'certificate-held'
   | 'certificate-superseded'
   | 'certificate-expired'
   | 'device-disabled'

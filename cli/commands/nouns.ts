@@ -2,6 +2,7 @@ import type { Noun } from '../command.ts'
 import { apiKeyNoun } from './api-key.ts'
 import { artifactNoun } from './artifact.ts'
 import { auditNoun } from './audit.ts'
+import { certificateNoun } from './certificate.ts'
 import { deviceNoun } from './device.ts'
 import { enrollmentNoun } from './enrollment.ts'
 import { eventsNoun } from './events.ts'
@@ -16,6 +17,7 @@ export const nouns: readonly Noun[] = [
   groupNoun,
   enrollmentNoun,
   deviceNoun,
+  certificateNoun,
   artifactNoun,
   modelNoun,
   releaseNoun,

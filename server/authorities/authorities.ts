@@ -38,7 +38,8 @@ export interface Authorities {
 
 /** Where anybody fetches CRLs and CA certificates; these URLs are written into certificates. */
 export interface PublicUrls {
-  crl: (authorityId: string) => string
+  /** The whole list, or the delta to it; of one shard where a shard is given. */
+  crl: (authorityId: string, part?: { shard?: number | undefined; isDelta?: boolean }) => string
   issuer: (authorityId: string) => string
   /** With port 0 the real port is known only once the public listener runs. */
   setPort: (port: number) => void
@@ -50,7 +51,10 @@ export function publicUrls(host: string, configuredPort: number): PublicUrls {
   let port = configuredPort || defaultPublicPort
   const base = () => `http://${isIPv6(host) ? `[${host}]` : host}:${port}`
   return {
-    crl: (authorityId) => `${base()}/crl/${authorityId}.crl`,
+    crl: (authorityId, { shard, isDelta = false } = {}) => {
+      const part = shard === undefined ? '' : `-${shard}`
+      return `${base()}/crl/${authorityId}${part}${isDelta ? '-delta' : ''}.crl`
+    },
     issuer: (authorityId) => `${base()}/ca/${authorityId}.cer`,
     setPort: (actual) => {
       port = actual

@@ -13,6 +13,7 @@ import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
+import { deviceShard } from './shards.ts'
 import { type CertificateRow, getCertificate, insertPending, markIssued } from './store.ts'
 
 export type { CertificateRow } from './store.ts'
@@ -51,6 +52,7 @@ export interface IntentInput {
 export function newIntent(input: IntentInput): CertificateRow {
   const { issuer, profile, spki, subject, now } = input
   const serial = newSerial()
+  const shard = profile === 'device' ? deviceShard(serial) : undefined
   const notBefore = wholeSeconds(now.getTime() - backDatingMs)
   const latest = issuer.certificate.notAfter.getTime()
   const notAfter = wholeSeconds(Math.min(now.getTime() + input.days * dayMs - backDatingMs, latest))
@@ -64,7 +66,7 @@ export function newIntent(input: IntentInput): CertificateRow {
     notBefore,
     notAfter,
     san: input.san,
-    crlUrl: input.urls.crl(issuer.id),
+    crlUrl: input.urls.crl(issuer.id, { shard }),
     aiaUrl: input.urls.issuer(issuer.id),
     signatureAlgorithm: issuer.signer.algorithm,
   })
@@ -89,6 +91,9 @@ export function newIntent(input: IntentInput): CertificateRow {
     revoked_at: null,
     revocation_reason: null,
     created_at: now,
+    crl_shard: shard ?? null,
+    revocation_rev: 0,
+    held_state: null,
   }
 }
 

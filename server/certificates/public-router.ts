@@ -4,18 +4,24 @@ import { findAuthorityCertificate } from '../authorities/authority-certificate.t
 import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
 import { uuidPattern } from '../ids.ts'
-import { type CrlRow, findLatestCrl, findLatestCrlHead } from './crl-store.ts'
+import {
+  type CrlPart,
+  type CrlRow,
+  findLatestCrl,
+  findLatestCrlHead,
+  wholeList,
+} from './crl-store.ts'
 
 type Deps = Pick<Context, 'db' | 'clock'> & { authorities: Pick<Context['authorities'], 'root'> }
 
-const maxRemembered = 16
+const maxRemembered = 64
 
 /** CRLs and CA certificates for anybody (RFC 5280 §4.2.1.13 and §4.2.2.1): what the URLs in certificates point to. */
 export function publicRouter(ctx: Deps): Router {
   const router = Router({ caseSensitive: true, strict: true })
   const crls = new LatestCrls(ctx)
   router.get('/crl/:name', async (req, res) => {
-    const crl = await crls.get(idIn(req, 'crl'))
+    const crl = await crls.get(...crlIn(req))
     if (!crl) throw notThere()
     const seconds = Math.max(
       0,
@@ -45,24 +51,24 @@ export function publicRouter(ctx: Deps): Router {
 /** Bytes are read again only when the number changed: one small statement a request, however long the list is. */
 class LatestCrls {
   readonly #ctx: Deps
-  readonly #byAuthority = new Map<string, CrlRow>()
+  readonly #known = new Map<string, CrlRow>()
 
   constructor(ctx: Deps) {
     this.#ctx = ctx
   }
 
-  async get(authorityId: string): Promise<CrlRow | undefined> {
-    const head = await findLatestCrlHead(this.#ctx.db, authorityId)
+  async get(authorityId: string, part: CrlPart): Promise<CrlRow | undefined> {
+    const head = await findLatestCrlHead(this.#ctx.db, authorityId, part)
     if (!head) return undefined
-    const known = this.#byAuthority.get(authorityId)
+    const key = `${authorityId} ${part.shard} ${part.isDelta}`
+    const known = this.#known.get(key)
     if (known?.number === head.number) return known
-    const crl = await findLatestCrl(this.#ctx.db, authorityId)
+    const crl = await findLatestCrl(this.#ctx.db, authorityId, part)
     if (crl) {
-      this.#byAuthority.delete(authorityId)
-      this.#byAuthority.set(authorityId, crl)
-      const [oldest] = this.#byAuthority.keys()
-      if (this.#byAuthority.size > maxRemembered && oldest !== undefined)
-        this.#byAuthority.delete(oldest)
+      this.#known.delete(key)
+      this.#known.set(key, crl)
+      const [oldest] = this.#known.keys()
+      if (this.#known.size > maxRemembered && oldest !== undefined) this.#known.delete(oldest)
     }
     return crl
   }
@@ -76,6 +82,16 @@ function send(req: Request, res: Response, contentType: string, der: Buffer): vo
   }
   res.setHeader('Content-Length', der.length)
   res.end(req.method === 'HEAD' ? undefined : der)
+}
+
+/** `ID.crl`, `ID-SHARD.crl`, and each with `-delta` before the ending; no other spelling. */
+function crlIn(req: Request): [authorityId: string, part: CrlPart] {
+  const name = String(req.params['name'])
+  const [, id = '', shard, delta] =
+    /^([0-9a-f-]{36})(?:-(0|[1-9]\d{0,2}))?(-delta)?\.crl$/.exec(name) ?? []
+  if (!uuidPattern.test(id)) throw notThere()
+  const part = { shard: shard === undefined ? wholeList : Number(shard) }
+  return [id, { ...part, isDelta: delta !== undefined }]
 }
 
 function idIn(req: Request, extension: string): string {

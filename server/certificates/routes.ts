@@ -1,6 +1,6 @@
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
-import { revokeCertificate } from './service.ts'
+import { changeRevocation } from './revocation.ts'
 import { assertDevice, type CertificateRow, getCertificate, listOfDevice } from './store.ts'
 import { CertificateActionBody, CertificateParams, CertificateView, DeviceParams } from './wire.ts'
 
@@ -33,16 +33,16 @@ export const certificateRoutes = [
   route({
     method: 'post',
     path: '/certificates/:certificateId/actions',
-    summary: 'Revoke a certificate for good; on the CRL when this answers',
+    summary: 'Revoke a certificate for good, hold or release it; on the CRL when this answers',
     allow: ['admin', 'operator'],
     params: CertificateParams,
     body: CertificateActionBody,
     response: CertificateView,
     handle: async ({ ctx, params, body, actor }) =>
       view(
-        await revokeCertificate(ctx, {
+        await changeRevocation(ctx, {
+          ...body,
           certificateId: params.certificateId,
-          reason: body.reason,
           by: actor,
         }),
       ),

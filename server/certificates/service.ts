@@ -1,19 +1,15 @@
 import { recordAudit } from '../audit/audit.ts'
-import { raiseRevocationRev } from '../authorities/revocation-rev.ts'
-import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
-import { inTransaction } from '../db/transaction.ts'
-import { announceIdentityChange, recordIdentityChanges } from '../devices/identity-change.ts'
+import { recordIdentityChanges } from '../devices/identity-change.ts'
 import { DomainError } from '../errors.ts'
-import { publishCrl } from './crl.ts'
 import { spkiHash } from './intent.ts'
+import { recordRevocations } from './revocation.ts'
 import type { RevocationReason } from './state.ts'
 import {
   type CertificateRow,
   countSince,
   findByRequestKey,
   findCertificate,
-  getCertificate,
   hasEverBeenIssued,
   isKeyTaken,
   listPending,
@@ -39,61 +35,11 @@ export async function revokeDeviceCertificates(
   const revoked = await markRevoked(tx, { deviceId }, { reason, now })
   const pending = await listPending(tx, { deviceId, limit: 100 })
   const abandoned = await abandon(tx, pending)
-  await raiseRevocationRev(
-    tx,
-    revoked.map((row) => row.authority_id),
-  )
+  await recordRevocations(tx, revoked)
   return {
     certificateIds: revoked.map((row) => row.id),
     authorityIds: [...new Set([...revoked, ...abandoned].map((row) => row.authority_id))],
   }
-}
-
-export interface RevokeCertificate {
-  certificateId: string
-  reason: RevocationReason
-  by: { id: string; requestId?: string }
-}
-
-/**
- * Revokes one certificate for good. When this returns, its connections are being ended on every process and the CRL holds it.
- * A certificate that is revoked already stays as it is, and the CRL is published again when it does not cover it.
- */
-export async function revokeCertificate(
-  ctx: Pick<Context, 'db' | 'clock' | 'bus' | 'log' | 'authorities' | 'identities'>,
-  { certificateId, reason, by }: RevokeCertificate,
-): Promise<CertificateRow> {
-  const now = ctx.clock.now()
-  const row = await inTransaction(ctx.db, async (tx) => {
-    const before = await getCertificate(tx, certificateId)
-    if (before.state === 'revoked') return before
-    const [after] = await markRevoked(tx, { id: certificateId }, { reason, now })
-    if (!after) {
-      throw new DomainError(
-        'illegal-transition',
-        `Cannot revoke a certificate that is ${before.state}`,
-        {
-          state: before.state,
-        },
-      )
-    }
-    await raiseRevocationRev(tx, [after.authority_id])
-    if (after.device_id !== null) {
-      await recordIdentityChanges(tx, { deviceIds: [after.device_id], now })
-    }
-    await recordAudit(tx, {
-      at: now,
-      actor: by.id,
-      action: 'certificate.revoke',
-      subject: certificateId,
-      facts: { from: before.state, reason, deviceId: after.device_id },
-      ...(by.requestId === undefined ? {} : { requestId: by.requestId }),
-    })
-    return after
-  })
-  if (row.device_id !== null) await announceIdentityChange(ctx, [row.device_id])
-  await publishCrl(ctx, row.authority_id)
-  return row
 }
 
 /**
@@ -164,10 +110,7 @@ export async function abandon(
     tx,
     rows.map(({ id }) => id),
   )
-  await raiseRevocationRev(
-    tx,
-    abandoned.map((row) => row.authority_id),
-  )
+  await recordRevocations(tx, abandoned)
   return abandoned
 }
 

@@ -1,11 +1,12 @@
 /**
  * The life of a certificate. `pending`: its bytes are fixed and stored, it may have been signed, nobody has it.
- * `superseded`: its successor was used; valid by its dates, of no use here.
+ * `superseded`: its successor was used; valid by its dates, of no use here. `held`: revoked until it is released.
  */
 export const certificateStates = [
   'pending',
   'issued',
   'superseded',
+  'held',
   'revoked',
   'abandoned',
 ] as const
@@ -24,8 +25,14 @@ export type RevocationReason = keyof typeof revocationReasons
 
 export const revocationReasonNames = Object.keys(revocationReasons) as RevocationReason[]
 
+/** Why a certificate that can be released is on the CRL. It is put there by an action of its own, never as a reason. */
+export const holdReason = 'certificateHold'
+
+const holdNumber = 6
+
 /** The number for a CRL; undefined (left out, unspecified) for a word we do not know. */
 export function reasonNumber(reason: string | null): number | undefined {
+  if (reason === holdReason) return holdNumber
   return reason !== null && Object.hasOwn(revocationReasons, reason)
     ? revocationReasons[reason as RevocationReason]
     : undefined

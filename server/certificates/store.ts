@@ -3,7 +3,7 @@ import { type Selectable, sql } from 'kysely'
 import type { Db, Tx } from '../db/client.ts'
 import type { CertificateTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
-import type { RevocationReason } from './state.ts'
+import { holdReason, type RevocationReason } from './state.ts'
 
 export type CertificateRow = Selectable<CertificateTable>
 
@@ -94,7 +94,7 @@ export async function listPending(
   return await query.orderBy('created_at').limit(limit).execute()
 }
 
-/** What a device was given and that still counts: revoked now. */
+/** What a device was given and that still counts: revoked now. What was on hold keeps the date of the hold. */
 export async function markRevoked(
   tx: Tx,
   where: { deviceId: string } | { id: string },
@@ -102,13 +102,73 @@ export async function markRevoked(
 ): Promise<CertificateRow[]> {
   const query = tx
     .updateTable('certificate')
-    .set({ state: 'revoked', revoked_at: now, revocation_reason: reason })
-    .where('state', 'in', ['issued', 'superseded'])
+    .set((eb) => ({
+      state: 'revoked',
+      revoked_at: eb.fn.coalesce('revoked_at', eb.val(now)),
+      revocation_reason: reason,
+      held_state: null,
+    }))
+    .where('state', 'in', ['issued', 'superseded', 'held'])
   return await (
     'id' in where ? query.where('id', '=', where.id) : query.where('device_id', '=', where.deviceId)
   )
     .returningAll()
     .execute()
+}
+
+/** A revoked certificate whose key turns out to be in other hands: the only change to a final revocation. */
+export async function markCompromised(tx: Tx, id: string): Promise<CertificateRow | undefined> {
+  return await tx
+    .updateTable('certificate')
+    .set({ revocation_reason: 'keyCompromise' })
+    .where('id', '=', id)
+    .where('state', '=', 'revoked')
+    .where('revocation_reason', '!=', 'keyCompromise')
+    .returningAll()
+    .executeTakeFirst()
+}
+
+export async function markHeld(tx: Tx, id: string, now: Date): Promise<CertificateRow | undefined> {
+  return await tx
+    .updateTable('certificate')
+    .set({
+      state: 'held',
+      held_state: sql`state`,
+      revoked_at: now,
+      revocation_reason: holdReason,
+    })
+    .where('id', '=', id)
+    .where('state', 'in', ['issued', 'superseded'])
+    .returningAll()
+    .executeTakeFirst()
+}
+
+/** What it was before the hold, or what it became meanwhile: its successor may have been used. */
+export async function markReleased(tx: Tx, id: string): Promise<CertificateRow | undefined> {
+  return await tx
+    .updateTable('certificate')
+    .set({
+      state: sql`held_state`,
+      held_state: null,
+      revoked_at: null,
+      revocation_reason: null,
+    })
+    .where('id', '=', id)
+    .where('state', '=', 'held')
+    .returningAll()
+    .executeTakeFirst()
+}
+
+/**
+ * Says which revocation number of its authority changed these. After `raiseRevocationRev`, in the same transaction: whoever
+ * raises the number next waits, so that numbers become visible in their order.
+ */
+export async function stampRevocation(tx: Tx, ids: readonly string[]): Promise<void> {
+  if (ids.length === 0) return
+  await sql`update certificate set revocation_rev = authority.revocation_rev from authority
+    where authority.id = certificate.authority_id and certificate.id = any(${[...ids]}::uuid[])`.execute(
+    tx,
+  )
 }
 
 /**
@@ -124,9 +184,13 @@ export async function markSuperseded(
   if (deviceId === null || replaced === null) return []
   return await tx
     .updateTable('certificate')
-    .set({ state: 'superseded' })
+    // One on hold stays on hold; what it is after its release changes.
+    .set({
+      state: sql`case when state = 'held' then state else 'superseded' end`,
+      held_state: sql`case when state = 'held' then 'superseded' end`,
+    })
     .where('device_id', '=', deviceId)
-    .where('state', '=', 'issued')
+    .where((eb) => eb.or([eb('state', '=', 'issued'), eb('held_state', '=', 'issued')]))
     .where('id', '!=', id)
     .where((eb) =>
       when === 'issued'

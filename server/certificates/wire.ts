@@ -5,10 +5,11 @@ import { certificateStates, revocationReasonNames } from './state.ts'
 export const DeviceParams = z.object({ deviceId: z.uuid().lowercase() })
 export const CertificateParams = z.object({ certificateId: z.uuid().lowercase() })
 
-export const CertificateActionBody = z.strictObject({
-  action: z.literal('revoke'),
-  reason: z.enum(revocationReasonNames),
-})
+export const CertificateActionBody = z.discriminatedUnion('action', [
+  z.strictObject({ action: z.literal('revoke'), reason: z.enum(revocationReasonNames) }),
+  z.strictObject({ action: z.literal('hold') }),
+  z.strictObject({ action: z.literal('release') }),
+])
 
 export const CertificateView = z.object({
   id: z.uuid(),

@@ -26,8 +26,8 @@ export interface CertificateTable {
   id: string
   authority_id: string
   serial: Buffer
-  kind: 'server' | 'device'
-  state: 'pending' | 'issued' | 'superseded' | 'revoked' | 'abandoned'
+  kind: 'server' | 'device' | 'ocsp-responder'
+  state: 'pending' | 'issued' | 'superseded' | 'held' | 'revoked' | 'abandoned'
   device_id: string | null
   replaces_id: string | null
   enrollment_token_id: string | null
@@ -61,6 +61,9 @@ export interface CrlTable {
 
 export interface ApiKeyTable {
   id: string
+  crl_shard: number | null
+  revocation_rev: Generated<number>
+  held_state: 'issued' | 'superseded' | null
   name: string
   role: 'admin' | 'operator' | 'viewer'
   prefix: string
@@ -72,6 +75,9 @@ export interface ApiKeyTable {
   revoked_at: Date | null
 }
 
+  /** -1: everything the authority took back. */
+  shard: Generated<number>
+  is_delta: Generated<boolean>
 export interface AuditEventTable {
   seq: GeneratedAlways<number>
   at: Date

@@ -39,7 +39,8 @@ function certificates(db: Db) {
       'device.state as device_state',
       isGroupDisabled,
       sql<boolean>`exists (select from certificate replaced
-        where replaced.id = certificate.replaces_id and replaced.state = 'issued')`.as(
+        where replaced.id = certificate.replaces_id
+          and 'issued' in (replaced.state, replaced.held_state))`.as(
         'replaces_live',
       ),
     ])

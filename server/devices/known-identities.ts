@@ -126,6 +126,8 @@ function refusalOfCertificate(
       return 'certificate-superseded'
     case 'revoked':
       return 'certificate-revoked'
+    case 'held':
+      return 'certificate-held'
     case 'pending':
     case 'abandoned':
       return 'unknown-certificate'
