@@ -80,6 +80,9 @@ export interface ApiKeyTable {
   is_delta: Generated<boolean>
 export interface AuditEventTable {
   seq: GeneratedAlways<number>
+  base_number: Generated<number>
+  base_rev: Generated<number>
+  base_at: Date
   at: Date
   actor: string
   action: string
