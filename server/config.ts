@@ -3,7 +3,14 @@ import { join, resolve } from 'node:path'
 
 import { z } from 'zod'
 
-const port = (fallback: number) => z.coerce.number().int().min(0).max(65_535).default(fallback)
+/** Digits only: read as a number, a variable that is set to nothing would silently mean 0, any free port. */
+const port = (fallback: number) =>
+  z
+    .string()
+    .regex(/^\d{1,5}$/, 'must be a port number, 0 to 65535')
+    .transform(Number)
+    .pipe(z.number().max(65_535, 'must be a port number, 0 to 65535'))
+    .default(fallback)
 const hostName = z
   .string()
   .max(253)

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { InstallationError } from './authorities/installation-error.ts'
 import { ConfigError, loadConfig } from './config.ts'
 import { createLogger } from './log.ts'
+import { startProblem } from './start-problem.ts'
 import { startServer } from './start.ts'
 
 /** A stop that hangs must not outlive what a service manager waits for. */
@@ -23,7 +24,10 @@ async function main(): Promise<number> {
     log.fatal({ err: error }, 'a promise was rejected and nobody looked')
     process.exit(1)
   })
-  const server = await startServer(config, log)
+  const server = await startServer(config, log).catch((error: unknown) => {
+    const problem = startProblem(error, config)
+    throw problem === undefined ? error : new InstallationError(problem, { cause: error })
+  })
   // The one line that scripts wait for; everything else on standard output is JSON.
   console.log(
     `fleetseal ready api=https://${server.host}:${server.ports.api} devices=https://${server.host}:${server.ports.device} ` +

@@ -60,6 +60,8 @@ class Directory implements RunningDirectory {
   #sweeping: Promise<void> | undefined
   #sweepAgain: Promise<void> | undefined
   #lastReadMs = 0
+  /** The last sweep failed: something may have been heard of and not read. */
+  #isBehind = false
   #timer: NodeJS.Timeout | undefined
   #stopped = false
 
@@ -98,7 +100,8 @@ class Directory implements RunningDirectory {
   ready = (): boolean => {
     if (this.#lastReadMs === 0) return false
     const age = this.#deps.clock.now().getTime() - this.#lastReadMs
-    return age <= staleAfterMs || this.#deps.bus.connected()
+    // A notification is worth something only while what it points to can be read.
+    return age <= staleAfterMs || (this.#deps.bus.connected() && !this.#isBehind)
   }
 
   check = async (fingerprint: string): Promise<Verdict> => {
@@ -220,7 +223,9 @@ class Directory implements RunningDirectory {
         await this.refresh([...this.#known.deviceIds(), ...this.#deps.connections.devices()])
       }
       this.#lastReadMs = startedMs
+      this.#isBehind = false
     } catch (error) {
+      this.#isBehind = true
       if (!this.#stopped) log.warn({ err: error }, 'changes of identity could not be read')
     }
   }

@@ -24,12 +24,12 @@ const columns = sql`
 
 /**
  * Stores what devices say of themselves in one statement. Rows that say what is known already are not written, so a fleet
- * that reconnects costs reads only.
+ * that reconnects costs reads only. `changed_at` stays as it is: deadlines of deployments run from it
+ * (deployments/end-store.ts), and a device that boots in circles and says something new each time must not put them off.
  */
 export async function saveSelfDescriptions(
   tx: Tx,
   rows: readonly SelfDescription[],
-  now: Date,
 ): Promise<void> {
   await tx
     .updateTable('device')
@@ -45,7 +45,6 @@ export async function saveSelfDescriptions(
       attributes: sql`said.attributes`,
       installed: sql`said.installed`,
       update_opt_out: sql<boolean>`said.update_opt_out`,
-      changed_at: now,
     })
     .where(sql<boolean>`device.id = said.id`)
     .where(

@@ -52,7 +52,7 @@ export async function storeHellos(
   )
   const known = hellos.filter(({ deviceId }) => standing.has(deviceId))
   if (known.length === 0) return
-  await saveSelfDescriptions(tx, known.map(describe), now)
+  await saveSelfDescriptions(tx, known.map(describe))
   const changed = known.filter(({ deviceId, body }) => standing.get(deviceId) !== body.optOut)
   await recordChoices(
     tx,

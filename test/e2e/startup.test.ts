@@ -65,6 +65,34 @@ afterAll(async () => {
   await rm(scratch, { recursive: true, force: true })
 })
 
+describe('what its operator can mend is said without a stack', () => {
+  test('a port that another process has', async () => {
+    const port = String(server.ports.public)
+    const { code, output } = await start({
+      FLEETSEAL_DATA_DIR: join(scratch, 'port-in-use'),
+      FLEETSEAL_API_PORT: '0',
+      FLEETSEAL_DEVICE_PORT: '0',
+      FLEETSEAL_MQTT_PORT: '0',
+      FLEETSEAL_PUBLIC_PORT: port,
+    })
+    expect(code).toBe(1)
+    expect(output).toContain(`Port ${port} (127.0.0.1) is in use`)
+    expect(output).toContain('FLEETSEAL_PUBLIC_PORT')
+    expect(output).not.toMatch(/\n\s+at /)
+  })
+
+  test('a database that is not there, and its password is not repeated', async () => {
+    const { code, output } = await start({
+      FLEETSEAL_DATA_DIR: join(scratch, 'no-database'),
+      DATABASE_URL: 'postgres://somebody:hunter2@127.0.0.1:1/x',
+    })
+    expect(code).toBe(1)
+    expect(output).toContain('DATABASE_URL')
+    expect(output).not.toContain('hunter2')
+    expect(output).not.toMatch(/\n\s+at /)
+  })
+})
+
 describe('a data directory', () => {
   test('is private, and so are the secrets in it', async () => {
     expect((await stat(server.dataDir)).mode & 0o777).toBe(0o700)

@@ -1,12 +1,14 @@
+import { sql } from 'kysely'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { inTransaction } from '../../server/db/transaction.ts'
+import { endOverdue } from '../../server/deployments/end.ts'
 import { type BundlesFor, helloMessage } from '../../server/devices/hello.ts'
 import type { Hello } from '../../server/protocol/messages.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { givenStarted, ledgerOf } from '../support/rollout-given.ts'
-import { deploymentOf, helloOf } from '../support/rollout-messages.ts'
+import { givenOne, givenStarted, ledgerOf } from '../support/rollout-given.ts'
+import { deploymentOf, helloOf, report } from '../support/rollout-messages.ts'
 import { installedBuild, rolloutWorld, type RolloutWorld } from '../support/rollout-world.ts'
 
 let handle: DatabaseHandle
@@ -19,6 +21,14 @@ afterAll(() => handle[Symbol.asyncDispose]())
 
 const stored = async (id: string) =>
   await world.db.selectFrom('device').selectAll().where('id', '=', id).executeTakeFirstOrThrow()
+
+/** The transaction that last wrote the row. */
+const written = async (id: string) =>
+  await world.db
+    .selectFrom('device')
+    .select(sql<string>`xmin::text`.as('xmin'))
+    .where('id', '=', id)
+    .executeTakeFirstOrThrow()
 
 /** Stores hellos as one group and answers them; the bundle is what was asked for. */
 async function say(...hellos: { deviceId: string; body: Hello }[]) {
@@ -85,15 +95,26 @@ test('that says nothing new writes nothing', async () => {
   const [device = ''] = ids
   const body = helloOf({ attributes: { a: 1, b: 'x' } })
   await say({ deviceId: device, body })
-  const { changed_at } = await stored(device)
+  const before = await written(device)
   world.clock.advance({ seconds: 60 })
   await say({
     deviceId: device,
     body: { ...body, nonce: '0'.repeat(32), attributes: { b: 'x', a: 1 } },
   })
-  expect((await stored(device)).changed_at).toEqual(changed_at)
+  expect(await written(device)).toEqual(before)
   await say({ deviceId: device, body: { ...body, agent: 'other' } })
-  expect((await stored(device)).changed_at).toEqual(world.clock.now())
+  expect(await written(device)).not.toEqual(before)
+})
+
+test('does not put off the deadline of an update, whatever is new in it', async () => {
+  const { device, id, row } = await givenOne(world)
+  await report(world, device, id, 'testing')
+  for (let boot = 1; boot <= 4; boot++) {
+    world.clock.advance({ seconds: 600 })
+    await say({ deviceId: device, body: helloOf({ attributes: { boot } }) })
+    await endOverdue(world.ctx)
+    expect((await row()).state).toBe(boot * 600 > 1_800 ? 'lost' : 'testing')
+  }
 })
 
 test('of a device that is not there is acknowledged and answered with nothing of ours', async () => {

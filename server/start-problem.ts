@@ -1,0 +1,51 @@
+import type { Config } from './config.ts'
+
+const variables = {
+  api: 'FLEETSEAL_API_PORT',
+  device: 'FLEETSEAL_DEVICE_PORT',
+  mqtt: 'FLEETSEAL_MQTT_PORT',
+  public: 'FLEETSEAL_PUBLIC_PORT',
+} as const
+
+const listening: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'is in use by another process: stop that',
+  EACCES: 'may not be opened by this user: allow it',
+  EADDRNOTAVAIL: 'is not at an address of this machine: correct FLEETSEAL_BIND',
+}
+
+/** By error code of Node, or SQLSTATE of PostgreSQL. */
+const database: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nobody answers there',
+  ENOTFOUND: 'there is no such host',
+  EAI_AGAIN: 'the name of its host cannot be looked up',
+  ETIMEDOUT: 'it does not answer',
+  EHOSTUNREACH: 'its host cannot be reached',
+  '28000': 'it does not let this user in',
+  '28P01': 'the password is wrong',
+  '3D000': 'there is no such database',
+  '53300': 'it has too many connections',
+  '57P03': 'it is starting up, or shutting down',
+}
+
+/**
+ * What kept the server from starting, in words, where it is for its operator to mend: a port that cannot be had, a database
+ * that cannot be reached. Undefined for everything else, which is our bug. Names no secret of the configuration.
+ */
+export function startProblem(
+  error: unknown,
+  config: Pick<Config, 'ports' | 'bind' | 'databaseUrl'>,
+): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined
+  const code = String(error.code)
+  if ('syscall' in error && error.syscall === 'listen') {
+    const why = listening[code]
+    const port = 'port' in error ? Number(error.port) : undefined
+    const name = (['api', 'device', 'mqtt', 'public'] as const).find(
+      (one) => config.ports[one] === port,
+    )
+    if (!why || !name) return undefined
+    return `Port ${port} (${config.bind}) ${why}, or choose another port with ${variables[name]}`
+  }
+  const why = config.databaseUrl === undefined ? undefined : database[code]
+  return why && `The database of DATABASE_URL cannot be used: ${why} (${code})`
+}

@@ -1,0 +1,47 @@
+import { describe, expect, test } from 'vitest'
+
+import { ConfigError, loadConfig } from '../../server/config.ts'
+import { startProblem } from '../../server/start-problem.ts'
+
+describe('a port', () => {
+  test.each(['', ' 8443', '0x20FB', '8443.0', '65536', '-1', '1e3', 'many'])(
+    'that is %j is a mistake, and not just any port',
+    (port) => {
+      const load = () => loadConfig({ FLEETSEAL_MQTT_PORT: port })
+      expect(load).toThrow(ConfigError)
+      expect(load).toThrow('FLEETSEAL_MQTT_PORT: must be a port number')
+    },
+  )
+
+  test('may be 0, any free one, up to 65535, and has a default', () => {
+    const { ports } = loadConfig({ FLEETSEAL_API_PORT: '0', FLEETSEAL_MQTT_PORT: '65535' })
+    expect(ports).toEqual({ api: 0, device: 8444, mqtt: 65_535, public: 8080 })
+  })
+})
+
+describe('what keeps the server from starting', () => {
+  const url = 'postgres://somebody:hunter2@db.example/x'
+  const config = loadConfig({ DATABASE_URL: url })
+  const error = (facts: object) => Object.assign(new Error('unfriendly'), facts)
+
+  test('names the variable of the port that cannot be had', () => {
+    const inUse = error({ code: 'EADDRINUSE', syscall: 'listen', port: 8444 })
+    expect(startProblem(inUse, config)).toMatch(/^Port 8444 .*in use.*FLEETSEAL_DEVICE_PORT$/)
+  })
+
+  test.each(['ECONNREFUSED', '28P01', '3D000'])(
+    'says what is wrong with the database: %s',
+    (code) => {
+      const problem = startProblem(error({ code }), config)
+      expect(problem).toContain('DATABASE_URL')
+      expect(problem).not.toContain('hunter2')
+    },
+  )
+
+  test('is our bug when it is anything else', () => {
+    for (const other of [error({ code: '42P01' }), new TypeError('x'), 'text', undefined]) {
+      expect(startProblem(other, config)).toBeUndefined()
+    }
+    expect(startProblem(error({ code: 'ECONNREFUSED' }), loadConfig({}))).toBeUndefined()
+  })
+})
