@@ -41,6 +41,9 @@ export interface CertificateTable {
   not_after: Date
   revoked_at: Date | null
   revocation_reason: string | null
+  crl_shard: number | null
+  revocation_rev: Generated<number>
+  held_state: 'issued' | 'superseded' | null
   created_at: Date
 }
 
@@ -52,8 +55,14 @@ export interface ServerIdentityTable {
 
 export interface CrlTable {
   authority_id: string
+  /** -1: everything the authority took back. */
+  shard: Generated<number>
+  is_delta: Generated<boolean>
   number: number
   covers_rev: number
+  base_number: Generated<number>
+  base_rev: Generated<number>
+  base_at: Date
   der: Buffer
   this_update: Date
   next_update: Date
@@ -61,9 +70,6 @@ export interface CrlTable {
 
 export interface ApiKeyTable {
   id: string
-  crl_shard: number | null
-  revocation_rev: Generated<number>
-  held_state: 'issued' | 'superseded' | null
   name: string
   role: 'admin' | 'operator' | 'viewer'
   prefix: string
@@ -75,14 +81,8 @@ export interface ApiKeyTable {
   revoked_at: Date | null
 }
 
-  /** -1: everything the authority took back. */
-  shard: Generated<number>
-  is_delta: Generated<boolean>
 export interface AuditEventTable {
   seq: GeneratedAlways<number>
-  base_number: Generated<number>
-  base_rev: Generated<number>
-  base_at: Date
   at: Date
   actor: string
   action: string
