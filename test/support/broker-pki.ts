@@ -43,16 +43,20 @@ export async function createBrokerPki() {
   const devices = await makeIssuer(root)
   const servers = await makeIssuer(root, { subject: encodeName({ commonName: 'Test Servers' }) })
   const today = new Date()
-  const serverKey = generatePrivateKey('P-256')
-  const serverCertificate = await issue('server', servers, {
-    ...serverInput(servers, spkiOf(serverKey)),
-    notBefore: daysFrom(today, -1),
-    notAfter: daysFrom(today, 30),
-  })
+  const serverIdentity = async (algorithm: 'P-256' | 'ML-DSA-65') => {
+    const key = generatePrivateKey(algorithm)
+    const certificate = await issue('server', servers, {
+      ...serverInput(servers, spkiOf(key)),
+      notBefore: daysFrom(today, -1),
+      notAfter: daysFrom(today, 30),
+    })
+    return { key: privatePem(key), cert: pem(certificate) + pem(servers.certificate) }
+  }
+  const tls = { ...(await serverIdentity('P-256')), postQuantum: await serverIdentity('ML-DSA-65') }
   const listeners: (() => void)[] = []
   const authorities = {
     onRenewal: (listener: () => void) => void listeners.push(listener),
-    tls: { key: privatePem(serverKey), cert: pem(serverCertificate) + pem(servers.certificate) },
+    tls,
     clientCa: [pem(root.certificate), pem(devices.certificate)],
     rootPem: pem(root.certificate),
   } as unknown as Context['authorities']
