@@ -55,12 +55,26 @@ export function noteEvent(deps: EventDeps, event: SecurityEvent): void {
   setTimeout(() => void flush(deps), flushMs).unref()
 }
 
-/** Writes what waits; also called when the server stops. */
+/** Writes what waits, after what is being written; called when the server stops. */
 export async function flushEvents(deps: EventDeps): Promise<void> {
+  await flushing.get(deps.db)
   await flush(deps)
 }
 
+/** The newest write of each database. */
+const flushing = new WeakMap<object, Promise<void>>()
+
 async function flush(deps: EventDeps): Promise<void> {
+  const before = flushing.get(deps.db)
+  const now = (async () => {
+    await before
+    await writeWaiting(deps)
+  })()
+  flushing.set(deps.db, now)
+  await now
+}
+
+async function writeWaiting(deps: EventDeps): Promise<void> {
   const queue = waiting.get(deps.db)
   if (!queue) return
   waiting.delete(deps.db)
