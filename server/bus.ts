@@ -3,8 +3,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Logger } from 'pino'
 
-/** `identity`: device ids whose right to be connected may have changed. `wake`: devices that have something to fetch. */
-export const channels = ['identity', 'wake', 'crl'] as const
+/**
+ * `identity`: device ids whose right to be connected may have changed. `wake`: devices that have something to fetch.
+ * `authority`: authorities that were made, changed their state or had their keys wrapped anew.
+ */
+export const channels = ['identity', 'wake', 'crl', 'authority'] as const
 export type Channel = (typeof channels)[number]
 
 /**

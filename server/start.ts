@@ -5,6 +5,7 @@ import type { Logger } from 'pino'
 import { openDirectoryStorage } from './artifacts/directory-storage.ts'
 import { auditWorkers } from './audit/seal.ts'
 import { bootstrapAuthorities } from './authorities/bootstrap.ts'
+import { authorityWorker, subscribeAuthorities } from './authorities/changes.ts'
 import { openDataDir } from './authorities/data-dir.ts'
 import { loadKek } from './authorities/kek.ts'
 import { loadAuthorities } from './authorities/load.ts'
@@ -92,6 +93,7 @@ async function openContext(
     metrics: createMetrics(),
     connections: new ConnectionIndex(),
   }
+  subscribeAuthorities(base)
   stack.defer(() => flushEvents(base))
   await warnOfEvaluation(base)
   const identities = stack.use(await createIdentityDirectory(base))
@@ -143,6 +145,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack): void {
     ...deploymentWorkers(ctx),
     crlWorker(ctx),
     serverCertificateWorker(ctx),
+    authorityWorker(ctx),
   ]
   const stop = new AbortController()
   const running = workers.map((worker) => run(worker, ctx.log, stop.signal))

@@ -19,20 +19,42 @@ export interface TlsIdentity {
   notAfter: Date
 }
 
-/** Everything this installation signs with, loaded once at start. */
+/** A root. Its key may be elsewhere. */
+export interface Root {
+  id: string
+  der: Buffer
+  certificate: Certificate
+  signer: Signer | undefined
+}
+
+/**
+ * Everything this installation signs with. What it answers changes when an authority takes over from another, here or in
+ * another process: ask each time, keep nothing.
+ */
 export interface Authorities {
-  root: { id: string; der: Buffer; certificate: Certificate; signer: Signer | undefined }
-  devices: Issuer
-  servers: Issuer
-  /** Changes when the server certificate is renewed: ask each time, or listen to `onRenewal`. */
+  readonly root: Root
+  readonly devices: Issuer
+  readonly servers: Issuer
+  /** Of claim certificates; undefined until one is made. */
+  readonly claims: Issuer | undefined
+  /** Any authority whose key is here, also one that issues no more: it still signs CRLs and finishes what it began. */
+  readonly find: (id: string) => Issuer | undefined
+  /** Issuers of devices that are not retired, the active one first. */
+  readonly deviceIssuers: readonly Issuer[]
+  /** What EST `cacerts` gives out, DER: roots, the certificates that lead from one root to another, issuers. */
+  readonly distributed: readonly Buffer[]
+  /** Certificates between the servers' root and other roots, DER: sent after the issuer in each handshake. */
+  readonly bridges: readonly Buffer[]
   readonly tls: TlsIdentity
-  /** Whose client certificates a listener asks for: PEM of the root and the device issuers. */
-  clientCa: string[]
-  rootPem: string
-  /** Called with each new server certificate; listeners put it in place without ending a connection (server/tls.ts). */
+  /** Whose client certificates a listener asks for: PEM of the roots and the device issuers. */
+  readonly clientCa: string[]
+  readonly rootPem: string
+  /** Called when what listeners show or accept has changed; they take it over without ending a connection (server/tls.ts). */
   onRenewal: (listener: (tls: TlsIdentity) => void) => void
   /** Puts a renewed server certificate in place. */
   renewed: (tls: TlsIdentity) => void
+  /** Takes over what the database says now. Cheap when nothing has changed. */
+  reload: () => Promise<void>
   urls: PublicUrls
 }
 

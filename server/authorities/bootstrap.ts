@@ -1,6 +1,4 @@
-import { PkiError } from '../../pki/errors.ts'
 import { toPem } from '../../pki/pem.ts'
-import { unwrapKey, wrapKey } from '../../pki/wrap.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Db } from '../db/client.ts'
@@ -12,20 +10,18 @@ import { dataPaths, installationState, reachState } from './data-dir.ts'
 import { writeAtomically } from './files.ts'
 import { makeHierarchy } from './hierarchy.ts'
 import { InstallationError } from './installation-error.ts'
+import { newKekCheck, opensKekCheck } from './kek-check.ts'
 import {
   type AuthorityRow,
   findFirstApiKey,
   findInstallation,
   insertAuthorities,
   insertInstallation,
-  listActiveAuthorities,
+  listAuthorities,
   lockInstallation,
 } from './store.ts'
 
 export type InstallationDeps = Pick<Context, 'db' | 'clock' | 'log' | 'config' | 'kek'>
-
-const checkContext = 'installation'
-const checkText = Buffer.from('fleetseal')
 
 /**
  * On the first start makes root, issuers and the administrator's API key, in one transaction under an advisory lock: of
@@ -49,11 +45,7 @@ export async function bootstrapAuthorities(deps: InstallationDeps): Promise<void
 async function isInstalled(db: Db, kek: Buffer): Promise<boolean> {
   const installation = await findInstallation(db)
   if (!installation) return false
-  try {
-    if (unwrapKey(kek, installation.kek_check, checkContext).equals(checkText)) return true
-  } catch (error) {
-    if (!(error instanceof PkiError)) throw error
-  }
+  if (opensKekCheck(kek, installation.kek_check)) return true
   throw new InstallationError(
     'The keys in this database are encrypted with another key-encryption key: point FLEETSEAL_KEK_FILE (or FLEETSEAL_DATA_DIR) to the one it was made with',
   )
@@ -65,7 +57,7 @@ async function install({ db, clock, log, config, kek }: InstallationDeps): Promi
   const authorities = await makeHierarchy({ kek, now, urls })
   const apiKeyId = newId(now)
   const { prefix, hash } = derivedApiKeySecret(kek, apiKeyId)
-  const kekCheck = wrapKey(kek, checkText, checkContext)
+  const kekCheck = newKekCheck(kek)
   const isOurs = await inTransaction(db, async (tx) => {
     await lockInstallation(tx)
     if (await findInstallation(tx)) return false
@@ -95,7 +87,7 @@ async function install({ db, clock, log, config, kek }: InstallationDeps): Promi
 }
 
 async function writeFiles({ db, log, config, kek }: InstallationDeps): Promise<void> {
-  const root = rootOf(await listActiveAuthorities(db))
+  const root = rootOf(await listAuthorities(db))
   const paths = dataPaths(config)
   // Public, and small: written on every start, so that what a client trusts is there even after somebody lost it.
   await writeAtomically(paths.rootPem, toPem('CERTIFICATE', root.certificate), 0o644)
@@ -112,7 +104,7 @@ async function writeFiles({ db, log, config, kek }: InstallationDeps): Promise<v
 }
 
 function rootOf(rows: readonly AuthorityRow[]): AuthorityRow {
-  const root = rows.find(({ purpose }) => purpose === 'root')
+  const root = rows.find(({ purpose, state }) => purpose === 'root' && state === 'active')
   if (!root)
     throw new InstallationError('The database has no root authority: restore it from a backup')
   return root

@@ -15,10 +15,11 @@ import { inTransaction } from '../db/transaction.ts'
 import { newId } from '../ids.ts'
 import type { Worker } from '../workers/worker.ts'
 import type { Authorities, TlsIdentity } from './authorities.ts'
+import { assertKek } from './kek-check.ts'
 import { findServerIdentity, insertServerIdentity } from './store.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'log' | 'config' | 'kek'> & {
-  authorities: Pick<Authorities, 'devices' | 'servers' | 'urls'>
+  authorities: Pick<Authorities, 'devices' | 'servers' | 'find' | 'bridges' | 'urls'>
 }
 
 const validityDays = 89
@@ -74,6 +75,7 @@ async function issueServerCertificate(deps: Deps): Promise<TlsIdentity> {
   })
   const pkcs8 = key.export({ type: 'pkcs8', format: 'der' })
   await inTransaction(db, async (tx) => {
+    await assertKek(tx, kek)
     await saveIntent(tx, intent)
     await insertServerIdentity(tx, {
       certificate_id: intent.id,
@@ -100,11 +102,11 @@ async function issueServerCertificate(deps: Deps): Promise<TlsIdentity> {
 function tlsIdentity(
   { der, notBefore, notAfter }: Certificate,
   key: KeyObject,
-  { servers }: Deps['authorities'],
+  { servers, bridges }: Deps['authorities'],
 ): TlsIdentity {
   return {
     key: key.export({ type: 'pkcs8', format: 'pem' }).toString(),
-    cert: toPem('CERTIFICATE', der) + toPem('CERTIFICATE', servers.der),
+    cert: [der, servers.der, ...bridges].map((one) => toPem('CERTIFICATE', one)).join(''),
     notBefore,
     notAfter,
   }

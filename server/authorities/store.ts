@@ -1,14 +1,24 @@
 import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
-import type { AuthorityTable, InstallationTable, ServerIdentityTable } from '../db/schema.ts'
+import type {
+  AuthorityRequestTable,
+  AuthorityTable,
+  InstallationTable,
+  RootLinkTable,
+  ServerIdentityTable,
+} from '../db/schema.ts'
+import { DomainError } from '../errors.ts'
+import type { AuthorityPurpose, AuthorityState } from './state.ts'
 
-export type AuthorityRow = Omit<Selectable<AuthorityTable>, 'state' | 'revocation_rev'>
+export type AuthorityRow = Omit<Selectable<AuthorityTable>, 'revocation_rev'>
+export type RootLinkRow = Selectable<RootLinkTable>
+export type RequestRow = Selectable<AuthorityRequestTable>
 
 /** Any constant, as long as nothing else in the same database locks on it. */
 const advisoryLock = 4_931_106
 
-/** Until the end of the transaction, one process at a time makes an installation. */
+/** Until the end of the transaction, one process at a time makes or changes authorities. */
 export async function lockInstallation(tx: Tx): Promise<void> {
   await sql`select pg_advisory_xact_lock(${advisoryLock})`.execute(tx)
 }
@@ -24,6 +34,13 @@ export async function insertInstallation(tx: Tx, kekCheck: Buffer, now: Date): P
     .execute()
 }
 
+/** Holds what the key-encryption key is checked against: shared by those who wrap, alone for the one who changes it. */
+export async function lockKekCheck(tx: Tx, mode: 'share' | 'update'): Promise<Buffer | undefined> {
+  const query = tx.selectFrom('installation').select('kek_check')
+  const row = await (mode === 'share' ? query.forShare() : query.forUpdate()).executeTakeFirst()
+  return row?.kek_check
+}
+
 /** Each after its issuer. */
 export async function insertAuthorities(tx: Tx, rows: readonly AuthorityRow[]): Promise<void> {
   await tx
@@ -32,11 +49,112 @@ export async function insertAuthorities(tx: Tx, rows: readonly AuthorityRow[]): 
     .execute()
 }
 
-export async function listActiveAuthorities(db: Db): Promise<AuthorityRow[]> {
+const columns = [
+  'id',
+  'purpose',
+  'name',
+  'state',
+  'issuer_id',
+  'certificate',
+  'wrapped_key',
+  'created_at',
+  'changed_at',
+] as const
+
+/** Oldest first. A person makes each of them, so there are few. */
+export async function listAuthorities(db: Db): Promise<AuthorityRow[]> {
+  return await db.selectFrom('authority').select(columns).orderBy('id').execute()
+}
+
+/** Newest first. `before` is the id of the last one seen. */
+export async function pageOfAuthorities(
+  db: Db,
+  { before, limit }: { before?: string | undefined; limit: number },
+): Promise<AuthorityRow[]> {
+  let query = db.selectFrom('authority').select(columns)
+  if (before !== undefined) query = query.where('id', '<', before)
+  return await query.orderBy('id', 'desc').limit(limit).execute()
+}
+
+export async function findAuthority(db: Db, id: string): Promise<AuthorityRow | undefined> {
+  return await db.selectFrom('authority').select(columns).where('id', '=', id).executeTakeFirst()
+}
+
+export async function getAuthority(db: Db, id: string): Promise<AuthorityRow> {
+  const row = await findAuthority(db, id)
+  if (!row) throw new DomainError('not-found', 'No such authority', { authorityId: id })
+  return row
+}
+
+export async function findActive(
+  db: Db,
+  purpose: AuthorityPurpose,
+): Promise<AuthorityRow | undefined> {
   return await db
     .selectFrom('authority')
-    .select(['id', 'purpose', 'name', 'issuer_id', 'certificate', 'wrapped_key', 'created_at'])
+    .select(columns)
+    .where('purpose', '=', purpose)
     .where('state', '=', 'active')
+    .executeTakeFirst()
+}
+
+export async function countInUse(db: Db, purpose: AuthorityPurpose): Promise<number> {
+  const { count } = await db
+    .selectFrom('authority')
+    .select((eb) => eb.fn.countAll<number>().as('count'))
+    .where('purpose', '=', purpose)
+    .where('state', '<>', 'retired')
+    .executeTakeFirstOrThrow()
+  return Number(count)
+}
+
+export async function setState(
+  tx: Tx,
+  id: string,
+  { from, to, now }: { from: AuthorityState; to: AuthorityState; now: Date },
+): Promise<void> {
+  const changed = await tx
+    .updateTable('authority')
+    .set({ state: to, changed_at: now })
+    .where('id', '=', id)
+    .where('state', '=', from)
+    .returning('id')
+    .executeTakeFirst()
+  if (!changed) throw new DomainError('conflict', 'The authority was changed meanwhile: look again')
+}
+
+/** What keeps an authority from being retired: certificates of devices that it vouches for, and authorities below it. */
+export async function countDependents(
+  db: Db,
+  id: string,
+  now: Date,
+): Promise<{ certificates: number; authorities: number }> {
+  const certificates = await db
+    .selectFrom('certificate')
+    .select((eb) => eb.fn.countAll<number>().as('count'))
+    .where('authority_id', '=', id)
+    .where('kind', '=', 'device')
+    .where('state', 'not in', ['superseded', 'revoked', 'abandoned'])
+    .where('not_after', '>', now)
+    .executeTakeFirstOrThrow()
+  const authorities = await db
+    .selectFrom('authority')
+    .select((eb) => eb.fn.countAll<number>().as('count'))
+    .where('issuer_id', '=', id)
+    .where('state', '<>', 'retired')
+    .executeTakeFirstOrThrow()
+  return { certificates: Number(certificates.count), authorities: Number(authorities.count) }
+}
+
+export async function listRootLinks(db: Db): Promise<RootLinkRow[]> {
+  return await db.selectFrom('root_link').selectAll().orderBy('new_id').orderBy('old_id').execute()
+}
+
+export async function insertRootLinks(tx: Tx, rows: readonly RootLinkRow[]): Promise<void> {
+  if (rows.length === 0) return
+  await tx
+    .insertInto('root_link')
+    .values([...rows])
     .execute()
 }
 

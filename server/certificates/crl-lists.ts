@@ -20,7 +20,7 @@ import {
 import { shardsOf } from './shards.ts'
 
 type Deps = Pick<Context, 'db' | 'clock'> & {
-  authorities: Pick<Authorities, 'root' | 'devices' | 'servers' | 'urls'>
+  authorities: Pick<Authorities, 'root' | 'devices' | 'servers' | 'find' | 'urls'>
 }
 
 const hourMs = 3_600_000
@@ -190,10 +190,10 @@ function changesSince(rev: number, { revoked, released }: Content, at: Date): Re
 }
 
 function signerOf(
-  { root, devices, servers }: Deps['authorities'],
+  { root, devices, servers, find }: Deps['authorities'],
   authorityId: string,
 ): { certificate: Certificate; signer: Signer } {
-  const found = [devices, servers, root].find(({ id }) => id === authorityId)
+  const found = [devices, servers, root].find(({ id }) => id === authorityId) ?? find(authorityId)
   if (!found?.signer) {
     throw new DomainError('busy', 'The authority cannot sign here', { authorityId })
   }

@@ -199,7 +199,7 @@ export async function listSigningAuthorities(
   return await db
     .selectFrom('authority')
     .select(['id', 'revocation_rev'])
-    .where('state', '=', 'active')
+    .where('state', '<>', 'prepared')
     .where('wrapped_key', 'is not', null)
     .execute()
 }

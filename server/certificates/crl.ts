@@ -20,7 +20,7 @@ import {
 import { shardsOf } from './shards.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'log' | 'bus'> & {
-  authorities: Pick<Authorities, 'root' | 'devices' | 'servers' | 'urls'>
+  authorities: Pick<Authorities, 'root' | 'devices' | 'servers' | 'find' | 'urls'>
 }
 
 const maxAttempts = 20

@@ -103,7 +103,7 @@ export async function saveIntent(tx: Tx, row: CertificateRow): Promise<void> {
 }
 
 type Deps = Pick<Context, 'db' | 'clock'> & {
-  authorities: Pick<Authorities, 'devices' | 'servers'>
+  authorities: Pick<Authorities, 'devices' | 'servers' | 'find'>
 }
 
 export interface Completion {
@@ -141,8 +141,9 @@ export function spkiHash(spki: Buffer): Buffer {
   return createHash('sha256').update(spki).digest()
 }
 
-function issuerOf({ devices, servers }: Deps['authorities'], id: string): Issuer {
-  const issuer = [devices, servers].find((candidate) => candidate.id === id)
+function issuerOf({ devices, servers, find }: Deps['authorities'], id: string): Issuer {
+  // Another authority may have taken over since the intent was stored: it is finished by the one that began it.
+  const issuer = [devices, servers].find((candidate) => candidate.id === id) ?? find(id)
   if (!issuer) throw new DomainError('busy', 'The authority of this certificate is not available')
   return issuer
 }

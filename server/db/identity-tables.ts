@@ -1,5 +1,6 @@
 import type { Generated, GeneratedAlways } from 'kysely'
 
+import type { AuthorityPurpose, AuthorityState } from '../authorities/state.ts'
 import type { DeviceState } from '../devices/state.ts'
 
 /** Authorities, certificates, operators, devices: migrations 0001 to 0003. */
@@ -7,18 +8,37 @@ import type { DeviceState } from '../devices/state.ts'
 export interface InstallationTable {
   id: number
   kek_check: Buffer
+  kek_rotated_at: Date | null
   created_at: Date
 }
 
 export interface AuthorityTable {
   id: string
-  purpose: 'root' | 'devices' | 'servers'
+  purpose: AuthorityPurpose
   name: string
-  state: Generated<'active' | 'retired'>
+  state: Generated<AuthorityState>
   issuer_id: string | null
   certificate: Buffer
   wrapped_key: Buffer | null
   revocation_rev: Generated<number>
+  created_at: Date
+  changed_at: Generated<Date>
+}
+
+export interface RootLinkTable {
+  old_id: string
+  new_id: string
+  old_with_new: Buffer
+  new_with_old: Buffer
+}
+
+export interface AuthorityRequestTable {
+  id: string
+  purpose: Exclude<AuthorityPurpose, 'root'>
+  name: string
+  root_id: string
+  request: string
+  wrapped_key: Buffer
   created_at: Date
 }
 

@@ -1,6 +1,8 @@
 import type {
   InstallationTable,
+  AuthorityRequestTable,
   AuthorityTable,
+  RootLinkTable,
   CertificateTable,
   ServerIdentityTable,
   CrlTable,
@@ -42,6 +44,8 @@ import type {
 export interface Schema {
   installation: InstallationTable
   authority: AuthorityTable
+  authority_request: AuthorityRequestTable
+  root_link: RootLinkTable
   certificate: CertificateTable
   server_identity: ServerIdentityTable
   crl: CrlTable

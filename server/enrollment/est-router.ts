@@ -74,8 +74,7 @@ class Est {
   }
 
   #cacerts(res: Response): void {
-    const { root, devices, servers } = this.#ctx.authorities
-    sendCertificates(res, [root.der, devices.der, servers.der], 'application/pkcs7-mime')
+    sendCertificates(res, this.#ctx.authorities.distributed, 'application/pkcs7-mime')
   }
 
   async #simpleEnroll(req: Request, res: Response, label: string | undefined): Promise<void> {

@@ -3,6 +3,7 @@ import helmet from 'helmet'
 
 import { artifactRoutes } from '../artifacts/routes.ts'
 import { auditRoutes } from '../audit/routes.ts'
+import { authorityRoutes } from '../authorities/routes.ts'
 import { certificateRoutes } from '../certificates/routes.ts'
 import type { Context } from '../context.ts'
 import { deploymentRoutes } from '../deployments/routes.ts'
@@ -31,6 +32,7 @@ const version = '0.1.0'
 /** Every call of the REST interface. */
 export const routes: readonly Route[] = [
   ...operatorRoutes,
+  ...authorityRoutes,
   ...groupRoutes,
   ...deviceRoutes,
   ...enrollmentRoutes,
