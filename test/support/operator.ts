@@ -1,5 +1,4 @@
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 import { createOperator, type Operator } from '../../demo/fleetseal.ts'
@@ -34,7 +33,8 @@ export const hardwareId = 'gate-2-r3'
 export async function openSite(server: RunningServer): Promise<Site> {
   const operator = operatorOf(server)
   const { fleetseal } = operator
-  const keys = join(await mkdtemp(join(tmpdir(), 'fleetseal-keys-')), 'keys')
+  // Beside the server's data, so that it goes with it.
+  const keys = join(server.dataDir, '..', 'keys')
   await fleetseal('sign', 'init', '--keys', keys, '--evaluation')
   await fleetseal('sign', 'import', '--keys', keys)
   await fleetseal('model', 'create', model, '--hardware-id', hardwareId)
@@ -69,7 +69,7 @@ export async function publishRelease(
   release: NewRelease,
 ): Promise<string> {
   const { fleetseal } = operator
-  const folder = await mkdtemp(join(tmpdir(), 'fleetseal-release-'))
+  const folder = await mkdtemp(join(keys, '..', 'release-'))
   const file = join(folder, 'image.bin')
   const advisory = join(folder, 'advisory.json')
   await writeFile(file, release.image)
