@@ -26,6 +26,10 @@ export const DeviceConfig = z.strictObject({
     .refine((all) => Object.keys(all).length >= 1 && Object.keys(all).length <= 8, '1 to 8'),
   /** PrintableString, as it will be in the certificate. */
   serialNumber: z.string().regex(/^[A-Za-z0-9 '()+,\-./:=?]{1,64}$/),
+  /** What is made at enrollment; renewals keep to it. */
+  keyAlgorithm: z
+    .enum(['P-256', 'P-384', 'Ed25519', 'ML-DSA-44', 'ML-DSA-65', 'ML-DSA-87'])
+    .default('P-256'),
   allowEvaluation: z.boolean().default(false),
   /** Agreed with the owner at enrollment: the operator's policy may then beat an opt-out (updates.md 7.2). */
   managed: z.boolean().default(false),

@@ -3,6 +3,7 @@ import { connect, type MqttClient } from 'mqtt'
 import { type DeviceLeaf, parseTopic, serverLeaves, topicOf } from '../server/protocol/topics.ts'
 import { messageOf } from './errors.ts'
 import type { Identity } from './identity.ts'
+import { presenting } from './tls.ts'
 import type { Log } from './update/device.ts'
 
 export interface ConnectionDeps {
@@ -110,8 +111,7 @@ export class Connection {
       host,
       port,
       clientId: deviceId,
-      key,
-      cert: certificates,
+      ...presenting({ key, certificates }),
       ca: root,
       rejectUnauthorized: true,
       protocolVersion: 4,

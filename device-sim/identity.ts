@@ -4,7 +4,7 @@ import { createPrivateKey } from 'node:crypto'
 import { buildCsr } from '../pki/csr/build.ts'
 import { parseCsr } from '../pki/csr/parse.ts'
 import { PkiError } from '../pki/errors.ts'
-import { generatePrivateKey, spkiOf } from '../pki/keys.ts'
+import { generatePrivateKey, type KeyAlgorithm, readPublicKey, spkiOf } from '../pki/keys.ts'
 import { encodeName } from '../pki/names.ts'
 import { validatePath } from '../pki/path-validate.ts'
 import { fromPem, toPem } from '../pki/pem.ts'
@@ -129,12 +129,18 @@ export function deviceIdOf({ subjectAltName = [] }: Certificate): string {
 }
 
 /**
- * The request that is under way, or a new one with a new P-256 key that is stored before it is ever sent. `file` keeps
- * the first enrollment and a renewal apart; a renewal repeats the names of the certificate it follows (RFC 7030 §4.2.2).
+ * The request that is under way, or a new one with a new key that is stored before it is ever sent. `file` keeps the first
+ * enrollment and a renewal apart; a renewal repeats the names of the certificate it follows (RFC 7030 §4.2.2), and its kind
+ * of key.
  */
 export async function pendingRequest(
   disk: Disk,
-  { file, serialNumber, renews }: { file: string; serialNumber: string; renews?: Certificate },
+  {
+    file,
+    serialNumber,
+    renews,
+    algorithm = 'P-256',
+  }: { file: string; serialNumber: string; renews?: Certificate; algorithm?: KeyAlgorithm },
 ): Promise<PendingRequest> {
   const subject = renews?.subject ?? encodeName({ serialNumber })
   const stored = await disk.read(file, maxBytes)
@@ -144,7 +150,7 @@ export async function pendingRequest(
     const isAnswered = renews?.spki.equals(spkiOf(pending.key)) ?? false
     if (!isAnswered && parseCsr(pending.csr).subject.equals(subject)) return pending
   }
-  const key = generatePrivateKey('P-256')
+  const key = generatePrivateKey(renews ? kindOf(renews) : algorithm)
   const uris = (renews?.subjectAltName ?? []).flatMap((name) =>
     name.type === 'uri' ? [name.value] : [],
   )
@@ -153,6 +159,12 @@ export async function pendingRequest(
     toPem(keyLabel, key.export({ format: 'der', type: 'pkcs8' })) + toPem(requestLabel, csr)
   await replaceFile(disk, file, Buffer.from(text))
   return { key, csr }
+}
+
+function kindOf({ spki }: Certificate): KeyAlgorithm {
+  const { algorithm } = readPublicKey(spki)
+  if (algorithm !== 'RSA') return algorithm
+  throw new DeviceError('identity', 'An RSA key of an unusual size', 'Enroll the device anew')
 }
 
 export async function forgetRequest(disk: Disk, file: string): Promise<void> {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 
-import type { DeviceConfigInput } from '../config.ts'
+import { DeviceConfig, type DeviceConfigInput } from '../config.ts'
 import { enrollDevice } from '../enroll.ts'
 import { DeviceError, messageOf } from '../errors.ts'
 
@@ -21,6 +21,7 @@ const options = {
   component: { type: 'string', multiple: true },
   image: { type: 'string', multiple: true },
   serial: { type: 'string' },
+  'key-algorithm': { type: 'string' },
   'allow-evaluation': { type: 'boolean' },
   managed: { type: 'boolean' },
 } as const
@@ -39,6 +40,7 @@ export const enrollHelp = `enroll: makes a device and gets its first certificate
   --server HOST             default localhost; --device-port 8444, --mqtt-port 8883
   --component NAME=VERSION:BUILD:SVN   what the factory installed; default main=1.0.0:1:0, may be repeated
   --image NAME=FILE         the factory's image of a component
+  --key-algorithm NAME      P-256 (default), P-384, Ed25519, ML-DSA-44, ML-DSA-65 or ML-DSA-87
   --allow-evaluation        accept keys that were made for trying the product out
   --managed                 the owner agreed that the operator decides about updates`
 
@@ -61,6 +63,7 @@ export async function enrollCommand(args: string[], print: (line: string) => voi
     hardwareIds: values['hardware-id'] ?? [],
     components: componentsOf(values.component ?? ['main=1.0.0:1:0']),
     serialNumber: need('serial'),
+    ...keyAlgorithmOf(values['key-algorithm']),
     allowEvaluation: values['allow-evaluation'] ?? false,
     managed: values.managed ?? false,
   }
@@ -107,6 +110,13 @@ async function bytesOf(path: string): Promise<Buffer> {
 
 function portOf(name: 'devicePort' | 'mqttPort', text: string | undefined) {
   return text === undefined ? {} : { [name]: Number(text) }
+}
+
+function keyAlgorithmOf(text: string | undefined): Pick<DeviceConfigInput, 'keyAlgorithm'> {
+  if (text === undefined) return {}
+  const parsed = DeviceConfig.shape.keyAlgorithm.unwrap().safeParse(text)
+  if (parsed.success) return { keyAlgorithm: parsed.data }
+  throw usage(`--key-algorithm ${text} is not one of them`)
 }
 
 function componentsOf(texts: string[]): DeviceConfigInput['components'] {

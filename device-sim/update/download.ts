@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import { type Disk, DiskError, removeFile } from '../disk.ts'
 import { messageOf } from '../errors.ts'
+import { presenting } from '../tls.ts'
 
 export interface DownloadServer {
   host: string
@@ -176,9 +177,7 @@ async function ask(
     port: server.port,
     path: `/artifacts/${sha256}`,
     ca: server.root,
-    key: server.key,
-    cert: server.certificates,
-    minVersion: 'TLSv1.2',
+    ...presenting(server),
     agent: false,
     timeout: silenceMs,
     signal,

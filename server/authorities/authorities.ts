@@ -17,6 +17,8 @@ export interface TlsIdentity {
   cert: string
   notBefore: Date
   notAfter: Date
+  /** The same names with an ML-DSA key, for peers that take nothing else. */
+  postQuantum?: { key: string; cert: string }
 }
 
 /** A root. Its key may be elsewhere. */
@@ -63,6 +65,7 @@ export interface PublicUrls {
   /** The whole list, or the delta to it; of one shard where a shard is given. */
   crl: (authorityId: string, part?: { shard?: number | undefined; isDelta?: boolean }) => string
   issuer: (authorityId: string) => string
+  ocsp: () => string
   /** With port 0 the real port is known only once the public listener runs. */
   setPort: (port: number) => void
 }
@@ -78,6 +81,7 @@ export function publicUrls(host: string, configuredPort: number): PublicUrls {
       return `${base()}/crl/${authorityId}${part}${isDelta ? '-delta' : ''}.crl`
     },
     issuer: (authorityId) => `${base()}/ca/${authorityId}.cer`,
+    ocsp: () => `${base()}/ocsp`,
     setPort: (actual) => {
       port = actual
     },

@@ -1,7 +1,7 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { isIP, isIPv6 } from 'node:net'
 
-import { generatePrivateKey, spkiOf } from '../../pki/keys.ts'
+import { keyFamilyIn, generatePrivateKey, spkiOf } from '../../pki/keys.ts'
 import { encodeName } from '../../pki/names.ts'
 import { toPem } from '../../pki/pem.ts'
 import { unwrapKey, wrapKey } from '../../pki/wrap.ts'
@@ -16,31 +16,46 @@ import { newId } from '../ids.ts'
 import type { Worker } from '../workers/worker.ts'
 import type { Authorities, TlsIdentity } from './authorities.ts'
 import { assertKek } from './kek-check.ts'
-import { findServerIdentity, insertServerIdentity } from './store.ts'
+import { insertServerIdentity, listServerIdentities, type ServerIdentityRow } from './store.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'log' | 'config' | 'kek'> & {
   authorities: Pick<Authorities, 'devices' | 'servers' | 'find' | 'bridges' | 'urls'>
 }
 
 const validityDays = 89
+type ServerKey = 'P-256' | 'ML-DSA-65'
+type OneIdentity = Omit<TlsIdentity, 'postQuantum'>
 const keyContext = (certificateId: string) => `server-certificate:${certificateId}`
 
 /**
- * The server certificate to use now: the newest one while it names all our hosts and has more than a third of its life left,
- * otherwise a new one (P-256, 89 days).
+ * The server certificates to use now: of each kind of key the newest one while it names all our hosts and has more than a
+ * third of its life left, otherwise a new one (89 days).
  */
 export async function currentServerCertificate(deps: Deps): Promise<TlsIdentity> {
-  const { db, clock, config, kek, authorities } = deps
-  const row = await findServerIdentity(db, authorities.servers.id)
-  if (row) {
+  const rows = await listServerIdentities(deps.db, deps.authorities.servers.id)
+  const first = await current(deps, rows, 'P-256')
+  const second = await current(deps, rows, 'ML-DSA-65')
+  // Both are renewed when the first of them is due.
+  const { notBefore, notAfter } = first.notAfter <= second.notAfter ? first : second
+  const { key, cert } = first
+  return { key, cert, notBefore, notAfter, postQuantum: { key: second.key, cert: second.cert } }
+}
+
+async function current(
+  deps: Deps,
+  rows: readonly ServerIdentityRow[],
+  algorithm: ServerKey,
+): Promise<OneIdentity> {
+  const { clock, config, kek, authorities } = deps
+  for (const row of rows) {
     const certificate = parseCertificate(row.der)
-    if (hasHosts(certificate, hostNames(config)) && !isDue(certificate, clock.now())) {
-      const pkcs8 = unwrapKey(kek, row.wrapped_key, keyContext(row.certificate_id))
-      const key = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' })
-      return tlsIdentity(certificate, key, authorities)
-    }
+    if (keyFamilyIn(certificate.spki) !== algorithm) continue
+    if (!hasHosts(certificate, hostNames(config)) || isDue(certificate, clock.now())) break
+    const pkcs8 = unwrapKey(kek, row.wrapped_key, keyContext(row.certificate_id))
+    const key = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' })
+    return oneIdentity(certificate, key, authorities)
   }
-  return await issueServerCertificate(deps)
+  return await issueServerCertificate(deps, algorithm)
 }
 
 /** Renews in time, also when another process did: then its certificate is taken. */
@@ -58,10 +73,10 @@ export function serverCertificateWorker(
   }
 }
 
-async function issueServerCertificate(deps: Deps): Promise<TlsIdentity> {
+async function issueServerCertificate(deps: Deps, algorithm: ServerKey): Promise<OneIdentity> {
   const { db, clock, log, config, kek, authorities } = deps
   const now = clock.now()
-  const key = generatePrivateKey('P-256')
+  const key = generatePrivateKey(algorithm)
   const intent = newIntent({
     id: newId(now),
     issuer: authorities.servers,
@@ -85,6 +100,7 @@ async function issueServerCertificate(deps: Deps): Promise<TlsIdentity> {
   })
   const facts = {
     kind: 'server',
+    algorithm,
     subject: intent.subject,
     notAfter: intent.not_after.toISOString(),
   }
@@ -95,15 +111,15 @@ async function issueServerCertificate(deps: Deps): Promise<TlsIdentity> {
     },
   })
   if (!issued.der) throw new Error('The server certificate was abandoned while it was made')
-  log.info({ notAfter: issued.not_after }, 'issued a server certificate')
-  return tlsIdentity(parseCertificate(issued.der), key, authorities)
+  log.info({ algorithm, notAfter: issued.not_after }, 'issued a server certificate')
+  return oneIdentity(parseCertificate(issued.der), key, authorities)
 }
 
-function tlsIdentity(
+function oneIdentity(
   { der, notBefore, notAfter }: Certificate,
   key: KeyObject,
   { servers, bridges }: Deps['authorities'],
-): TlsIdentity {
+): OneIdentity {
   return {
     key: key.export({ type: 'pkcs8', format: 'pem' }).toString(),
     cert: [der, servers.der, ...bridges].map((one) => toPem('CERTIFICATE', one)).join(''),

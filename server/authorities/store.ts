@@ -172,21 +172,18 @@ export interface ServerIdentityRow {
   wrapped_key: Buffer
 }
 
-/** The newest server certificate of this issuer whose key we hold. */
-export async function findServerIdentity(
-  db: Db,
-  issuerId: string,
-): Promise<ServerIdentityRow | undefined> {
-  const row = await db
+/** Server certificates of this issuer whose keys we hold, newest first: enough of them to find each kind of key. */
+export async function listServerIdentities(db: Db, issuerId: string): Promise<ServerIdentityRow[]> {
+  const rows = await db
     .selectFrom('server_identity')
     .innerJoin('certificate', 'certificate.id', 'server_identity.certificate_id')
     .select(['certificate_id', 'der', 'wrapped_key'])
     .where('certificate.authority_id', '=', issuerId)
     .where('certificate.state', '=', 'issued')
     .orderBy('certificate.created_at', 'desc')
-    .limit(1)
-    .executeTakeFirst()
-  return row?.der ? { ...row, der: row.der } : undefined
+    .limit(32)
+    .execute()
+  return rows.flatMap((row) => (row.der ? { ...row, der: row.der } : []))
 }
 
 /** The administrator's key that the first start made; undefined when it was revoked. */
