@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 
 import { PkiError } from '../pki/errors.ts'
@@ -9,7 +10,14 @@ export interface Peer {
   fingerprint: string
   /** The device it names, to file the connection under; who the device is decides the directory alone. */
   deviceId: string | undefined
+  /**
+   * DER, leaf first, as the peer sent it; of a resumed session, and of a certificate that names a device of ours, the leaf alone.
+   * Kept from the first look: Node gives the issuers once for each connection and then never again.
+   */
+  chain: readonly Buffer[]
 }
+
+const maxChain = 6
 
 const peers = new WeakMap<TLSSocket, Peer>()
 
@@ -20,9 +28,23 @@ export function peerOf(socket: TLSSocket): Peer | undefined {
   const certificate = socket.getPeerX509Certificate()
   if (!certificate) return undefined
   const der = certificate.raw
-  const peer = { fingerprint: fingerprint(der), deviceId: deviceIdIn(der) }
+  const deviceId = deviceIdIn(der)
+  const chain = deviceId === undefined ? chainOf(certificate) : [der]
+  const peer = { fingerprint: fingerprint(der), deviceId, chain }
   peers.set(socket, peer)
   return peer
+}
+
+function chainOf(leaf: X509Certificate): Buffer[] {
+  const chain: Buffer[] = []
+  let next: X509Certificate | undefined = leaf
+  while (next && chain.length < maxChain) {
+    const { raw }: X509Certificate = next
+    if (chain.some((der) => der.equals(raw))) break
+    chain.push(raw)
+    next = next.issuerCertificate
+  }
+  return chain
 }
 
 function deviceIdIn(der: Buffer): string | undefined {

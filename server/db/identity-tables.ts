@@ -144,7 +144,7 @@ export interface EnrollmentProfileTable {
   id: string
   name: string
   group_id: string
-  auth_type: 'token' | 'certificate'
+  auth_type: 'token' | 'certificate' | 'claim'
   registration: 'just-in-time' | 'pre-registered'
   id_pattern: string | null
   quota: number | null
@@ -153,6 +153,12 @@ export interface EnrollmentProfileTable {
   valid_until: Date | null
   key_policy: string[]
   certificate_days: number
+  trust_anchors: Generated<string[]>
+  anchor_subjects: Generated<string[]>
+  approval: Generated<'none' | 'manual'>
+  replaceable: Generated<'off' | 'same-key' | 'on'>
+  webhook_url: string | null
+  webhook_secret: Buffer | null
   created_at: Date
 }
 
@@ -163,8 +169,50 @@ export interface EnrollmentTokenTable {
   max_uses: number | null
   uses: Generated<number>
   expires_at: Date | null
+  kind: Generated<'token' | 'claim' | 'manufacturer' | 'batch'>
+  certificate: Buffer | null
+  identity: string | null
   created_by: string
   created_at: Date
+}
+
+export interface EnrollmentRequestTable {
+  id: string
+  profile_id: string
+  token_id: string
+  request_hash: Buffer
+  serial_number: string
+  key_algorithm: string
+  spki_sha256: Buffer
+  state: 'pending' | 'approved' | 'denied' | 'issued'
+  request_key: Buffer | null
+  decided_by: string | null
+  decided_at: Date | null
+  reason: string | null
+  created_at: Date
+  last_seen_at: Date
+}
+
+export interface EnrollmentBatchTable {
+  id: string
+  profile_id: string
+  token_id: string
+  state: 'loading' | 'running' | 'done'
+  total: Generated<number>
+  issued: Generated<number>
+  failed: Generated<number>
+  created_by: string
+  created_at: Date
+  finished_at: Date | null
+}
+
+export interface EnrollmentBatchRowTable {
+  batch_id: string
+  row_number: number
+  csr: Buffer | null
+  state: 'waiting' | 'issued' | 'failed'
+  message: string | null
+  fingerprint: string | null
 }
 
 export interface DeviceTable {

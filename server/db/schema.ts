@@ -13,6 +13,9 @@ import type {
   DeviceGroupTable,
   EnrollmentProfileTable,
   EnrollmentTokenTable,
+  EnrollmentRequestTable,
+  EnrollmentBatchTable,
+  EnrollmentBatchRowTable,
   DeviceTable,
   DeviceGroupMemberTable,
   DevicePresenceTable,
@@ -56,6 +59,9 @@ export interface Schema {
   device_group: DeviceGroupTable
   enrollment_profile: EnrollmentProfileTable
   enrollment_token: EnrollmentTokenTable
+  enrollment_request: EnrollmentRequestTable
+  enrollment_batch: EnrollmentBatchTable
+  enrollment_batch_row: EnrollmentBatchRowTable
   device: DeviceTable
   device_group_member: DeviceGroupMemberTable
   device_presence: DevicePresenceTable

@@ -4,9 +4,9 @@ import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
 import { noteEvent } from '../events/record.ts'
 import { clientCertificate, refusedBy } from '../http/device-auth.ts'
+import { createEnrollmentAuthenticator, type EnrollmentAuthenticator } from './authenticate.ts'
 import { enroll } from './enroll.ts'
 import {
-  basicCredentials,
   decodeEstBody,
   maxEstBodyBytes,
   renderEstError,
@@ -18,7 +18,6 @@ import { readRequest } from './request.ts'
 import { type EstOperation, estOperations } from './state.ts'
 import { findProfile } from './store.ts'
 import { assertLinked } from './tls-linking.ts'
-import { createTokenAuthenticator, type TokenAuthenticator } from './token-auth.ts'
 
 type Deps = IssueDeps & Pick<Context, 'connections'>
 
@@ -38,11 +37,11 @@ export function estRouter(ctx: Deps): Router {
 
 class Est {
   readonly #ctx: Deps
-  readonly #authenticateToken: TokenAuthenticator
+  readonly #authenticate: EnrollmentAuthenticator
 
   constructor(ctx: Deps) {
     this.#ctx = ctx
-    this.#authenticateToken = createTokenAuthenticator(ctx)
+    this.#authenticate = createEnrollmentAuthenticator(ctx)
   }
 
   dispatch: RequestHandler = async (req, res) => {
@@ -78,16 +77,9 @@ class Est {
   }
 
   async #simpleEnroll(req: Request, res: Response, label: string | undefined): Promise<void> {
-    const certificate = clientCertificate(res)
-    // A device that was cut off does not come back as somebody else over the same connection.
-    if (certificate.status === 'refused') throw refusedBy(certificate.refusal)
     assertType(req)
-    const credentials = basicCredentials(req.get('authorization'))
-    if (!credentials) {
-      throw new DomainError('not-authenticated', 'Send the profile and its token by HTTP Basic')
-    }
     const address = req.socket.remoteAddress ?? 'unknown'
-    const { token, profile } = await this.#authenticateToken(credentials, { label, address })
+    const { token, profile } = await this.#authenticate(req, clientCertificate(res), label)
     res.locals['actor'] = { id: `token:${token.id}` }
     const csr = readRequest(await derOf(req, res))
     assertLinked(csr.challengePassword, req.socket)

@@ -59,11 +59,13 @@ export const renderEstError: ErrorRequestHandler = (error, req, res, next) => {
   if (res.headersSent) return next(error)
   const known = asDomainError(error)
   if (!known) res.locals['log']?.error({ err: error }, 'EST request failed')
-  const [status] = known ? problems[known.code] : ([500] as const)
+  const status = statusOf(known)
   res.locals['problem'] = known?.code ?? 'internal'
   if (status === 401) res.setHeader('WWW-Authenticate', 'Basic realm="fleetseal", charset="UTF-8"')
   if (status === 429) res.setHeader('Retry-After', '60')
   if (status === 503) res.setHeader('Retry-After', '5')
+  const waitSeconds = known?.facts['retryAfterSeconds']
+  if (typeof waitSeconds === 'number') res.setHeader('Retry-After', String(waitSeconds))
   // What was not read of the body must not be taken for the next request.
   if (!req.complete) res.setHeader('Connection', 'close')
   const body = Buffer.from(`${known?.message ?? 'Internal error'}\n`, 'utf8')
@@ -71,6 +73,13 @@ export const renderEstError: ErrorRequestHandler = (error, req, res, next) => {
   res.setHeader('Content-Type', 'text/plain; charset=utf-8')
   res.setHeader('Content-Length', body.length)
   res.end(req.method === 'HEAD' ? undefined : body)
+}
+
+/** RFC 7030 §4.2.3: what waits for a decision is no error to a device, it asks again. */
+function statusOf(error: DomainError | undefined): number {
+  if (!error) return 500
+  const isWaiting = error.code === 'not-ready' && 'retryAfterSeconds' in error.facts
+  return isWaiting ? 202 : problems[error.code][0]
 }
 
 /**

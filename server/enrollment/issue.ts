@@ -9,7 +9,7 @@ import { DomainError } from '../errors.ts'
 
 export type IssueDeps = Pick<
   Context,
-  'db' | 'clock' | 'log' | 'bus' | 'authorities' | 'identities' | 'metrics'
+  'db' | 'clock' | 'log' | 'bus' | 'authorities' | 'identities' | 'metrics' | 'kek' | 'config'
 >
 
 /**

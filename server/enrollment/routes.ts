@@ -2,10 +2,13 @@ import { z } from 'zod'
 
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { type Actor, route } from '../http/route.ts'
+import { describeAnchor } from './anchors.ts'
 import { createProfile, createToken, endToken } from './service.ts'
 import { getProfile, listProfiles, listTokens, type Profile, type Token } from './store.ts'
+import { webhookSecret } from './webhook.ts'
 import {
   NewProfileBody,
+  NewProfileView,
   NewTokenBody,
   NewTokenView,
   ProfileParams,
@@ -38,9 +41,11 @@ export const enrollmentRoutes = [
     status: 201,
     creates: true,
     body: NewProfileBody,
-    response: ProfileView,
-    handle: async ({ ctx, body, actor, newId }) =>
-      view(await createProfile(ctx, { id: newId, body, ...by(actor) })),
+    response: NewProfileView,
+    handle: async ({ ctx, body, actor, newId }) => {
+      const profile = await createProfile(ctx, { id: newId, body, ...by(actor) })
+      return { ...view(profile), webhookSecret: webhookSecret(ctx.kek, profile) }
+    },
   }),
 
   route({
@@ -63,7 +68,8 @@ export const enrollmentRoutes = [
     response: Page(TokenView),
     handle: async ({ ctx, params: { profileId }, query: { cursor, limit } }) => {
       await getProfile(ctx.db, profileId)
-      const rows = await listTokens(ctx.db, profileId, { before: cursor, limit: limit + 1 })
+      const which = { profileId, kinds: ['token'] as const }
+      const rows = await listTokens(ctx.db, which, { before: cursor, limit: limit + 1 })
       return pageOf(rows, limit, tokenView, (token) => token.id)
     },
   }),
@@ -112,14 +118,19 @@ function view(profile: Profile): ProfileView {
     id: profile.id,
     name: profile.name,
     groupId: profile.group_id,
-    auth: { type: profile.auth_type },
+    auth: {
+      type: profile.auth_type,
+      trustAnchors: profile.trust_anchors.map(describeAnchor),
+    },
     registration: profile.registration,
     idPattern: profile.id_pattern,
     quota: profile.quota,
     used: profile.used,
     validFrom: profile.valid_from?.toISOString() ?? null,
     validUntil: profile.valid_until?.toISOString() ?? null,
-    approval: 'none',
+    approval: profile.approval,
+    replaceable: profile.replaceable,
+    webhook: profile.webhook_url === null ? null : { url: profile.webhook_url },
     keyPolicy: profile.key_policy,
     certificateDays: profile.certificate_days,
     createdAt: profile.created_at.toISOString(),

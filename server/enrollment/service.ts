@@ -5,8 +5,7 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
-import { compileIdPattern } from './id-pattern.ts'
-import { keyAlgorithms } from './state.ts'
+import { newProfile } from './new-profile.ts'
 import {
   expireToken,
   findProfile,
@@ -28,24 +27,25 @@ interface By {
 /**
  * Makes a profile. The same id again answers the profile that was made.
  *
- * @throws DomainError `invalid-request` for what this version does not offer, `conflict` for a name that is taken
+ * @throws DomainError `invalid-request` for rules that do not fit together, `conflict` for a name that is taken
  */
 export async function createProfile(
-  { db, clock }: Pick<Context, 'db' | 'clock'>,
+  { db, clock, kek, config }: Pick<Context, 'db' | 'clock' | 'kek' | 'config'>,
   command: By & { id: string; body: NewProfileBody },
 ): Promise<Profile> {
   const { id, body, actor, requestId } = command
-  refuseUnavailable(body)
-  if (body.idPattern !== undefined) compileIdPattern(body.idPattern)
   const now = clock.now()
-  const row = rowOf(id, body, now)
+  const row = newProfile(id, body, { now, kek, privateWebhooks: config.privateWebhooks })
   return await inTransaction(db, async (tx) => {
     if (!(await groupExists(tx, body.groupId))) {
       throw new DomainError('not-found', 'No such group', { groupId: body.groupId })
     }
     if (await insertProfile(tx, row)) {
       const { name, groupId, registration, idPattern, quota } = body
-      const facts = { name, groupId, registration, idPattern, quota }
+      const { auth_type: auth, anchor_subjects: anchors, approval, replaceable } = row
+      const webhook = row.webhook_url
+      const rules = { auth, anchors, approval, replaceable, webhook }
+      const facts = { name, groupId, registration, idPattern, quota, ...rules }
       const action = 'enrollment-profile.create'
       await recordAudit(tx, { at: now, actor, action, subject: id, facts, requestId })
     }
@@ -55,42 +55,6 @@ export async function createProfile(
       name: body.name,
     })
   })
-}
-
-function rowOf(id: string, body: NewProfileBody, now: Date): Profile {
-  return {
-    id,
-    name: body.name,
-    group_id: body.groupId,
-    auth_type: body.auth.type,
-    registration: body.registration,
-    id_pattern: body.idPattern ?? null,
-    quota: body.quota ?? null,
-    used: 0,
-    valid_from: body.validFrom ?? null,
-    valid_until: body.validUntil ?? null,
-    key_policy: [...new Set(body.keyPolicy ?? keyAlgorithms)],
-    certificate_days: body.certificateDays,
-    created_at: now,
-  }
-}
-
-/** Known fields with values that are not built yet: silence would let an operator believe in a check that is not made. */
-function refuseUnavailable({ auth, approval, validFrom, validUntil }: NewProfileBody): void {
-  const refused = (at: string, why: string) =>
-    new DomainError('invalid-request', `${at} ${why}`, { issues: [{ at, message: why }] })
-  if (auth.type !== 'token') {
-    throw refused('auth.type', `"${auth.type}" is not available in this version: use "token"`)
-  }
-  if (auth.trustAnchors !== undefined) {
-    throw refused('auth.trustAnchors', 'is not available in this version')
-  }
-  if (approval === 'manual') {
-    throw refused('approval', '"manual" is not available in this version: use "none"')
-  }
-  if (validFrom && validUntil && validFrom >= validUntil) {
-    throw refused('validUntil', 'must be after validFrom')
-  }
 }
 
 /** `fse_` and 32 bytes in base64url. */
@@ -123,7 +87,13 @@ export async function createToken(
   const now = clock.now()
   const token = tokenFor(kek, id)
   const row = await inTransaction(db, async (tx) => {
-    await getProfile(tx, profileId)
+    const profile = await getProfile(tx, profileId)
+    if (profile.auth_type !== 'token') {
+      throw new DomainError(
+        'conflict',
+        `Devices enroll in ${profile.name} by certificate: make a profile with auth.type "token"`,
+      )
+    }
     const isNew = await insertToken(tx, {
       id,
       profile_id: profileId,
@@ -131,6 +101,9 @@ export async function createToken(
       max_uses: maxUses ?? null,
       uses: 0,
       expires_at: expiresAt ?? null,
+      kind: 'token',
+      certificate: null,
+      identity: null,
       created_by: actor,
       created_at: now,
     })

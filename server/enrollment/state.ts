@@ -21,3 +21,31 @@ export const estOperations = [
   'fullcmc',
 ] as const
 export type EstOperation = (typeof estOperations)[number]
+
+/** A request that a person decides on. */
+export const requestStates = ['pending', 'approved', 'denied', 'issued'] as const
+export type RequestState = (typeof requestStates)[number]
+
+export const requestActions = ['approve', 'deny'] as const
+export type RequestAction = (typeof requestActions)[number]
+
+/**
+ * What an operator's decision makes of a request: an approval can be taken back until the device has fetched its certificate,
+ * a refusal is final for that key. Undefined where it is not possible.
+ */
+export function decidedState(
+  state: RequestState,
+  action: RequestAction,
+): 'approved' | 'denied' | undefined {
+  switch (state) {
+    case 'pending':
+      return action === 'approve' ? 'approved' : 'denied'
+    case 'approved':
+      return action === 'deny' ? 'denied' : undefined
+    case 'denied':
+    case 'issued':
+      return undefined
+    default:
+      return undefined
+  }
+}

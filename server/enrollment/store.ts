@@ -1,4 +1,4 @@
-import type { Selectable } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import type { EnrollmentProfileTable, EnrollmentTokenTable } from '../db/schema.ts'
@@ -26,6 +26,21 @@ export async function findProfile(
   return await (
     'id' in by ? query.where('id', '=', by.id) : query.where('name', '=', by.name)
   ).executeTakeFirst()
+}
+
+/** Profiles that take certificates of one of these issuers, at most 20; of one name when it is given. */
+export async function findProfilesByAnchor(
+  db: Db,
+  { issuers, name }: { issuers: readonly string[]; name: string | undefined },
+): Promise<Profile[]> {
+  if (issuers.length === 0) return []
+  let query = db
+    .selectFrom('enrollment_profile')
+    .selectAll()
+    .where('auth_type', '=', 'certificate')
+    .where(sql<boolean>`anchor_subjects && ${[...issuers]}::text[]`)
+  if (name !== undefined) query = query.where('name', '=', name)
+  return await query.orderBy('id').limit(20).execute()
 }
 
 export async function getProfile(db: Db, id: string): Promise<Profile> {
@@ -79,10 +94,14 @@ export async function findTokenByHash(db: Db, hash: Buffer): Promise<Token | und
 /** Newest first. `before` is the id of the last one seen. */
 export async function listTokens(
   db: Db,
-  profileId: string,
+  { profileId, kinds }: { profileId: string; kinds: readonly Token['kind'][] },
   { before, limit }: { before: string | undefined; limit: number },
 ): Promise<Token[]> {
-  let query = db.selectFrom('enrollment_token').selectAll().where('profile_id', '=', profileId)
+  let query = db
+    .selectFrom('enrollment_token')
+    .selectAll()
+    .where('profile_id', '=', profileId)
+    .where('kind', 'in', [...kinds])
   if (before !== undefined) query = query.where('id', '<', before)
   return await query.orderBy('id', 'desc').limit(limit).execute()
 }
@@ -156,4 +175,14 @@ export async function giveBack(tx: Tx, tokenId: string): Promise<void> {
     .where('id', '=', token.profile_id)
     .where('used', '>', 0)
     .execute()
+}
+
+/** Did we issue this certificate ourselves? */
+export async function isCertificateOfDevice(db: Db, fingerprint: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('certificate')
+    .select('id')
+    .where('fingerprint', '=', fingerprint)
+    .executeTakeFirst()
+  return row !== undefined
 }

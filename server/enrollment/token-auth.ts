@@ -66,7 +66,7 @@ async function find(
   const hash = hashToken(password)
   const token = await findTokenByHash(db, hash)
   // The index found it by the same bytes; the comparison that decides does not depend on how an index compares.
-  if (!token || !timingSafeEqual(token.secret_hash, hash)) return 'unknown-token'
+  if (token?.kind !== 'token' || !timingSafeEqual(token.secret_hash, hash)) return 'unknown-token'
   const profile = await findProfile(db, { id: token.profile_id })
   if (!profile) return 'unknown-token'
   // RFC 7030 §3.2.3: the user name may be empty; when it is not, it names the profile.

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 
-import { estOperations, keyAlgorithms } from './state.ts'
+import { estOperations, keyAlgorithms, requestActions, requestStates } from './state.ts'
 
 export const ProfileParams = z.object({ profileId: z.uuid().lowercase() })
 export const TokenParams = z.object({
@@ -23,7 +23,12 @@ export const NewProfileBody = z.strictObject({
     }),
   groupId: z.uuid().lowercase(),
   auth: z.strictObject({
-    type: z.enum(['token', 'certificate']),
+    /**
+     * `token`: HTTP Basic. `certificate`: the one its manufacturer gave to each device (IDevID), issued below one of the anchors.
+     * `claim`: a shared, counted certificate that was registered with the profile.
+     */
+    type: z.enum(['token', 'certificate', 'claim']),
+    /** PEM; each is matched by its subject and key. Needed for `certificate`, possible for `claim`. */
     trustAnchors: z.array(z.string().max(20_000)).max(20).optional(),
   }),
   registration: z.enum(['just-in-time', 'pre-registered']),
@@ -33,7 +38,12 @@ export const NewProfileBody = z.strictObject({
   quota: z.number().int().min(0).max(1_000_000_000).optional(),
   validFrom: instant.optional(),
   validUntil: instant.optional(),
+  /** `manual`: each request waits until somebody approves it. */
   approval: z.enum(['none', 'manual']).optional(),
+  /** May a device that has a certificate enroll again? Only with the key it has, or with any. */
+  replaceable: z.enum(['off', 'same-key', 'on']).optional(),
+  /** Is asked before each enrollment, and may refuse it; see webhook.ts. */
+  webhook: z.strictObject({ url: z.url().max(500) }).optional(),
   /** Key algorithms devices may use; all by default. */
   keyPolicy: z.array(z.enum(keyAlgorithms)).min(1).max(keyAlgorithms.length).optional(),
   certificateDays: z.number().int().min(1).max(398).default(90),
@@ -44,7 +54,10 @@ export const ProfileView = z.object({
   id: z.uuid(),
   name: z.string(),
   groupId: z.uuid(),
-  auth: z.object({ type: z.enum(['token', 'certificate']) }),
+  auth: z.object({
+    type: z.enum(['token', 'certificate', 'claim']),
+    trustAnchors: z.array(z.object({ subject: z.string(), sha256: z.string() })),
+  }),
   registration: z.enum(['just-in-time', 'pre-registered']),
   idPattern: z.string().nullable(),
   quota: z.number().nullable(),
@@ -52,12 +65,20 @@ export const ProfileView = z.object({
   used: z.number(),
   validFrom: z.iso.datetime().nullable(),
   validUntil: z.iso.datetime().nullable(),
-  approval: z.literal('none'),
+  approval: z.enum(['none', 'manual']),
+  replaceable: z.enum(['off', 'same-key', 'on']),
+  webhook: z.object({ url: z.string() }).nullable(),
   keyPolicy: z.array(z.string()),
   certificateDays: z.number(),
   createdAt: z.iso.datetime(),
 })
 export type ProfileView = z.infer<typeof ProfileView>
+
+export const NewProfileView = z.object({
+  ...ProfileView.shape,
+  /** What the webhook's requests are signed with. Shown here and never again. */
+  webhookSecret: z.string().nullable(),
+})
 
 export const NewTokenBody = z.strictObject({
   maxUses: z.number().int().min(1).max(1_000_000_000).optional(),
@@ -80,3 +101,52 @@ export const NewTokenView = z.object({
   /** The password of HTTP Basic. Shown here and never again. */
   token: z.string(),
 })
+
+export const RequestParams = z.object({ requestId: z.uuid().lowercase() })
+
+export const requestFilter = {
+  profileId: z.uuid().lowercase().optional(),
+  state: z.enum(requestStates).optional(),
+}
+
+export const RequestActionBody = z.strictObject({
+  action: z.enum(requestActions),
+  reason: z.string().trim().min(1).max(500).optional(),
+})
+
+/** A request for a first certificate that a person decides on. */
+export const RequestView = z.object({
+  id: z.uuid(),
+  profileId: z.uuid(),
+  tokenId: z.uuid(),
+  serialNumber: z.string(),
+  keyAlgorithm: z.string(),
+  /** Of the public key (SubjectPublicKeyInfo), lower hex: what to compare with the device in one's hand. */
+  keySha256: z.string(),
+  state: z.enum(requestStates),
+  decidedBy: z.string().nullable(),
+  decidedAt: z.iso.datetime().nullable(),
+  reason: z.string().nullable(),
+  createdAt: z.iso.datetime(),
+  /** When the device last asked. */
+  lastSeenAt: z.iso.datetime(),
+})
+export type RequestView = z.infer<typeof RequestView>
+
+export const NewClaimBody = z.strictObject({
+  /** PEM of one certificate. Who holds its key can enroll devices of this profile, and nothing else. */
+  certificate: z.string().max(20_000),
+  maxUses: z.number().int().min(1).max(1_000_000),
+  /** At most when the certificate ends, which is also what it is when left out. */
+  expiresAt: instant.optional(),
+})
+
+export const CredentialView = z.object({
+  ...token,
+  kind: z.enum(['token', 'claim', 'manufacturer', 'batch']),
+  /** Of the certificate, lower hex. */
+  fingerprint: z.string().nullable(),
+  /** The one serial number that it may enroll. */
+  serialNumber: z.string().nullable(),
+})
+export type CredentialView = z.infer<typeof CredentialView>

@@ -3,13 +3,26 @@ import { abandonStaleIntents } from '../certificates/service.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import type { Worker } from '../workers/worker.ts'
+import { deleteForgotten } from './approval-store.ts'
 import { giveBack } from './store.ts'
 
 const batch = 100
 
 /** Gives up intents that nobody came back for, and gives back what they took from tokens and quotas. */
 export function enrollmentWorkers(ctx: Pick<Context, 'db' | 'clock'>): Worker[] {
-  return [{ name: 'enrollment-intents', idleMs: 60_000, step: async () => await abandonStale(ctx) }]
+  return [
+    { name: 'enrollment-intents', idleMs: 60_000, step: async () => await abandonStale(ctx) },
+    { name: 'enrollment-requests', idleMs: 3_600_000, step: async () => await forgetStale(ctx) },
+  ]
+}
+
+/** A device that has not asked for this long has given up; its place is free for another. */
+const forgetAfterMs = 30 * 86_400_000
+
+/** Returns whether there may be more. */
+export async function forgetStale({ db, clock }: Pick<Context, 'db' | 'clock'>): Promise<boolean> {
+  const before = new Date(clock.now().getTime() - forgetAfterMs)
+  return (await inTransaction(db, (tx) => deleteForgotten(tx, before, batch))) === batch
 }
 
 /** Returns whether there may be more. */

@@ -3,11 +3,14 @@ import helmet from 'helmet'
 
 import { artifactRoutes } from '../artifacts/routes.ts'
 import { auditRoutes } from '../audit/routes.ts'
+import { authorityRequestRoutes } from '../authorities/request-routes.ts'
 import { authorityRoutes } from '../authorities/routes.ts'
 import { certificateRoutes } from '../certificates/routes.ts'
 import type { Context } from '../context.ts'
 import { deploymentRoutes } from '../deployments/routes.ts'
 import { deviceRoutes } from '../devices/routes.ts'
+import { approvalRoutes } from '../enrollment/approval-routes.ts'
+import { credentialRoutes } from '../enrollment/credential-routes.ts'
 import { enrollmentRoutes } from '../enrollment/routes.ts'
 import { DomainError } from '../errors.ts'
 import { eventRoutes } from '../events/routes.ts'
@@ -33,9 +36,12 @@ const version = '0.1.0'
 export const routes: readonly Route[] = [
   ...operatorRoutes,
   ...authorityRoutes,
+  ...authorityRequestRoutes,
   ...groupRoutes,
   ...deviceRoutes,
   ...enrollmentRoutes,
+  ...credentialRoutes,
+  ...approvalRoutes,
   ...certificateRoutes,
   ...artifactRoutes,
   ...modelRoutes,

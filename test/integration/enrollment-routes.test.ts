@@ -43,15 +43,25 @@ describe('enrollment profiles', () => {
       approval: 'none',
     })
     const path = `/api/v1/enrollment-profiles/${String(body['id'])}`
-    expect((await api.call('GET', path)).body).toEqual(body)
+    const { webhookSecret, ...shown } = body
+    expect(webhookSecret).toBeNull()
+    expect((await api.call('GET', path)).body).toEqual(shown)
     const list = await api.call('GET', '/api/v1/enrollment-profiles?limit=1')
-    expect(list.body.items).toEqual([body])
+    expect(list.body.items).toEqual([shown])
   })
 
   test.each([
-    ['a certificate as the way in', { auth: { type: 'certificate' } }, 'auth.type'],
-    ['trust anchors', { auth: { type: 'token', trustAnchors: ['x'] } }, 'auth.trustAnchors'],
-    ['approval by hand', { approval: 'manual' }, 'approval'],
+    ['certificates without anchors', { auth: { type: 'certificate' } }, 'auth.trustAnchors'],
+    [
+      'anchors that are no certificates',
+      { auth: { type: 'certificate', trustAnchors: ['x'] } },
+      'auth.trustAnchors.0',
+    ],
+    ['a webhook without TLS', { webhook: { url: 'http://example.com/' } }, 'webhook.url'],
+    ['a webhook inside', { webhook: { url: 'https://10.1.2.3/' } }, 'webhook.url'],
+    ['a webhook inside, in hex', { webhook: { url: 'https://0x7f000001/' } }, 'webhook.url'],
+    ['a webhook inside, by IPv6', { webhook: { url: 'https://[::ffff:7f00:1]/' } }, 'webhook.url'],
+    ['a webhook with a password', { webhook: { url: 'https://u:p@example.com/' } }, 'webhook.url'],
     ['a pattern that is not anchored', { idPattern: 'SN' }, 'idPattern'],
     ['a pattern with groups', { idPattern: '^(a+)+$' }, 'idPattern'],
     [

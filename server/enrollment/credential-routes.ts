@@ -1,0 +1,56 @@
+import { fingerprint } from '../../pki/x509/parse.ts'
+import { Page, pageOf, PageQuery } from '../http/page.ts'
+import { route } from '../http/route.ts'
+import { registerClaim } from './claims.ts'
+import { getProfile, listTokens, type Token } from './store.ts'
+import { CredentialView, NewClaimBody, ProfileParams } from './wire.ts'
+
+export const credentialRoutes = [
+  route({
+    method: 'get',
+    path: '/enrollment-profiles/:profileId/credentials',
+    summary: 'Certificates that opened, or open, a profile, and how often; newest first',
+    allow: ['admin', 'operator', 'viewer'],
+    params: ProfileParams,
+    query: PageQuery,
+    response: Page(CredentialView),
+    handle: async ({ ctx, params: { profileId }, query: { cursor, limit } }) => {
+      await getProfile(ctx.db, profileId)
+      const which = { profileId, kinds: ['claim', 'manufacturer', 'batch'] as const }
+      const rows = await listTokens(ctx.db, which, { before: cursor, limit: limit + 1 })
+      return pageOf(rows, limit, view, (token) => token.id)
+    },
+  }),
+
+  route({
+    method: 'post',
+    path: '/enrollment-profiles/:profileId/claims',
+    summary: 'Register a claim certificate: who holds its key may enroll so many devices',
+    allow: ['admin', 'operator'],
+    status: 201,
+    creates: true,
+    params: ProfileParams,
+    body: NewClaimBody,
+    response: CredentialView,
+    handle: async ({ ctx, params, body, actor, newId }) => {
+      const { certificate, maxUses, expiresAt } = body
+      const claim = { id: newId, ...params, certificate, maxUses, expiresAt }
+      const by = { actor: actor.id, requestId: actor.requestId }
+      return view(await registerClaim(ctx, { ...claim, ...by }))
+    },
+  }),
+]
+
+function view(token: Token): CredentialView {
+  return {
+    id: token.id,
+    kind: token.kind,
+    fingerprint: token.certificate && fingerprint(token.certificate),
+    serialNumber: token.identity,
+    maxUses: token.max_uses,
+    uses: token.uses,
+    expiresAt: token.expires_at?.toISOString() ?? null,
+    createdBy: token.created_by,
+    createdAt: token.created_at.toISOString(),
+  }
+}
