@@ -6,12 +6,12 @@ import { type DeviceClock, systemClock } from './clock.ts'
 import { type DeviceConfig, loadConfig } from './config.ts'
 import { Connection } from './connection.ts'
 import { FileDisk } from './disk.ts'
-import { isRenewalDue, renewIdentity } from './enroll.ts'
 import { DeviceError, messageOf } from './errors.ts'
 import { Greeter } from './greeter.ts'
 import { findIdentity, type Identity } from './identity.ts'
 import { readChoices, removeChoice } from './inbox.ts'
 import { lockDirectory } from './lock.ts'
+import { Renewer } from './renewal.ts'
 import { Sender } from './sender.ts'
 import { type DeviceStatus, statusOf } from './status.ts'
 import type { Log } from './update/device.ts'
@@ -29,13 +29,14 @@ export interface AgentOptions {
 export interface AgentEvents extends Omit<UpdaterEvents, 'queue' | 'ended'> {
   connected: []
   disconnected: []
+  /** Has another certificate, and connects with it. */
+  renewed: []
   /** What the server is told and has acknowledged. */
   sent: [{ leaf: string; body: unknown }]
 }
 
 const agentName = 'fleetseal-device-sim/0.1.0'
 const inboxMs = 1_000
-const renewalCheckMs = 3_600_000
 const maxCommands = 16
 
 interface Parts {
@@ -45,6 +46,7 @@ interface Parts {
   connection: Connection
   greeter: Greeter
   sender: Sender
+  renewer: Renewer
   lock: AsyncDisposable
 }
 
@@ -90,15 +92,12 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
       await lock[Symbol.asyncDispose]()
       throw error
     }
-    const { updater, connection } = this.#parts
+    const { updater, connection, renewer } = this.#parts
     await this.#readInbox()
     this.#guard('start', updater.run())
     connection.start()
-    this.#timers = [
-      setInterval(() => this.#guard('choices', this.#readInbox()), inboxMs),
-      setInterval(() => this.#guard('renewal', this.#renew()), renewalCheckMs),
-    ]
-    this.#guard('renewal', this.#renew())
+    this.#timers = [setInterval(() => this.#guard('choices', this.#readInbox()), inboxMs)]
+    this.#guard('renewal', renewer.start())
   }
 
   /** Powers it down; safe to call twice. */
@@ -110,6 +109,7 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
     parts.greeter.stop()
     parts.connection.stop()
     await parts.updater.stop()
+    await parts.renewer.stop()
     await parts.lock[Symbol.asyncDispose]()
   }
 
@@ -176,8 +176,24 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
       onGreeted: () => sender.open(),
       log: this.#log,
     })
+    const renewer = this.#renewer(config, disk, connection)
     this.#forward(updater, { connection, greeter, sender })
-    return { config, disk, updater, connection, greeter, sender, lock }
+    return { config, disk, updater, connection, greeter, sender, renewer, lock }
+  }
+
+  #renewer({ serverHost, devicePort }: DeviceConfig, disk: FileDisk, connection: Connection) {
+    return new Renewer({
+      disk,
+      clock: this.#clock,
+      server: { host: serverHost, port: devicePort },
+      identity: () => this.#credentials(),
+      onRenewed: (identity) => {
+        this.#identity = identity
+        connection.restart()
+        this.emit('renewed')
+      },
+      log: this.#log,
+    })
   }
 
   #forward(updater: Updater, parts: Pick<Parts, 'connection' | 'greeter' | 'sender'>): void {
@@ -229,7 +245,7 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
     }
   }
 
-  #command(payload: Buffer, { greeter, updater }: Parts): void {
+  #command(payload: Buffer, { greeter, updater, renewer }: Parts): void {
     const command = parseCommand(payload)
     // Commands are hints: one too many is asked for again.
     if (!command || this.#commands >= maxCommands) return
@@ -244,6 +260,8 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
           taken.finally(() => (this.#commands -= 1)),
         )
       }
+      case 'renew':
+        return this.#guard('renewal', renewer.hint({ ...command, at: new Date(command.at) }))
       default:
         return command satisfies never
     }
@@ -261,17 +279,6 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
     } finally {
       this.#isReadingInbox = false
     }
-  }
-
-  async #renew(): Promise<void> {
-    const parts = this.#parts
-    const identity = this.#credentials()
-    if (!parts || !isRenewalDue(identity, this.#clock.now())) return
-    const { config, disk, connection } = parts
-    const server = { host: config.serverHost, port: config.devicePort }
-    this.#identity = await renewIdentity(disk, { identity, server, at: this.#clock.now() })
-    this.#log('certificate renewed', { until: this.#identity.leaf.notAfter.toISOString() })
-    connection.restart()
   }
 
   /** Nothing that goes wrong in the background may end the process: it is said, and tried again by the next cause. */

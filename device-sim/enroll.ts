@@ -1,4 +1,5 @@
 import { newTrustedState } from '../pki/tuf/bundle.ts'
+import { fingerprint } from '../pki/x509/parse.ts'
 import { systemClock, type DeviceClock } from './clock.ts'
 import { type DeviceConfigInput, findConfig, parseConfig, saveConfig } from './config.ts'
 import { FileDisk, type Disk } from './disk.ts'
@@ -13,6 +14,7 @@ import {
   saveServerRoot,
   type Identity,
 } from './identity.ts'
+import { planRenewal, savePlan } from './renewal-plan.ts'
 import { installFactoryImages } from './update/factory.ts'
 import { findTrusted, saveTrusted } from './update/trusted.ts'
 
@@ -67,30 +69,38 @@ export async function enrollDevice(enrollment: Enrollment): Promise<string> {
   const { key, csr } = await pendingRequest(disk, {
     file: firstRequest,
     serialNumber: config.serialNumber,
-    algorithm: config.keyAlgorithm,
   })
   const server = {
     host: config.serverHost,
     port: config.devicePort,
     root: await loadServerRoot(disk),
   }
-  const issued = await simpleEnroll(server, { csr, profile, token })
+  const { certificate: issued, renewAt } = await simpleEnroll(server, { csr, profile, token })
   const issuers = await fetchCaCertificates(server)
   const at = (enrollment.clock ?? systemClock).now()
   await saveIdentity(disk, { key, issued, issuers, at })
   await forgetRequest(disk, firstRequest)
   const identity = await findIdentity(disk)
+  if (identity) await saveHint(disk, identity, { hintAt: renewAt, now: at })
   if (!identity) throw new DeviceError('damaged', 'The identity was not stored', 'Check the disk')
   return identity.deviceId
 }
 
-/** Whether less than a third of the certificate's life is left. */
-export function isRenewalDue({ leaf }: Identity, at: Date): boolean {
-  const life = leaf.notAfter.getTime() - leaf.notBefore.getTime()
-  return leaf.notAfter.getTime() - at.getTime() < life / 3
+async function saveHint(
+  disk: Disk,
+  { leaf }: Identity,
+  { hintAt, now }: { hintAt: Date | undefined; now: Date },
+): Promise<void> {
+  const { der, notBefore, notAfter } = leaf
+  const certificate = { fingerprint: fingerprint(der), notBefore, notAfter }
+  await savePlan(disk, planRenewal(certificate, { hintAt, now, random: Math.random() }))
 }
 
-/** Gets the next certificate, with a new key; goes on where an earlier try stopped. Throws DeviceError. */
+/**
+ * Gets the next certificate, with a new key; goes on where an earlier try stopped. `renewAt` is the server's hint for the one after it.
+ *
+ * @throws DeviceError
+ */
 export async function renewIdentity(
   disk: Disk,
   {
@@ -98,7 +108,7 @@ export async function renewIdentity(
     server,
     at,
   }: { identity: Identity; server: Omit<EstServer, 'client' | 'root'>; at: Date },
-): Promise<Identity> {
+): Promise<{ identity: Identity; renewAt: Date | undefined }> {
   const { key, certificates, root, leaf } = identity
   const pending = await pendingRequest(disk, {
     file: renewalRequest,
@@ -106,9 +116,9 @@ export async function renewIdentity(
     renews: leaf,
   })
   const est: EstServer = { ...server, root, client: { key, certificates } }
-  const issued = await simpleReenroll(est, pending.csr)
+  const { certificate: issued, renewAt } = await simpleReenroll(est, pending.csr)
   const issuers = await fetchCaCertificates(est)
   await saveIdentity(disk, { key: pending.key, issued, issuers, at, deviceId: identity.deviceId })
   await forgetRequest(disk, renewalRequest)
-  return (await findIdentity(disk)) ?? identity
+  return { identity: (await findIdentity(disk)) ?? identity, renewAt }
 }

@@ -4,7 +4,6 @@ import { request } from 'node:https'
 import { readCertsOnly } from '../pki/cms/certs-only.ts'
 import { PkiError } from '../pki/errors.ts'
 import { DeviceError, messageOf } from './errors.ts'
-import { presenting } from './tls.ts'
 
 /** Where and as whom to speak EST (RFC 7030). `root` is the pinned root, PEM; nothing else is trusted. */
 export interface EstServer {
@@ -18,35 +17,46 @@ export interface EstServer {
 const maxBodyBytes = 262_144
 const timeoutMs = 30_000
 const maxRetryAfterMs = 3_600_000
+const maxTooEarlyMs = 86_400_000
 
 /** CA certificates of the server (RFC 7030 §4.1), DER; none is trusted by being in it. */
 export async function fetchCaCertificates(server: EstServer): Promise<Buffer[]> {
-  return readCertificates(await call(server, { method: 'GET', operation: 'cacerts' }))
+  const { text } = await call(server, { method: 'GET', operation: 'cacerts' })
+  return readCertificates(text)
+}
+
+/** What the server issued. */
+export interface Issued {
+  /** DER. */
+  certificate: Buffer
+  /** When the server wants it renewed, if it says so. */
+  renewAt: Date | undefined
 }
 
 /**
  * The first certificate (RFC 7030 §4.2.1), by HTTP Basic with profile and token. The same CSR may be sent
- * again and gets the same answer. Returns DER.
+ * again and gets the same answer.
  *
  * @throws DeviceError `pending` with `retryAfterMs` (202), `est` for a refusal, `offline`
  */
 export async function simpleEnroll(
   server: EstServer,
   { csr, profile, token }: { csr: Buffer; profile: string; token: string },
-): Promise<Buffer> {
+): Promise<Issued> {
   const authorization = `Basic ${Buffer.from(`${profile}:${token}`).toString('base64')}`
-  const body = await call(server, {
-    method: 'POST',
-    operation: 'simpleenroll',
-    csr,
-    headers: { authorization },
-  })
-  return onlyCertificate(body)
+  return issuedIn(
+    await call(server, {
+      method: 'POST',
+      operation: 'simpleenroll',
+      csr,
+      headers: { authorization },
+    }),
+  )
 }
 
-/** A new certificate by means of the current one (RFC 7030 §4.2.2). Returns DER. */
-export async function simpleReenroll(server: EstServer, csr: Buffer): Promise<Buffer> {
-  return onlyCertificate(await call(server, { method: 'POST', operation: 'simplereenroll', csr }))
+/** A new certificate by means of the current one (RFC 7030 §4.2.2), which may have ended. */
+export async function simpleReenroll(server: EstServer, csr: Buffer): Promise<Issued> {
+  return issuedIn(await call(server, { method: 'POST', operation: 'simplereenroll', csr }))
 }
 
 interface Call {
@@ -56,9 +66,9 @@ interface Call {
   headers?: OutgoingHttpHeaders
 }
 
-async function call(server: EstServer, { method, operation, csr, headers }: Call): Promise<string> {
+async function call(server: EstServer, { method, operation, csr, headers }: Call): Promise<Answer> {
   const body = csr && Buffer.from(wrapped(csr.toString('base64')))
-  const { status, retryAfter, text } = await exchange(server, {
+  const answer = await exchange(server, {
     method,
     path: `/.well-known/est/${operation}`,
     headers: {
@@ -67,10 +77,16 @@ async function call(server: EstServer, { method, operation, csr, headers }: Call
     },
     body,
   })
-  if (status === 200) return text
-  if (status === 202 || status === 429 || status === 503) {
+  const { status, retryAfter, text } = answer
+  if (status === 200) return answer
+  // 403 with a time is a renewal that comes too early.
+  const isWait = status === 202 || status === 429 || status === 503
+  if (isWait || (status === 403 && retryAfter !== undefined)) {
     throw new DeviceError('pending', `The server asks to wait (${status})`, 'Try again later', {
-      retryAfterMs: Math.min(Number(retryAfter ?? 10) * 1000 || 10_000, maxRetryAfterMs),
+      retryAfterMs: Math.min(
+        Number(retryAfter ?? 10) * 1000 || 10_000,
+        isWait ? maxRetryAfterMs : maxTooEarlyMs,
+      ),
     })
   }
   throw new DeviceError(
@@ -103,6 +119,7 @@ interface Exchange {
 interface Answer {
   status: number
   retryAfter: string | undefined
+  renewAt: string | undefined
   text: string
 }
 
@@ -116,7 +133,7 @@ async function exchange(server: EstServer, { body, ...options }: Exchange): Prom
     minVersion: 'TLSv1.2',
     agent: false,
     signal: AbortSignal.timeout(timeoutMs),
-    ...(server.client && presenting(server.client)),
+    ...(server.client && { key: server.client.key, cert: server.client.certificates }),
   })
   sent.on('error', reject)
   sent.on('response', (response) => {
@@ -133,8 +150,13 @@ async function exchange(server: EstServer, { body, ...options }: Exchange): Prom
     })
     response.on('end', () => {
       const text = Buffer.concat(pieces).toString('latin1')
-      const retryAfter = response.headers['retry-after']
-      resolve({ status: response.statusCode ?? 0, retryAfter, text })
+      const { 'retry-after': retryAfter, 'fleetseal-renew-at': renewAt } = response.headers
+      resolve({
+        status: response.statusCode ?? 0,
+        retryAfter,
+        renewAt: typeof renewAt === 'string' ? renewAt : undefined,
+        text,
+      })
     })
   })
   sent.end(body)
@@ -147,6 +169,14 @@ async function exchange(server: EstServer, { body, ...options }: Exchange): Prom
       'Check that the server runs and that its root certificate is the one given',
       { cause },
     )
+  }
+}
+
+function issuedIn({ text, renewAt }: Answer): Issued {
+  const at = new Date(renewAt ?? '')
+  return {
+    certificate: onlyCertificate(text),
+    renewAt: Number.isNaN(at.getTime()) ? undefined : at,
   }
 }
 

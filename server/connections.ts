@@ -26,6 +26,12 @@ export class ConnectionIndex {
     socket.once('close', () => this.#remove(socket, owner.deviceId))
   }
 
+  /** Lets go of a socket that is closed after its one answer, whatever becomes of its owner meanwhile. */
+  release(socket: Socket): void {
+    const owner = this.#owners.get(socket)
+    if (owner) this.#remove(socket, owner.deviceId)
+  }
+
   ownerOf(socket: Socket): ConnectionOwner | undefined {
     return this.#owners.get(socket)
   }

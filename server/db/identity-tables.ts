@@ -215,6 +215,20 @@ export interface EnrollmentBatchRowTable {
   fingerprint: string | null
 }
 
+export interface EstPolicyTable {
+  profile_id: string
+  opens_percent: number
+  jitter_percent: number
+  grace_days: number
+  renewal_key: 'any' | 'new' | 'same'
+  renew_issued_before: Date | null
+  renew_spread_hours: number
+  csr_attributes: Buffer | null
+  channel_binding: 'optional' | 'required'
+  server_key: string | null
+  changed_at: Date
+}
+
 export interface DeviceTable {
   id: string
   name: string

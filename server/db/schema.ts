@@ -13,6 +13,7 @@ import type {
   DeviceGroupTable,
   EnrollmentProfileTable,
   EnrollmentTokenTable,
+  EstPolicyTable,
   EnrollmentRequestTable,
   EnrollmentBatchTable,
   EnrollmentBatchRowTable,
@@ -59,6 +60,7 @@ export interface Schema {
   device_group: DeviceGroupTable
   enrollment_profile: EnrollmentProfileTable
   enrollment_token: EnrollmentTokenTable
+  est_policy: EstPolicyTable
   enrollment_request: EnrollmentRequestTable
   enrollment_batch: EnrollmentBatchTable
   enrollment_batch_row: EnrollmentBatchRowTable

@@ -3,6 +3,7 @@ import type { Tx } from '../db/client.ts'
 import { storable } from '../db/storable.ts'
 import { recordChoices } from '../deployments/ledger.ts'
 import { resendCommits } from '../deployments/wake.ts'
+import { sendRenewalHints } from '../enrollment/renewal-hint.ts'
 import { type DeviceMessage, message, type MessageHandler } from '../mqtt/message.ts'
 import type { BundleMessage, Have, Hello } from '../protocol/messages.ts'
 import { Hello as HelloSchema } from '../protocol/messages.ts'
@@ -106,4 +107,5 @@ async function answerHellos(
     ),
   )
   await resendCommits(ctx, ids)
+  await sendRenewalHints(ctx, ids)
 }

@@ -1,19 +1,26 @@
+import { TLSSocket } from 'node:tls'
+
 import express, { type Request, type RequestHandler, type Response, Router } from 'express'
 
+import { fingerprint } from '../../pki/x509/parse.ts'
 import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
 import { noteEvent } from '../events/record.ts'
 import { clientCertificate, refusedBy } from '../http/device-auth.ts'
+import type { Identity } from '../identity.ts'
 import { createEnrollmentAuthenticator, type EnrollmentAuthenticator } from './authenticate.ts'
 import { enroll } from './enroll.ts'
 import {
   decodeEstBody,
   maxEstBodyBytes,
   renderEstError,
+  renewAtHeader,
   sendCertificates,
 } from './est-wire.ts'
 import type { IssueDeps } from './issue.ts'
+import { identifyLapsed } from './lapsed.ts'
 import { renew } from './renew.ts'
+import { renewalHintFor } from './renewal-hint.ts'
 import { readRequest } from './request.ts'
 import { type EstOperation, estOperations } from './state.ts'
 import { findProfile } from './store.ts'
@@ -86,25 +93,58 @@ class Est {
     const der = await this.#noting({ token: token.id, profile: profile.name, address }, () =>
       enroll(this.#ctx, { token, profile, csr }),
     )
-    sendCertificates(res, [der], 'application/pkcs7-mime; smime-type=certs-only')
+    await this.#sendIssued(res, der)
   }
 
   async #simpleReenroll(req: Request, res: Response, label: string | undefined): Promise<void> {
-    const certificate = clientCertificate(res)
-    if (certificate.status === 'refused') throw refusedBy(certificate.refusal)
-    if (certificate.status !== 'allowed') {
-      throw new DomainError(
-        'not-allowed',
-        "Show the device's current certificate in the TLS handshake",
-      )
-    }
+    const { identity, isLapsed } = await this.#whoRenews(req, res)
     assertType(req)
-    const { identity } = certificate
     const csr = readRequest(await derOf(req, res))
     assertLinked(csr.challengePassword, req.socket)
     const der = await this.#noting({ deviceId: identity.deviceId }, () =>
-      renew(this.#ctx, { identity, csr, label }),
+      renew(this.#ctx, { identity, csr, label, isLapsed }),
     )
+    await this.#sendIssued(res, der)
+  }
+
+  /** A certificate that counts, or one that has ended and may still fetch its successor. */
+  async #whoRenews(
+    req: Request,
+    res: Response,
+  ): Promise<{ identity: Identity; isLapsed: boolean }> {
+    const certificate = clientCertificate(res)
+    switch (certificate.status) {
+      case 'allowed':
+        return { identity: certificate.identity, isLapsed: false }
+      case 'untrusted':
+        return { identity: await this.#lapsed(req, res), isLapsed: true }
+      case 'refused':
+        if (certificate.refusal !== 'certificate-expired') throw refusedBy(certificate.refusal)
+        return { identity: await this.#lapsed(req, res), isLapsed: true }
+      case 'none':
+      default:
+        throw new DomainError(
+          'not-allowed',
+          "Show the device's current certificate in the TLS handshake",
+        )
+    }
+  }
+
+  async #lapsed({ socket }: Request, res: Response): Promise<Identity> {
+    const presented = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined
+    if (!presented) throw new DomainError('not-allowed', 'There is no client certificate')
+    const address = socket.remoteAddress ?? 'unknown'
+    const identity = await this.#noting({ address }, () => identifyLapsed(this.#ctx, presented.raw))
+    // Good for this one request, and its own renewal must not end it before the answer.
+    res.setHeader('Connection', 'close')
+    this.#ctx.connections.release(socket)
+    return identity
+  }
+
+  /** The certificate, and when to come back for the next. */
+  async #sendIssued(res: Response, der: Buffer): Promise<void> {
+    const hint = await renewalHintFor(this.#ctx.db, fingerprint(der))
+    if (hint) res.setHeader(renewAtHeader, hint.renewAt.toISOString())
     sendCertificates(res, [der], 'application/pkcs7-mime; smime-type=certs-only')
   }
 

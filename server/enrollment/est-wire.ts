@@ -1,13 +1,13 @@
 import type { ErrorRequestHandler, Response } from 'express'
 
 import { certsOnly } from '../../pki/cms/certs-only.ts'
+import { toBase64Lines } from '../../pki/est/base64-lines.ts'
 import { DomainError } from '../errors.ts'
 import { asDomainError, problems } from '../http/problem.ts'
 
 /** Bodies above this are refused before anything looks at them (pki.md section 8). */
 export const maxEstBodyBytes = 65_536
 
-const lineLength = 64
 const armor =
   /^\s*-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----([^-]*)-----END (?:NEW )?CERTIFICATE REQUEST-----\s*$/
 
@@ -41,18 +41,25 @@ export function sendCertificates(
   certificates: readonly Buffer[],
   contentType: 'application/pkcs7-mime' | 'application/pkcs7-mime; smime-type=certs-only',
 ): void {
-  const base64 = certsOnly(certificates).toString('base64')
-  const lines: string[] = []
-  for (let at = 0; at < base64.length; at += lineLength)
-    lines.push(base64.slice(at, at + lineLength))
-  const body = Buffer.from(`${lines.join('\n')}\n`, 'latin1')
-  // Not `res.send`, which would add a charset: some clients compare the type as text.
+  sendBase64(res, certsOnly(certificates), contentType)
+}
+
+/** DER in base64, with Content-Length. */
+export function sendBase64(res: Response, der: Buffer, contentType: string): void {
+  res.setHeader('Content-Transfer-Encoding', 'base64')
+  sendBody(res, Buffer.from(toBase64Lines(der), 'latin1'), contentType)
+}
+
+/** Not `res.send`, which would add a charset: some clients compare the type as text. */
+export function sendBody(res: Response, body: Buffer, contentType: string): void {
   res.statusCode = 200
   res.setHeader('Content-Type', contentType)
-  res.setHeader('Content-Transfer-Encoding', 'base64')
   res.setHeader('Content-Length', body.length)
   res.end(res.req.method === 'HEAD' ? undefined : body)
 }
+
+/** When the device should renew the certificate in this answer, RFC 3339. A hint, beside what RFC 7030 knows. */
+export const renewAtHeader = 'Fleetseal-Renew-At'
 
 /** A short reason as plain text (pki.md section 8): nothing an EST client could take for certificates. */
 export const renderEstError: ErrorRequestHandler = (error, req, res, next) => {

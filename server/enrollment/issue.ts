@@ -6,6 +6,7 @@ import type { Tx } from '../db/client.ts'
 import { announceIdentityChange, recordIdentityChanges } from '../devices/identity-change.ts'
 import { type LockedDevice, lockDevice, moveDevice } from '../devices/lifecycle.ts'
 import { DomainError } from '../errors.ts'
+import { renewalFacts } from './renewal-facts.ts'
 
 export type IssueDeps = Pick<
   Context,
@@ -44,7 +45,7 @@ export async function issueToDevice(ctx: IssueDeps, intent: CertificateRow): Pro
           fingerprint: issued.fingerprint,
           subject: issued.subject,
           notAfter: issued.not_after.toISOString(),
-          replaces: issued.replaces_id,
+          ...(await renewalFacts(tx, issued)),
         },
       })
     },

@@ -13,10 +13,14 @@ import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { lockDevice } from '../devices/lifecycle.ts'
 import { DomainError } from '../errors.ts'
+import { noteEvent } from '../events/record.ts'
 import type { Identity } from '../identity.ts'
 import { newId } from '../ids.ts'
 import { assertNotCutOff } from '../incidents/cut-off.ts'
+import { type EstPolicy, estPolicyOf } from './est-policy.ts'
 import { type IssueDeps, issueToDevice } from './issue.ts'
+import { assertLapsedMayRenew } from './lapsed.ts'
+import { renewalHintFor } from './renewal-hint.ts'
 import { assertKeyPolicy, assertSameNames, requestKeyOf } from './request.ts'
 import { keyAlgorithms } from './state.ts'
 import { findProfile, giveBack } from './store.ts'
@@ -30,7 +34,12 @@ export interface Renewal {
   csr: Csr
   /** The EST label, when the path has one. */
   label: string | undefined
+  /** The certificate has ended, and `identifyLapsed` vouches for it. */
+  isLapsed?: boolean
 }
+
+/** Long before any certificate: the dates of a lapsed one are judged by its grace. */
+const noDate = new Date(0)
 
 /**
  * The next certificate of a device (EST simplereenroll), for the same or another key. The one that was presented stays good
@@ -41,7 +50,18 @@ export interface Renewal {
  */
 export async function renew(ctx: IssueDeps, renewal: Renewal): Promise<Buffer> {
   const intent = await inTransaction(ctx.db, (tx) => admit(tx, ctx, renewal))
-  return await issueToDevice(ctx, intent)
+  const der = await issueToDevice(ctx, intent)
+  if (renewal.isLapsed && intent.state === 'pending') {
+    const { deviceId, fingerprint } = renewal.identity
+    noteEvent(ctx, {
+      source: 'server',
+      kind: 'renewed-after-expiry',
+      severity: 'warning',
+      deviceId,
+      facts: { fingerprint, certificateId: intent.id },
+    })
+  }
+  return der
 }
 
 async function admit(tx: Tx, ctx: IssueDeps, renewal: Renewal): Promise<CertificateRow> {
@@ -56,13 +76,18 @@ async function admit(tx: Tx, ctx: IssueDeps, renewal: Renewal): Promise<Certific
   if (label !== undefined && label !== profile.name) {
     throw new DomainError('not-allowed', 'This device belongs to another enrollment profile')
   }
-  const current = await findActive(tx, identity.certificateId, now)
+  const { isLapsed = false } = renewal
+  const current = await findActive(tx, identity.certificateId, isLapsed ? noDate : now)
   const principal = `certificate:${identity.fingerprint}`
   const requestKey = requestKeyOf('simplereenroll', profile.id, principal, csr)
   const before = await findRequested(tx, requestKey)
   if (before) return before
-  const { subject, subjectAltName } = parseCertificate(current.der)
+  const policy = await estPolicyOf(tx, profileId)
+  if (isLapsed) await assertLapsedMayRenew(tx, current, { policy, now })
+  else await assertOpen(tx, identity.fingerprint, now)
+  const { subject, subjectAltName, spki } = parseCertificate(current.der)
   assertSameNames(csr, { subject, subjectAltName })
+  assertKeyRule(policy, csr.spki.equals(spki))
   assertKeyPolicy(csr, profile.key_policy)
   await assertKeyIsFree(tx, csr.spki, device.id)
   await assertNotTooOften(tx, device.id, now)
@@ -85,4 +110,35 @@ async function admit(tx: Tx, ctx: IssueDeps, renewal: Renewal): Promise<Certific
   })
   await saveIntent(tx, intent)
   return intent
+}
+
+/** @throws DomainError `not-allowed` that says when the window opens */
+async function assertOpen(tx: Tx, fingerprint: string, now: Date): Promise<void> {
+  const times = await renewalHintFor(tx, fingerprint)
+  if (!times || times.opensAt <= now) return
+  const opensAt = times.opensAt.toISOString()
+  throw new DomainError(
+    'not-allowed',
+    `This certificate can be renewed from ${opensAt} on: come back then`,
+    { opensAt, retryAfterSeconds: Math.ceil((times.opensAt.getTime() - now.getTime()) / 1000) },
+  )
+}
+
+/** The same key renews, another rekeys (RFC 7030 §4.2.2); the profile says which is wanted. */
+function assertKeyRule({ renewalKey }: EstPolicy, isSameKey: boolean): void {
+  switch (renewalKey) {
+    case 'any':
+      return
+    case 'new':
+      if (!isSameKey) return
+      throw new DomainError(
+        'invalid-request',
+        'This profile wants a new key: make one and ask again',
+      )
+    case 'same':
+      if (isSameKey) return
+      throw new DomainError('invalid-request', 'This profile keeps keys: ask with the key you have')
+    default:
+      throw new DomainError('invalid-request', 'The key rule of this profile is not known')
+  }
 }

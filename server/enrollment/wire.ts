@@ -80,6 +80,42 @@ export const NewProfileView = z.object({
   webhookSecret: z.string().nullable(),
 })
 
+const renewal = {
+  /** When the renewal window opens, in percent of a certificate's life. */
+  opensPercent: z.number().int().min(0).max(90).default(60),
+  /** Over how much of that life, from there, a fleet is spread. */
+  jitterPercent: z.number().int().min(0).max(30).default(15),
+  /** How long after its end a certificate may still fetch its successor; 0 is not at all. */
+  graceDays: z.number().int().min(0).max(3650).default(0),
+  /** Whether a renewal may, must or must not bring another key. */
+  key: z.enum(['any', 'new', 'same']).default('any'),
+  /** Certificates issued before this are renewed out of turn, spread over the hours from then. */
+  issuedBefore: instant.nullable().default(null),
+  spreadHours: z.number().int().min(1).max(2160).default(24),
+}
+
+/** All of it at once: what is left out has its default. */
+export const EstPolicyBody = z.strictObject({
+  renewal: z.strictObject(renewal).prefault({}),
+  /** CsrAttrs of RFC 8951 §3.2: DER in base64. Null answers 204. */
+  csrAttributes: z.base64().min(4).max(5464).nullable().default(null),
+  /** Whether requests must carry the binding of their TLS connection as challengePassword (RFC 7030 §3.5). */
+  channelBinding: z.enum(['optional', 'required']).default('optional'),
+  /** The kind of key that serverkeygen makes for devices; null does not offer it. */
+  serverKey: z.enum(keyAlgorithms).nullable().default(null),
+})
+export type EstPolicyBody = z.infer<typeof EstPolicyBody>
+
+export const EstPolicyView = z.object({
+  renewal: z.object({ ...renewal, issuedBefore: z.iso.datetime().nullable() }),
+  csrAttributes: z.string().nullable(),
+  channelBinding: z.enum(['optional', 'required']),
+  serverKey: z.enum(keyAlgorithms).nullable(),
+  /** Null while it is the default. */
+  changedAt: z.iso.datetime().nullable(),
+})
+export type EstPolicyView = z.infer<typeof EstPolicyView>
+
 export const NewTokenBody = z.strictObject({
   maxUses: z.number().int().min(1).max(1_000_000_000).optional(),
   expiresAt: instant.optional(),

@@ -11,6 +11,7 @@ import { deploymentRoutes } from '../deployments/routes.ts'
 import { deviceRoutes } from '../devices/routes.ts'
 import { approvalRoutes } from '../enrollment/approval-routes.ts'
 import { credentialRoutes } from '../enrollment/credential-routes.ts'
+import { estPolicyRoutes } from '../enrollment/est-policy-routes.ts'
 import { enrollmentRoutes } from '../enrollment/routes.ts'
 import { DomainError } from '../errors.ts'
 import { eventRoutes } from '../events/routes.ts'
@@ -40,6 +41,7 @@ export const routes: readonly Route[] = [
   ...groupRoutes,
   ...deviceRoutes,
   ...enrollmentRoutes,
+  ...estPolicyRoutes,
   ...credentialRoutes,
   ...approvalRoutes,
   ...certificateRoutes,

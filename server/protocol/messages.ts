@@ -94,10 +94,12 @@ export type BundleMessage = z.infer<typeof BundleMessage>
 
 /**
  * Server → device, not signed and trusted for nothing but a reason to look: `refresh` asks for a new `hello`;
- * `commit` answers a `testing` report with the nonce that the device must bring back to be counted as succeeded.
+ * `commit` answers a `testing` report with the nonce that the device must bring back to be counted as succeeded; `renew` says
+ * when a certificate (SHA-256 of it) should be renewed, which may be in the past.
  */
 export const Command = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('refresh') }),
   z.strictObject({ command: z.literal('commit'), deploymentId: id, commitNonce: nonce }),
+  z.strictObject({ command: z.literal('renew'), certificate: sha256, at: instant }),
 ])
 export type Command = z.infer<typeof Command>

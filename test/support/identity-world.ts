@@ -3,6 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
+import type { z } from 'zod'
+
 import { buildCsr } from '../../pki/csr/build.ts'
 import { parseCsr } from '../../pki/csr/parse.ts'
 import { generatePrivateKey, type KeyAlgorithm } from '../../pki/keys.ts'
@@ -18,9 +20,10 @@ import type { Context } from '../../server/context.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { createIdentityDirectory, type RunningDirectory } from '../../server/devices/directory.ts'
 import { enroll } from '../../server/enrollment/enroll.ts'
+import { setEstPolicy } from '../../server/enrollment/est-policy.ts'
 import { createProfile, createToken, hashToken } from '../../server/enrollment/service.ts'
 import { findProfile, findTokenByHash } from '../../server/enrollment/store.ts'
-import { NewProfileBody } from '../../server/enrollment/wire.ts'
+import { EstPolicyBody, NewProfileBody } from '../../server/enrollment/wire.ts'
 import { flushEvents } from '../../server/events/record.ts'
 import { createGroup } from '../../server/groups/service.ts'
 import { newId } from '../../server/ids.ts'
@@ -54,6 +57,8 @@ export interface IdentityWorld extends AsyncDisposable {
   givenProfile: (
     body?: Partial<NewProfileBody>,
   ) => Promise<{ id: string; name: string; groupId: string }>
+  /** What is left out has its default. */
+  givenEstPolicy: (profileId: string, body: z.input<typeof EstPolicyBody>) => Promise<void>
   givenToken: (
     profileId: string,
     limits?: { maxUses?: number; expiresAt?: Date },
@@ -90,6 +95,7 @@ export function newRequest(
 export async function createIdentityWorld(
   handle: DatabaseHandle,
   environment: Record<string, string> = {},
+  { foundedDaysAgo = 0 }: { foundedDaysAgo?: number } = {},
 ): Promise<IdentityWorld> {
   const stack = new AsyncDisposableStack()
   const dataDir = await mkdtemp(join(tmpdir(), 'fleetseal-identity-'))
@@ -99,7 +105,9 @@ export async function createIdentityWorld(
   const kek = await loadKek(config)
   const clock = new TestClock()
   const installation = { db: handle.db, clock, log, config, kek }
+  clock.advance({ seconds: -foundedDaysAgo * 86_400 })
   await bootstrapAuthorities(installation)
+  clock.advance({ seconds: foundedDaysAgo * 86_400 })
   const process = async (bus: Bus = createLocalBus()): Promise<WorldContext> => {
     const base = {
       ...installation,
@@ -128,12 +136,18 @@ function build(
     const name = unique('group')
     return (await createGroup(ctx, { id: id(), name, description: '', ...by })).id
   }
+  const givenEstPolicy: IdentityWorld['givenEstPolicy'] = async (profileId, body) => {
+    await setEstPolicy(ctx, { profileId, body: EstPolicyBody.parse(body), ...by })
+  }
   const givenProfile: IdentityWorld['givenProfile'] = async (overrides = {}) => {
     const groupId = overrides.groupId ?? (await givenGroup())
     const given = { name: unique('line'), auth: { type: 'token' }, registration: 'just-in-time' }
     const body = NewProfileBody.parse({ ...given, groupId, ...isoDates(overrides) })
     const { name } = body
-    return { id: (await createProfile(ctx, { id: id(), body, ...by })).id, name, groupId }
+    const profileId = (await createProfile(ctx, { id: id(), body, ...by })).id
+    // Tests renew when they like; those of the window set their own.
+    await givenEstPolicy(profileId, { renewal: { opensPercent: 0 } })
+    return { id: profileId, name, groupId }
   }
   const givenToken: IdentityWorld['givenToken'] = async (profileId, { maxUses, expiresAt } = {}) =>
     (await createToken(ctx, { id: id(), profileId, maxUses, expiresAt, ...by })).token
@@ -165,7 +179,8 @@ function build(
       fingerprint: print,
     }
   }
-  return { ctx, another, givenGroup, givenProfile, givenToken, enrollWith, givenDevice }
+  const given = { givenGroup, givenProfile, givenEstPolicy, givenToken, givenDevice }
+  return { ctx, another, ...given, enrollWith }
 }
 
 function isoDates(body: Partial<NewProfileBody>): Record<string, unknown> {

@@ -1,0 +1,51 @@
+import { route } from '../http/route.ts'
+import { type EstPolicy, estPolicyOf, setEstPolicy } from './est-policy.ts'
+import { getProfile } from './store.ts'
+import { EstPolicyBody, EstPolicyView, ProfileParams } from './wire.ts'
+
+export const estPolicyRoutes = [
+  route({
+    method: 'get',
+    path: '/enrollment-profiles/:profileId/est',
+    summary: 'How the devices of a profile renew and speak EST',
+    allow: ['admin', 'operator', 'viewer'],
+    params: ProfileParams,
+    response: EstPolicyView,
+    handle: async ({ ctx, params: { profileId } }) => {
+      await getProfile(ctx.db, profileId)
+      return view(await estPolicyOf(ctx.db, profileId))
+    },
+  }),
+
+  route({
+    method: 'put',
+    path: '/enrollment-profiles/:profileId/est',
+    summary:
+      'Set how the devices of a profile renew and speak EST; what is left out has its default',
+    allow: ['admin', 'operator'],
+    params: ProfileParams,
+    body: EstPolicyBody,
+    response: EstPolicyView,
+    handle: async ({ ctx, params: { profileId }, body, actor }) =>
+      view(
+        await setEstPolicy(ctx, { profileId, body, actor: actor.id, requestId: actor.requestId }),
+      ),
+  }),
+]
+
+function view({ renewal, renewalKey, ...policy }: EstPolicy): EstPolicyView {
+  return {
+    renewal: {
+      opensPercent: renewal.opensPercent,
+      jitterPercent: renewal.jitterPercent,
+      graceDays: renewal.graceDays,
+      key: renewalKey,
+      issuedBefore: renewal.issuedBefore?.toISOString() ?? null,
+      spreadHours: renewal.spreadHours,
+    },
+    csrAttributes: policy.csrAttributes?.toString('base64') ?? null,
+    channelBinding: policy.channelBinding,
+    serverKey: policy.serverKey,
+    changedAt: policy.changedAt?.toISOString() ?? null,
+  }
+}

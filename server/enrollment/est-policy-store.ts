@@ -1,0 +1,100 @@
+import { isDeepStrictEqual } from 'node:util'
+
+import { type Selectable, sql } from 'kysely'
+
+import type { Db, Tx } from '../db/client.ts'
+import type { EstPolicyTable } from '../db/schema.ts'
+
+export type EstPolicyRow = Selectable<EstPolicyTable>
+
+export async function findEstPolicy(db: Db, profileId: string): Promise<EstPolicyRow | undefined> {
+  return await db
+    .selectFrom('est_policy')
+    .selectAll()
+    .where('profile_id', '=', profileId)
+    .executeTakeFirst()
+}
+
+/** Returns false when it was like this already. */
+export async function saveEstPolicy(tx: Tx, row: EstPolicyRow): Promise<boolean> {
+  const before = await tx
+    .selectFrom('est_policy')
+    .selectAll()
+    .where('profile_id', '=', row.profile_id)
+    .forUpdate()
+    .executeTakeFirst()
+  const { profile_id: _, ...columns } = row
+  const changedAt = row.changed_at
+  if (before && isDeepStrictEqual({ ...before, changed_at: changedAt }, row)) return false
+  await tx
+    .insertInto('est_policy')
+    .values(row)
+    .onConflict((oc) => oc.column('profile_id').doUpdateSet(columns))
+    .execute()
+  return true
+}
+
+export interface RenewableRow {
+  device_id: string
+  fingerprint: string
+  not_before: Date
+  not_after: Date
+  created_at: Date
+  enrollment_profile_id: string | null
+  /** When an issuer took over from this certificate's own; null while that is the active one. */
+  issuer_replaced_at: Date | null
+}
+
+function renewables(db: Db) {
+  return db
+    .selectFrom('certificate')
+    .innerJoin('device', 'device.id', 'certificate.device_id')
+    .innerJoin('authority', 'authority.id', 'certificate.authority_id')
+    .select([
+      'device.id as device_id',
+      sql<string>`certificate.fingerprint`.as('fingerprint'),
+      'certificate.not_before',
+      'certificate.not_after',
+      'certificate.created_at',
+      'device.enrollment_profile_id',
+      sql<Date | null>`case when authority.state = 'active' then null else (
+        select max(successor.created_at) from authority successor
+        where successor.purpose = authority.purpose and successor.state = 'active') end`.as(
+        'issuer_replaced_at',
+      ),
+    ])
+    .where('certificate.kind', '=', 'device')
+    .where('certificate.state', '=', 'issued')
+}
+
+export async function findRenewable(
+  db: Db,
+  fingerprint: string,
+): Promise<RenewableRow | undefined> {
+  return await renewables(db).where('certificate.fingerprint', '=', fingerprint).executeTakeFirst()
+}
+
+/** The certificates these devices use: not those that were renewed and are not used yet. */
+export async function listRenewables(
+  db: Db,
+  deviceIds: readonly string[],
+): Promise<RenewableRow[]> {
+  return await renewables(db)
+    .where('certificate.device_id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
+    .where(
+      sql<boolean>`not exists (select from certificate replaced
+        where replaced.id = certificate.replaces_id and replaced.state = 'issued')`,
+    )
+    .execute()
+}
+
+export async function listEstPolicies(
+  db: Db,
+  profileIds: readonly string[],
+): Promise<EstPolicyRow[]> {
+  return await db
+    .selectFrom('est_policy')
+    .selectAll()
+    .where('profile_id', '=', sql<string>`any(${[...profileIds]}::uuid[])`)
+    .execute()
+}
