@@ -69,6 +69,7 @@ export async function enrollDevice(enrollment: Enrollment): Promise<string> {
   const { key, csr } = await pendingRequest(disk, {
     file: firstRequest,
     serialNumber: config.serialNumber,
+    algorithm: config.keyAlgorithm,
   })
   const server = {
     host: config.serverHost,

@@ -4,6 +4,7 @@ import { request } from 'node:https'
 import { readCertsOnly } from '../pki/cms/certs-only.ts'
 import { PkiError } from '../pki/errors.ts'
 import { DeviceError, messageOf } from './errors.ts'
+import { presenting } from './tls.ts'
 
 /** Where and as whom to speak EST (RFC 7030). `root` is the pinned root, PEM; nothing else is trusted. */
 export interface EstServer {
@@ -133,7 +134,7 @@ async function exchange(server: EstServer, { body, ...options }: Exchange): Prom
     minVersion: 'TLSv1.2',
     agent: false,
     signal: AbortSignal.timeout(timeoutMs),
-    ...(server.client && { key: server.client.key, cert: server.client.certificates }),
+    ...(server.client && presenting(server.client)),
   })
   sent.on('error', reject)
   sent.on('response', (response) => {
