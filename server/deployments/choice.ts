@@ -1,7 +1,7 @@
 import type { Tx } from '../db/client.ts'
 import { storableInstant } from '../db/storable.ts'
 import { lockStandingChoices, setStandingChoices } from '../devices/standing-choice.ts'
-import { recordEvents, type SecurityEvent } from '../events/record.ts'
+import { recordMisconduct, type SecurityEvent } from '../events/record.ts'
 import type { DeviceMessage } from '../mqtt/message.ts'
 import type { Choice } from '../protocol/messages.ts'
 import { judgeChoice, postponeLimitsOf } from './judge-choice.ts'
@@ -41,7 +41,7 @@ export async function storeChoices(
   await saveChanges(tx, changes, now)
   await setStandingChoices(tx, work.standingChanged, now)
   await recordChoices(tx, [...work.ledger.values()], now)
-  await recordEvents(tx, now, [...work.events.values()])
+  await recordMisconduct(tx, now, [...work.events.values()])
   return { changes, refreshOf: [...work.refreshOf], events: [...work.events.values()] }
 }
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 
 import type { Tx } from '../db/client.ts'
-import { recordEvents, type SecurityEvent } from '../events/record.ts'
+import { recordMisconduct, type SecurityEvent } from '../events/record.ts'
 import type { DeviceMessage } from '../mqtt/message.ts'
 import type { Report } from '../protocol/messages.ts'
 import { judgeReport } from './judge-report.ts'
@@ -65,7 +65,7 @@ export async function storeReports(
     } else if (state !== 'testing') commits.delete(row.id)
   }
   await saveChanges(tx, [...changes.values()], now)
-  await recordEvents(tx, now, [...events.values()])
+  await recordMisconduct(tx, now, [...events.values()])
   return {
     changes: [...changes.values()],
     commits: [...commits.values()],

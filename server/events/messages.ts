@@ -1,5 +1,5 @@
 import { storable } from '../db/storable.ts'
-import { newId } from '../ids.ts'
+import { firstIdOf, newId } from '../ids.ts'
 import { message, type MessageHandler } from '../mqtt/message.ts'
 import { DeviceEvent } from '../protocol/messages.ts'
 import { insertReported } from './store.ts'
@@ -35,9 +35,3 @@ export const eventMessages: MessageHandler[] = [
     },
   }),
 ]
-
-/** The lowest UUIDv7 of a moment: every id made later is greater. */
-function firstIdOf(at: Date): string {
-  const hex = at.getTime().toString(16).padStart(12, '0')
-  return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`
-}

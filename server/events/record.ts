@@ -1,7 +1,9 @@
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
-import { newId } from '../ids.ts'
+import { firstIdOf, newId } from '../ids.ts'
+import { withinFlow } from './flow.ts'
+import { devicesWithMany } from './store.ts'
 
 export interface SecurityEvent {
   source: 'server' | 'device'
@@ -33,6 +35,30 @@ export async function recordEvents(
     .execute()
 }
 
+/** Of one device within an hour, of what it can cause as often as it likes. */
+export const misconductPerHour = 60
+const hourMs = 3_600_000
+
+/**
+ * Like `recordEvents`, for what a device does wrong in messages that are acknowledged all the same: a device that never stops
+ * must not fill the table. What is left out is counted in the metrics only.
+ */
+export async function recordMisconduct(
+  tx: Tx,
+  now: Date,
+  events: readonly SecurityEvent[],
+): Promise<void> {
+  if (events.length === 0) return
+  const since = firstIdOf(new Date(now.getTime() - hourMs))
+  const deviceIds = [...new Set(events.flatMap(({ deviceId }) => deviceId ?? []))]
+  const full = new Set(await devicesWithMany(tx, deviceIds, { since, many: misconductPerHour }))
+  await recordEvents(
+    tx,
+    now,
+    events.filter(({ deviceId }) => deviceId === undefined || !full.has(deviceId)),
+  )
+}
+
 type EventDeps = Pick<Context, 'db' | 'clock' | 'log' | 'metrics'>
 
 const maxWaiting = 1_000
@@ -41,10 +67,13 @@ const waiting = new WeakMap<object, { events: SecurityEvent[]; dropped: number }
 
 /**
  * For refusals outside any transaction (a handshake, a foreign topic): collected and written in groups, so that an
- * attacker's flood of refusals costs us little. Above 1,000 waiting events only their number is kept.
+ * attacker's flood of refusals costs us little. Above 1,000 waiting events only their number is kept; of one kind about one
+ * device an hour's worth of a person's attention is, and the next one says how many were left out.
  */
-export function noteEvent(deps: EventDeps, event: SecurityEvent): void {
-  deps.metrics.securityEvents.inc({ source: event.source, severity: event.severity })
+export function noteEvent(deps: EventDeps, given: SecurityEvent): void {
+  deps.metrics.securityEvents.inc({ source: given.source, severity: given.severity })
+  const event = withinFlow(deps.db, given)
+  if (!event) return
   const queue = waiting.get(deps.db)
   if (queue) {
     if (queue.events.length < maxWaiting) queue.events.push(event)

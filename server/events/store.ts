@@ -81,3 +81,19 @@ export async function insertReported(
     returning id`.execute(tx)
   return rows.length
 }
+
+/** Of these devices those about which at least `many` events are younger than `since`, an id of that moment. */
+export async function devicesWithMany(
+  db: Db,
+  deviceIds: readonly string[],
+  { since, many }: { since: string; many: number },
+): Promise<string[]> {
+  if (deviceIds.length === 0) return []
+  const { rows } = await sql<{ id: string }>`
+    select id from unnest(${[...deviceIds]}::uuid[]) as device (id)
+    where (select count(*) from (
+      select 1 from security_event e
+      where e.device_id = device.id and e.id > ${since}::uuid limit ${many}
+    ) as found) >= ${many}`.execute(db)
+  return rows.map(({ id }) => id)
+}

@@ -2,7 +2,13 @@ import { expect, test } from 'vitest'
 
 import { inTransaction } from '../../server/db/transaction.ts'
 import { eventMessages, eventsPerHour } from '../../server/events/messages.ts'
-import { recordEvents } from '../../server/events/record.ts'
+import {
+  flushEvents,
+  misconductPerHour,
+  noteEvent,
+  recordEvents,
+  recordMisconduct,
+} from '../../server/events/record.ts'
 import { newId } from '../../server/ids.ts'
 import { type DatabaseWorld, onBothDatabases } from '../support/both-databases.ts'
 
@@ -129,3 +135,44 @@ eventTest('filters and pages', async (world) => {
   expect(await list(`limit=2&cursor=${String(page.body['nextCursor'])}`)).toHaveLength(1)
   expect((await world.api.call('GET', '/events?severity=odd')).status).toBe(400)
 })
+
+eventTest(
+  'what a device causes in messages is bounded an hour; the next hour counts anew',
+  async (world) => {
+    const { db } = world.handle
+    const wrong = {
+      source: 'server',
+      kind: 'illegal-report',
+      severity: 'warning',
+      facts: {},
+    } as const
+    const cause = async (now: Date, deviceId: string) =>
+      await inTransaction(db, (tx) => recordMisconduct(tx, now, [{ ...wrong, deviceId }]))
+    const now = world.api.ctx.clock.now()
+    for (let n = 0; n < misconductPerHour + 5; n++) await cause(now, device)
+    await cause(now, other)
+    expect(await stored(world, device)).toHaveLength(misconductPerHour)
+    expect(await stored(world, other)).toHaveLength(1)
+    await cause(new Date(now.getTime() + 3_700_000), device)
+    expect(await stored(world, device)).toHaveLength(misconductPerHour + 1)
+  },
+)
+
+eventTest(
+  'a flood of refusals of one device is cut short; another device is still heard',
+  async (world) => {
+    const { ctx } = world.api
+    const refusal = {
+      source: 'server',
+      kind: 'device-refused',
+      severity: 'warning',
+      facts: {},
+    } as const
+    const deviceId = newId(ctx.clock.now())
+    for (let n = 0; n < 500; n++) noteEvent(ctx, { ...refusal, deviceId })
+    noteEvent(ctx, { ...refusal, deviceId: other })
+    await flushEvents(ctx)
+    expect((await stored(world, deviceId)).length).toBeLessThan(70)
+    expect(await stored(world, other)).toHaveLength(1)
+  },
+)
