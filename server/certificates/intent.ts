@@ -26,7 +26,7 @@ const dayMs = 86_400_000
 export interface IntentInput {
   id: string
   issuer: Issuer
-  profile: 'device' | 'server'
+  profile: 'device' | 'server' | 'ocsp-responder'
   /** Name, DER. */
   subject: Buffer
   /** SubjectPublicKeyInfo, DER. */
@@ -66,8 +66,10 @@ export function newIntent(input: IntentInput): CertificateRow {
     notBefore,
     notAfter,
     san: input.san,
-    crlUrl: input.urls.crl(issuer.id, { shard }),
+    // Nobody asks for the status of a responder (RFC 6960 §4.2.2.2.1): it ends soon by itself.
+    ...(profile === 'ocsp-responder' ? {} : { crlUrl: input.urls.crl(issuer.id, { shard }) }),
     aiaUrl: input.urls.issuer(issuer.id),
+    ...(profile === 'device' ? { ocspUrl: input.urls.ocsp() } : {}),
     signatureAlgorithm: issuer.signer.algorithm,
   })
   assertClean(lintTbs(tbs, profile, issuer.certificate))
@@ -90,10 +92,10 @@ export function newIntent(input: IntentInput): CertificateRow {
     not_after: notAfter,
     revoked_at: null,
     revocation_reason: null,
-    created_at: now,
     crl_shard: shard ?? null,
     revocation_rev: 0,
     held_state: null,
+    created_at: now,
   }
 }
 

@@ -39,6 +39,25 @@ export async function findByFingerprint(
     .executeTakeFirst()
 }
 
+export type KnownSerial = Pick<
+  CertificateRow,
+  'serial' | 'state' | 'revoked_at' | 'revocation_reason' | 'created_at'
+>
+
+/** What an authority gave out under these serials, in no order; those it never chose are missing. */
+export async function findSerials(
+  db: Db,
+  authorityId: string,
+  serials: readonly Buffer[],
+): Promise<KnownSerial[]> {
+  return await db
+    .selectFrom('certificate')
+    .select(['serial', 'state', 'revoked_at', 'revocation_reason', 'created_at'])
+    .where('authority_id', '=', authorityId)
+    .where('serial', 'in', [...serials])
+    .execute()
+}
+
 /** Newest first. `before` is the id of the last one seen. */
 export async function listOfDevice(
   db: Db,

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 import { findRevoked, parseCrl } from '../../pki/crl/parse.ts'
 import { buildCsr } from '../../pki/csr/build.ts'
+import { oids } from '../../pki/der/oids.ts'
 import { generatePrivateKey, keyIdentifier, spkiOf } from '../../pki/keys.ts'
 import { encodeName } from '../../pki/names.ts'
 import { softwareSigner } from '../../pki/signer.ts'
@@ -275,7 +276,7 @@ describe('the public listener', () => {
   test('serves CRLs and CA certificates at the URLs that are in certificates', async () => {
     const { der } = await world.givenDevice()
     const { authorityInfoAccess } = parseCertificate(der)
-    const location = authorityInfoAccess?.[0]?.location
+    const location = authorityInfoAccess?.find(({ method }) => method === oids.caIssuers)?.location
     const { pathname } = new URL(location?.type === 'uri' ? location.value : 'http://none/')
     expect(await anybody.fetchPublic(pathname)).toEqual(ctx.authorities.devices.der)
     expect(await anybody.fetchPublic('/ca/root.cer')).toEqual(ctx.authorities.root.der)
