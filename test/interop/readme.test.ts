@@ -32,12 +32,12 @@ test.skipIf(missing.length > 0)(`the walk of the README works as it is printed${
   const [, walk = ''] = /## Ten minutes .*?```sh\n(.*?)```/s.exec(readme) ?? []
   expect(walk).toContain('simpleenroll')
   const { api, device, mqtt } = server.ports
-  // The reader has the default ports and the checkout's own folder; npx finds the command in node_modules.
+  // The reader has the default ports and the checkout's own folder, where npx finds the command by package.json.
   const typed = walk
     .replaceAll(':8443', `:${api}`)
     .replaceAll(':8444', `:${device}`)
     .replaceAll('-p 8883', `-p ${mqtt}`)
-    .replaceAll('npx fleetseal', `'${fromRoot('node_modules/.bin/fleetseal')}'`)
+    .replaceAll('npx fleetseal', `'${fromRoot('cli/fleetseal.cjs')}'`)
   const child = spawn('bash', ['-euo', 'pipefail', '-c', typed], {
     cwd: folder,
     env: { PATH: process.env['PATH'], FLEETSEAL_SERVER: `https://localhost:${api}` },
