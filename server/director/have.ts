@@ -2,6 +2,7 @@ import type { Context } from '../context.ts'
 import type { Db } from '../db/client.ts'
 import { noteEvent } from '../events/record.ts'
 import type { CurrentMetadata } from '../metadata/current.ts'
+import { TokenBucket } from '../mqtt/token-bucket.ts'
 import type { Have } from '../protocol/messages.ts'
 import type { DirectorState } from './store.ts'
 
@@ -72,4 +73,32 @@ export function raiseAlarm(
   if (told.size > maxTold && oldest !== undefined) told.delete(oldest)
   ctx.log.error({ deviceId, kind, ...facts }, 'a device holds newer metadata than this server')
   noteEvent(ctx, { source: 'server', kind, severity: 'critical', deviceId, facts })
+}
+
+/** Of one device: at once, and in the long run. */
+const jumps = { burst: 5, perSecond: 1 / 600 }
+const maxJumpers = 10_000
+const jumpers = new WeakMap<Db, Map<string, TokenBucket>>()
+
+/**
+ * May director files be signed above those that a device claims to hold? After a restored backup once is enough; each such
+ * signature is a row of the audit log, which a device must not be able to fill.
+ */
+export function mayJump({ db }: Pick<Context, 'db'>, deviceId: string): boolean {
+  const known = jumpers.get(db) ?? new Map<string, TokenBucket>()
+  jumpers.set(db, known)
+  const bucket = known.get(deviceId) ?? new TokenBucket(jumps.perSecond, jumps.burst)
+  known.delete(deviceId)
+  known.set(deviceId, bucket)
+  const [oldest] = known.keys()
+  if (known.size > maxJumpers && oldest !== undefined) known.delete(oldest)
+  return bucket.take()
+}
+
+/** Whether the device claims director files above the last ones signed for it. */
+export function claimsMore(have: Have, state: DirectorState | undefined): boolean {
+  return (
+    haveOf(have, 'director', 'targets') > (state?.targets_version ?? 0) ||
+    haveOf(have, 'director', 'snapshot') > (state?.snapshot_version ?? 0)
+  )
 }

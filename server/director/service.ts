@@ -9,7 +9,15 @@ import { firmwareRole } from '../metadata/roles.ts'
 import type { BundleMessage, Have } from '../protocol/messages.ts'
 import { bundleOf } from './bundle.ts'
 import { type Desired, desiredOf, PublishedBuilds } from './desired.ts'
-import { filesAhead, haveOf, mayAnswer, raiseAlarm, unixSeconds } from './have.ts'
+import {
+  claimsMore,
+  filesAhead,
+  haveOf,
+  mayAnswer,
+  mayJump,
+  raiseAlarm,
+  unixSeconds,
+} from './have.ts'
 import { signDirectorFiles, signDirectorTimestamp } from './sign.ts'
 import {
   type DesiredRow,
@@ -79,7 +87,11 @@ export async function answersFor(
   const answers: Answer[] = []
   const waiting = new Set(byDevice.keys())
   for (let attempt = 1; waiting.size > 0 && attempt <= maxAttempts; attempt++) {
-    const { rows, current } = await readTogether(ctx, [...waiting])
+    const { rows: read, current } = await readTogether(ctx, [...waiting])
+    const rows = read.filter(({ deviceId, state }) => {
+      const have = byDevice.get(deviceId)?.have ?? {}
+      return !claimsMore(have, state) || mayJump(ctx, deviceId)
+    })
     const signed = await ensureSigned(ctx, rows, { byDevice, current, keys })
     for (const { row, desired, state } of signed) {
       const request = byDevice.get(row.deviceId)

@@ -211,6 +211,19 @@ describe('time and versions', () => {
     expect(await eventsOf(device.id)).toEqual([{ kind: 'timestamp-ahead', severity: 'critical' }])
   })
 
+  test('a device that always claims more is signed for a few times, and not for each message', async () => {
+    const device = await offered()
+    const answers: boolean[] = []
+    for (let version = 10; version < 30; version += 2) {
+      const have = { director: { 'targets.json': version, 'snapshot.json': version }, image: {} }
+      answers.push((await device.ask(nonce, have)) !== undefined)
+    }
+    expect(answers.filter(Boolean)).toHaveLength(5)
+    expect(answers[0]).toBe(true)
+    // Who claims no more than was signed is answered as ever.
+    expect(await device.ask(nonce)).toBeDefined()
+  })
+
   test('versions beyond reason are not counted up from', async () => {
     const device = await offered()
     const have = { director: { 'targets.json': 2 ** 53 - 1 }, image: {} }
