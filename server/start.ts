@@ -2,6 +2,8 @@ import { join } from 'node:path'
 
 import type { Logger } from 'pino'
 
+import { createDownloadPool } from './artifacts/block-pool.ts'
+import { ChunkDelivery } from './artifacts/chunks.ts'
 import { openDirectoryStorage } from './artifacts/directory-storage.ts'
 import { auditWorkers } from './audit/seal.ts'
 import { bootstrapAuthorities } from './authorities/bootstrap.ts'
@@ -118,16 +120,24 @@ async function listen(ctx: Context, stack: AsyncDisposableStack): Promise<Config
   ctx.authorities.urls.setPort(pub.port)
   await publishDueCrls(ctx)
   const greeting = stack.use(new Greeting(ctx))
+  const downloads = createDownloadPool()
+  const chunks = new ChunkDelivery(ctx, downloads)
   const broker = stack.use(
     await startBroker(ctx, {
       handlers: [...deviceMessages(greeting), ...deploymentMessages, ...eventMessages],
+      direct: [chunks],
       onReady: (deviceId) => greeting.connected(deviceId),
     }),
   )
   ctx.transport = broker.transport
+  // Stopped before the broker that it speaks through.
+  stack.use(chunks)
   subscribeWake(ctx, (deviceId) => greeting.connected(deviceId))
   const devices = stack.use(
-    await listenHttps(ctx, createDeviceApp(ctx), { port: ports.device, clientCertificates: true }),
+    await listenHttps(ctx, createDeviceApp(ctx, downloads), {
+      port: ports.device,
+      clientCertificates: true,
+    }),
   )
   const api = stack.use(
     await listenHttps(ctx, createApp(ctx), { port: ports.api, clientCertificates: false }),

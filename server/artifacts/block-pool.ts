@@ -9,6 +9,18 @@ export interface Block {
 
 const maxIdle = 32
 
+/** The one pool of a process: HTTPS and MQTT downloads share its bound (updates.md section 6). */
+export function createDownloadPool(): BlockPool {
+  return new BlockPool(downloadBounds.blockBytes, downloadBounds)
+}
+
+/** Bytes read and not yet taken by a socket, and blocks that wait for such bytes. */
+export const downloadBounds = {
+  blockBytes: 256 * 1024,
+  maxBytes: 64 * 1024 * 1024,
+  maxWaiting: 4_096,
+} as const
+
 /**
  * The memory that downloads read into: bounded in all by the budget, and the usual size is used again. A request
  * that waits for its turn holds none of it.

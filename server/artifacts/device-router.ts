@@ -4,7 +4,7 @@ import type { Context } from '../context.ts'
 import { createDownloadRights } from '../director/download-rights.ts'
 import { DomainError } from '../errors.ts'
 import type { Identity } from '../identity.ts'
-import { BlockPool } from './block-pool.ts'
+import { BlockPool, downloadBounds } from './block-pool.ts'
 import { reprDigest } from './digest.ts'
 import { selectRange } from './range.ts'
 import { type Bytes, sendBytes, type SendLimits } from './send.ts'
@@ -20,10 +20,10 @@ export interface DownloadLimits extends SendLimits {
 }
 
 const defaults: DownloadLimits = {
-  maxBytesInFlight: 64 * 1024 * 1024,
-  maxWaiting: 4_096,
+  maxBytesInFlight: downloadBounds.maxBytes,
+  maxWaiting: downloadBounds.maxWaiting,
   maxPerDevice: 8,
-  maxBlockBytes: 256 * 1024,
+  maxBlockBytes: downloadBounds.blockBytes,
   minBlockBytes: 16 * 1024,
   waitMs: 10_000,
   blockMs: 30_000,
@@ -34,10 +34,16 @@ type Deps = Pick<Context, 'db' | 'storage' | 'metrics' | 'log'>
 /**
  * `GET` and `HEAD` of artifact bytes for the device whose certificate opened the connection (`res.locals.identity`): only what its
  * current director targets name. `/artifacts/:sha256`, and `/tuf/targets/<dir>/<sha256>.<name>` for stock TUF clients.
+ *
+ * @param pool shared with other ways to download; one of its own when left out
  */
-export function artifactRouter(ctx: Deps, limits: Partial<DownloadLimits> = {}): Router {
+export function artifactRouter(
+  ctx: Deps,
+  limits: Partial<DownloadLimits> = {},
+  pool?: BlockPool,
+): Router {
   const router = Router()
-  const download = new Downloads(ctx, { ...defaults, ...limits })
+  const download = new Downloads(ctx, { ...defaults, ...limits }, pool)
   const serve =
     (hashIn: (req: Request) => string): RequestHandler =>
     async (req, res) =>
@@ -61,11 +67,11 @@ class Downloads {
   readonly #rights: ReturnType<typeof createDownloadRights>
   readonly #running = new Map<string, number>()
 
-  constructor(ctx: Deps, limits: DownloadLimits) {
+  constructor(ctx: Deps, limits: DownloadLimits, pool?: BlockPool) {
     this.#ctx = ctx
     this.#limits = limits
     const { maxBytesInFlight: maxBytes, maxWaiting } = limits
-    this.#pool = new BlockPool(limits.maxBlockBytes, { maxBytes, maxWaiting })
+    this.#pool = pool ?? new BlockPool(limits.maxBlockBytes, { maxBytes, maxWaiting })
     this.#rights = createDownloadRights(ctx)
   }
 

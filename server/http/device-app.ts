@@ -1,5 +1,6 @@
 import express, { type Express } from 'express'
 
+import type { BlockPool } from '../artifacts/block-pool.ts'
 import { artifactRouter } from '../artifacts/device-router.ts'
 import type { Context } from '../context.ts'
 import { estRouter } from '../enrollment/est-router.ts'
@@ -10,7 +11,7 @@ import { renderProblem } from './problem.ts'
 import { requestLog } from './request-log.ts'
 
 /** The devices' listener: EST, and behind a device's certificate its downloads and update metadata. */
-export function createDeviceApp(ctx: Context): Express {
+export function createDeviceApp(ctx: Context, downloads?: BlockPool): Express {
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -18,7 +19,7 @@ export function createDeviceApp(ctx: Context): Express {
   app.use(deviceAuth(ctx))
   app.use('/.well-known/est', estRouter(ctx))
   app.use(requireDevice)
-  app.use(artifactRouter(ctx))
+  app.use(artifactRouter(ctx, {}, downloads))
   app.use(tufRouter(ctx))
   app.use((req) => {
     throw new DomainError('not-found', `There is nothing at ${req.path.slice(0, 200)}`)

@@ -13,7 +13,7 @@ import { asRefused } from './hook.ts'
 import { createHooks } from './hooks.ts'
 import { assertStillAllowed } from './identity.ts'
 import { defaultLimits, type Limits } from './limits.ts'
-import type { MessageHandler } from './message.ts'
+import type { DirectHandler, MessageHandler } from './message.ts'
 import { NodeLease } from './node-lease.ts'
 import { guardParser } from './packet-cap.ts'
 import { Presence } from './presence.ts'
@@ -25,6 +25,8 @@ import type { DeviceTransport } from './transport.ts'
 export interface BrokerOptions {
   /** At most one for each leaf; a device may publish only where there is one. */
   handlers: readonly MessageHandler[]
+  /** The same for what is not stored. */
+  direct?: readonly DirectHandler[]
   limits?: Limits
   /** A device is connected and may be spoken to. */
   onReady?: (deviceId: string) => void
@@ -44,10 +46,11 @@ export interface Broker extends AsyncDisposable {
  */
 export async function startBroker(
   ctx: Context,
-  { handlers, limits = defaultLimits, onReady }: BrokerOptions,
+  { handlers, direct = [], limits = defaultLimits, onReady }: BrokerOptions,
 ): Promise<Broker> {
-  const byLeaf = new Map(handlers.map((handler) => [handler.leaf, handler]))
-  if (byLeaf.size !== handlers.length) throw new Error('Two message handlers have the same leaf')
+  const byLeaf = new Map([...handlers, ...direct].map((handler) => [handler.leaf, handler]))
+  if (byLeaf.size !== handlers.length + direct.length)
+    throw new Error('Two message handlers have the same leaf')
   const refusals = new RefusalLog(ctx)
   const sessions = new Sessions(refusals)
   const presence = new Presence(ctx)

@@ -1,7 +1,8 @@
 import { DomainError } from '../errors.ts'
 import { topicOf } from '../protocol/topics.ts'
 import type { Limits } from './limits.ts'
-import type { Sessions } from './session.ts'
+import { Refused } from './refusal.ts'
+import type { Session, Sessions } from './session.ts'
 import type { DeviceTransport } from './transport.ts'
 
 /**
@@ -35,6 +36,17 @@ export function createTransport(sessions: Sessions, limits: Limits): DeviceTrans
       })
       return 'sent'
     },
+    sendBytes: async (deviceId, leaf, payload) => {
+      const session = sessions.get(deviceId)
+      if (!session) return 'offline'
+      const topic = topicOf(deviceId, leaf)
+      if (grantedQos(session.filters, topic) === undefined) return 'unsubscribed'
+      const backlog = Math.max(session.socket.writableLength, session.unwritten)
+      if (backlog + payload.length > limits.backlogBytes) return 'offline'
+      const packet = { cmd: 'publish', topic, payload, qos: 0, retain: false, dup: false } as const
+      session.client.publish(packet, () => {})
+      return (await isTaken(session, limits.drainMs, sessions)) ? 'sent' : 'offline'
+    },
     disconnect: (deviceId) => {
       const session = sessions.get(deviceId)
       session?.socket.destroy()
@@ -45,6 +57,23 @@ export function createTransport(sessions: Sessions, limits: Limits): DeviceTrans
     get size() {
       return sessions.size
     },
+  }
+}
+
+/** Whether the socket took all that was written to it so far, in time; who does not read is cut off. */
+async function isTaken(session: Session, withinMs: number, sessions: Sessions): Promise<boolean> {
+  const { socket } = session
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const timer = setTimeout(() => {
+    sessions.refuse(session, new Refused('slow-consumer', { bytes: socket.writableLength }))
+    socket.destroy()
+  }, withinMs)
+  // Writes end in order, each by its callback, also when the socket is destroyed: nothing tells the end of another's write.
+  socket.write(Buffer.alloc(0), (error) => resolve(!error))
+  try {
+    return await promise
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -6,7 +6,7 @@ import type { GroupCommit } from './group-commit.ts'
 import { asRefused, runHook } from './hook.ts'
 import { assertStillAllowed, identify } from './identity.ts'
 import type { Limits } from './limits.ts'
-import type { MessageHandler } from './message.ts'
+import type { DirectHandler, MessageHandler } from './message.ts'
 import { checkConnect, checkFilter, checkPublish, mayForward } from './policy.ts'
 import { Refused } from './refusal.ts'
 import type { Session, Sessions } from './session.ts'
@@ -16,7 +16,7 @@ export interface HookDeps {
   limits: Limits
   sessions: Sessions
   groups: GroupCommit
-  handlers: ReadonlyMap<DeviceLeaf, MessageHandler>
+  handlers: ReadonlyMap<DeviceLeaf, MessageHandler | DirectHandler>
   isStopping: () => boolean
 }
 
@@ -111,7 +111,7 @@ async function receive(deps: HookDeps, session: Session, packet: Publish): Promi
   const { deviceId } = session
   if (deviceId === undefined) throw new Refused('protocol-error')
   const count = (
-    outcome: 'stored' | 'refused' | 'malformed' | 'failed',
+    outcome: 'stored' | 'taken' | 'refused' | 'malformed' | 'failed',
     leaf: DeviceLeaf | 'other',
   ) => ctx.metrics.mqttMessages.inc({ leaf, outcome })
   const leaf = deviceLeaves.find((known) => packet.topic.endsWith(`/${known}`)) ?? 'other'
@@ -124,6 +124,12 @@ async function receive(deps: HookDeps, session: Session, packet: Publish): Promi
     await assertStillAllowed(ctx, session)
     const payload = Buffer.from(packet.payload)
     outcome = 'malformed'
+    if ('take' in handler) {
+      if (packet.qos !== 0) throw new Refused('qos-refused', { qos: packet.qos })
+      if (!handler.take(deviceId, payload)) throw new Refused('malformed-message', { leaf })
+      outcome = 'taken'
+      return
+    }
     const parsed = handler.parse(payload)
     if (!parsed) throw new Refused('malformed-message', { leaf })
     outcome = 'failed'

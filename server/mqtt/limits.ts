@@ -6,7 +6,7 @@ export interface Limits {
   readonly connectMs: number
   /** For each hook; after it the connection is closed, so an outage of the database sheds devices instead of collecting them. */
   readonly hookMs: number
-  /** How long a full socket may hold up Aedes' delivery, when the backlog limit has not ended it before. */
+  /** How long a device may leave what was written to it unread, when the backlog limit has not ended it before (updates.md §6). */
   readonly drainMs: number
   readonly maxConnections: number
   /** Declared length of a packet before CONNACK, and after. */
@@ -42,7 +42,7 @@ export const defaultLimits: Limits = Object.freeze({
   handshakeMs: 10_000,
   connectMs: 10_000,
   hookMs: 5_000,
-  drainMs: 10_000,
+  drainMs: 30_000,
   maxConnections: 20_000,
   connectBytes: 4_096,
   packetBytes: 65_536,

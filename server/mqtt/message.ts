@@ -35,6 +35,16 @@ interface MessageSpec<B> {
 /** Runs after the commit, beside the acknowledgement; it may be lost in a crash, so it only speeds up what a sweep does too. */
 export type AfterCommit = (ctx: Context) => Promise<void>
 
+/**
+ * A leaf whose messages are not stored: each is a question at QoS 0 that is answered, if at all, by messages of its own. Nothing
+ * of it passes the group commit.
+ */
+export interface DirectHandler {
+  leaf: DeviceLeaf
+  /** Returns at once. False when the payload is not valid: the connection is then closed. It bounds what it begins. */
+  take: (deviceId: string, payload: Buffer) => boolean
+}
+
 /** A message type with its body's type erased, so that the broker can hold a list of them. */
 export interface MessageHandler {
   leaf: DeviceLeaf

@@ -2,8 +2,8 @@
 export const topicRoot = 'fleetseal/v1'
 
 /** What a device may publish, and what the server publishes to it, under `fleetseal/v1/<deviceId>/`. */
-export const deviceLeaves = ['hello', 'report', 'choice', 'event', 'command-result'] as const
-export const serverLeaves = ['bundle', 'command'] as const
+export const deviceLeaves = ['hello', 'report', 'choice', 'event', 'command-result', 'get'] as const
+export const serverLeaves = ['bundle', 'command', 'chunk'] as const
 export type DeviceLeaf = (typeof deviceLeaves)[number]
 export type ServerLeaf = (typeof serverLeaves)[number]
 

@@ -15,7 +15,7 @@ import type { IdentityDirectory, Refusal, Verdict } from '../../server/identity.
 import { createMetrics } from '../../server/metrics.ts'
 import { type Broker, startBroker } from '../../server/mqtt/broker.ts'
 import { defaultLimits, type Limits } from '../../server/mqtt/limits.ts'
-import { message, type MessageHandler } from '../../server/mqtt/message.ts'
+import { type DirectHandler, message, type MessageHandler } from '../../server/mqtt/message.ts'
 import { type DeviceLeaf, topicOf } from '../../server/protocol/topics.ts'
 import {
   type BrokerPki,
@@ -133,6 +133,7 @@ export interface TestBroker extends AsyncDisposable {
 export interface TestBrokerOptions {
   limits?: Partial<Limits>
   handlers?: readonly MessageHandler[]
+  direct?: (ctx: Context) => readonly DirectHandler[]
   pki?: BrokerPki
   nodeId?: string
   clock?: Context['clock']
@@ -162,8 +163,10 @@ export async function startTestBroker(
   ]
   const broker = await startBroker(ctx, {
     handlers,
+    direct: options.direct?.(ctx) ?? [],
     limits: { ...defaultLimits, ...options.limits },
   })
+  ctx.transport = broker.transport
   const newDevice: TestBroker['device'] = async (deviceOptions) => {
     const credentials = await pki.device(deviceOptions)
     directory.allow(credentials)
