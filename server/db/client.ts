@@ -22,11 +22,23 @@ const int8 = 20
 const numeric = 1700
 const bytea = 17
 
+export interface PoolLimits {
+  max?: number
+  /** Of one statement, waiting for locks included. */
+  statementMs?: number
+  /** Of a transaction, between two of its statements. */
+  idleMs?: number
+}
+
 /**
  * Connects to a PostgreSQL server. Integers of 64 bits and numerics arrive as JavaScript numbers: everything
- * we store in them (versions, sizes, sequence numbers) is far below 2^53.
+ * we store in them (versions, sizes, sequence numbers) is far below 2^53. No statement and no forgotten transaction holds a
+ * connection, or what it has locked, for long; the feed of identity changes relies on that (devices/change-feed.ts).
  */
-export function connectPostgres(url: string, { max = 10 }: { max?: number } = {}): DatabaseHandle {
+export function connectPostgres(
+  url: string,
+  { max = 10, statementMs = 30_000, idleMs = 20_000 }: PoolLimits = {},
+): DatabaseHandle {
   const types = {
     getTypeParser: (oid: number, format?: 'text' | 'binary') =>
       oid === int8 || oid === numeric ? Number : pg.types.getTypeParser(oid, format),
@@ -37,9 +49,16 @@ export function connectPostgres(url: string, { max = 10 }: { max?: number } = {}
     types,
     application_name: 'fleetseal',
     connectionTimeoutMillis: 10_000,
+    statement_timeout: statementMs,
+    idle_in_transaction_session_timeout: idleMs,
+    // Notices a database that went away without a word.
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 30_000,
   })
   // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
   pool.on('error', () => {})
+  // So does one that is lent out and breaks between two statements: whoever holds it hears of it from the next one.
+  pool.on('connect', (client) => void client.on('error', () => {}))
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) })
   return {
     kind: 'postgres',

@@ -27,6 +27,9 @@ export const renderProblem: ErrorRequestHandler = (error, req, res, next) => {
   const known = asDomainError(error)
   if (!known) res.locals['log']?.error({ err: error, path: req.path }, 'request failed')
   const [status, title] = known ? problems[known.code] : ([500, 'Internal error'] as const)
+  // What kept us from answering is for the log, not for the caller.
+  if (known?.code === 'busy' && known.cause !== undefined)
+    res.locals['log']?.warn({ err: known.cause, path: req.path }, 'request not possible now')
   res.locals['problem'] = known?.code ?? 'internal'
   if (status === 401) res.setHeader('WWW-Authenticate', 'Bearer realm="fleetseal"')
   if (status === 429 || status === 503) res.setHeader('Retry-After', '5')
@@ -60,7 +63,13 @@ export function asDomainError(error: unknown): DomainError | undefined {
   return undefined
 }
 
-/** SQLSTATE classes 22 (a value that the column cannot hold) and the two constraints that a race can break. */
+/** SQLSTATE classes 08, 53 and 57 (no connection, no room, ended from outside), and a lock that could not be had. */
+const unavailable = /^(08|53|57)[0-9A-Z]{3}$|^55P03$|^25P03$|^ECONNREFUSED$/
+
+/**
+ * SQLSTATE class 22 (a value that the column cannot hold), the two constraints that a race can break, and a database that cannot
+ * do it now.
+ */
 function ofDatabase(sqlState: string, cause: Error): DomainError | undefined {
   if (/^22[0-9A-Z]{3}$/.test(sqlState)) {
     return new DomainError('invalid-request', 'A value is out of its range', {}, { cause })
@@ -72,6 +81,9 @@ function ofDatabase(sqlState: string, cause: Error): DomainError | undefined {
       {},
       { cause },
     )
+  }
+  if (unavailable.test(sqlState)) {
+    return new DomainError('busy', 'The database is not available now: try again', {}, { cause })
   }
   return undefined
 }

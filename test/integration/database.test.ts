@@ -1,9 +1,10 @@
 import { sql } from 'kysely'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
-import type { DatabaseHandle } from '../../server/db/client.ts'
+import { connectPostgres, type DatabaseHandle } from '../../server/db/client.ts'
 import { migrateToLatest } from '../../server/db/migrate.ts'
 import { inTransaction } from '../../server/db/transaction.ts'
+import { asDomainError } from '../../server/http/problem.ts'
 import { createEmbeddedDatabase, createTestDatabase } from '../support/database.ts'
 
 describe.each([
@@ -74,5 +75,52 @@ describe.each([
       late = () => sql`select 1`.execute(tx)
     })
     await expect(late?.()).rejects.toThrow('Query issued after its transaction ended')
+  })
+})
+
+describe('a PostgreSQL connection', () => {
+  let handle: DatabaseHandle
+  let bounded: DatabaseHandle
+  beforeAll(async () => {
+    handle = await createTestDatabase()
+    if (handle.kind !== 'postgres') throw new Error('not PostgreSQL')
+    bounded = connectPostgres(handle.url, { max: 1, statementMs: 200, idleMs: 200 })
+  })
+  afterAll(async () => {
+    await bounded[Symbol.asyncDispose]()
+    await handle[Symbol.asyncDispose]()
+  })
+
+  test('does not wait for a statement without end, and says 503', async () => {
+    const error: unknown = await sql`select pg_sleep(60)`
+      .execute(bounded.db)
+      .catch((e: unknown) => e)
+    expect(error).toMatchObject({ code: '57014' })
+    expect(asDomainError(error)).toMatchObject({ code: 'busy' })
+    expect((await sql`select 1 as one`.execute(bounded.db)).rows).toEqual([{ one: 1 }])
+  })
+
+  test('does not keep what a forgotten transaction has locked', async () => {
+    const locked = Promise.withResolvers<void>()
+    const never = Promise.withResolvers<void>()
+    const forgotten = inTransaction(bounded.db, async (tx) => {
+      await sql`select pg_advisory_xact_lock(77)`.execute(tx)
+      locked.resolve()
+      await never.promise
+      await sql`select 1`.execute(tx)
+    })
+    await locked.promise
+    // Without the limit this would wait until the test is given up.
+    await inTransaction(handle.db, async (tx) => {
+      await sql`select pg_advisory_xact_lock(77)`.execute(tx)
+    })
+    never.resolve()
+    await expect(forgotten).rejects.toThrow()
+  })
+
+  test('has both limits unless told otherwise', async () => {
+    const { rows } = await sql`select current_setting('statement_timeout') as statement,
+      current_setting('idle_in_transaction_session_timeout') as idle`.execute(handle.db)
+    expect(rows).toEqual([{ statement: '30s', idle: '20s' }])
   })
 })
