@@ -29,11 +29,17 @@ export interface ApiClient extends Disposable {
   patch: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
   put: (path: string) => Promise<void>
   delete: (path: string) => Promise<void>
-  /** Streams bytes with PUT; `source` is read once, so it is not repeated. */
+  /** Streams bytes, with PUT unless told otherwise; `source` is read once, so it is not repeated. */
   upload: <T>(
     answer: z.ZodType<T>,
     path: string,
-    upload: { source: Readable; size: number; headers?: Record<string, string>; query?: Query },
+    upload: {
+      source: Readable
+      size: number
+      method?: 'PUT' | 'POST'
+      headers?: Record<string, string>
+      query?: Query
+    },
   ) => Promise<T>
   /** Every item of a list, page by page. Stops after `atMost` items. */
   list: <T>(
@@ -78,9 +84,9 @@ export function createClient(options: ClientOptions): ApiClient {
     put: async (path) => void (await attempt(sender, { method: 'PUT', path, repeatable: true })),
     delete: async (path) =>
       void (await attempt(sender, { method: 'DELETE', path, repeatable: true })),
-    upload: async (answer, path, { source, size, headers, query }) =>
+    upload: async (answer, path, { source, size, method = 'PUT', headers, query }) =>
       await call(answer, {
-        method: 'PUT',
+        method,
         path,
         query,
         stream: { source, size },

@@ -6,6 +6,7 @@ import type { CommandInput, Noun, Option } from '../command.ts'
 import { deviceId, groupId } from '../lookup.ts'
 import { Page } from '../page.ts'
 import type { Column } from '../table.ts'
+import { importDevices } from './device-import.ts'
 
 const states = ['registered', 'active', 'disabled', 'revoked', 'retired'] as const
 
@@ -78,6 +79,16 @@ export const deviceNoun: Noun = {
         }
         show(out, await api.create(DeviceView, '/devices', body))
       },
+    },
+    {
+      verb: 'import',
+      args: 'FILE',
+      summary: 'Register the devices of a CSV file: serialNumber and, if you like, name',
+      options: {
+        profile: { type: 'string', value: 'PROFILE', about: 'where they will enroll (needed)' },
+        'dry-run': { type: 'boolean', about: 'say what would happen and change nothing' },
+      },
+      run: importDevices,
     },
     {
       verb: 'certificates',

@@ -1,10 +1,16 @@
-import { NewTokenView, ProfileView, TokenView } from '../../server/enrollment/wire.ts'
+import {
+  NewProfileView,
+  NewTokenView,
+  ProfileView,
+  TokenView,
+} from '../../server/enrollment/wire.ts'
 import type { ApiClient } from '../client.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun } from '../command.ts'
 import { groupId, profileId } from '../lookup.ts'
 import { Page } from '../page.ts'
 import type { Column } from '../table.ts'
+import { decisionCommands, readPemFile } from './enrollment-decisions.ts'
 
 const profileColumns: Column<ProfileView>[] = [
   { head: 'name', cell: (profile) => profile.name },
@@ -20,6 +26,9 @@ const tokenColumns: Column<TokenView>[] = [
   { head: 'made', cell: (token) => token.createdAt },
   { head: 'id', cell: (token) => token.id },
 ]
+
+const ways = ['token', 'certificate', 'claim'] as const
+const again = ['off', 'same-key', 'on'] as const
 
 export const enrollmentNoun: Noun = {
   noun: 'enrollment',
@@ -47,6 +56,22 @@ export const enrollmentNoun: Noun = {
         from: { type: 'string', value: 'WHEN', about: 'not before this instant' },
         until: { type: 'string', value: 'WHEN', about: 'an instant, or a span such as 90d' },
         days: { type: 'string', value: 'N', about: 'how long a certificate is valid (90)' },
+        auth: { type: 'string', value: 'HOW', about: `one of ${ways.join(', ')} (token)` },
+        anchor: {
+          type: 'string',
+          multiple: true,
+          value: 'FILE',
+          about: "PEM of an authority that issued the devices' certificates",
+        },
+        key: {
+          type: 'string',
+          multiple: true,
+          value: 'KIND',
+          about: 'only keys of this kind (any)',
+        },
+        approval: { type: 'boolean', about: 'each request waits until somebody approves it' },
+        replaceable: { type: 'string', value: 'HOW', about: `one of ${again.join(', ')} (off)` },
+        webhook: { type: 'string', value: 'URL', about: 'asked before each enrollment' },
       },
       run: createProfile,
     },
@@ -98,24 +123,37 @@ export const enrollmentNoun: Noun = {
         out.say('ended')
       },
     },
+    ...decisionCommands,
   ],
 }
 
 async function createProfile({ client, args: [name], values, out, world }: CommandInput) {
   const group = values.needed('group')
+  const anchors = await Promise.all(values.texts('anchor').map(readPemFile))
+  const keys = values.texts('key')
+  const url = values.text('webhook')
   const api = await client()
   const body = {
     name,
     groupId: await groupId(api, group),
-    auth: { type: 'token' },
+    auth: {
+      type: values.oneOf('auth', ways) ?? 'token',
+      trustAnchors: anchors.length > 0 ? anchors : undefined,
+    },
     registration: values.flag('registered') ? 'pre-registered' : 'just-in-time',
     idPattern: values.text('id-pattern'),
     quota: values.number('quota'),
     validFrom: values.instant('from', world.now()),
     validUntil: values.instant('until', world.now()),
     certificateDays: values.number('days'),
+    keyPolicy: keys.length > 0 ? keys : undefined,
+    approval: values.flag('approval') ? 'manual' : undefined,
+    replaceable: values.oneOf('replaceable', again),
+    webhook: url === undefined ? undefined : { url },
   }
-  show(out, await api.create(ProfileView, '/enrollment-profiles', body))
+  const profile = await api.create(NewProfileView, '/enrollment-profiles', body)
+  show(out, profile)
+  if (profile.webhookSecret) out.say(`webhook secret, shown once: ${profile.webhookSecret}`)
 }
 
 async function tokensOf(api: ApiClient, profile: string): Promise<string> {
@@ -125,7 +163,13 @@ async function tokensOf(api: ApiClient, profile: string): Promise<string> {
 function show(out: CommandInput['out'], profile: ProfileView): void {
   out.fields(profile, (one) => [
     ['name', one.name],
+    ['devices show', one.auth.type],
+    ['anchors', one.auth.trustAnchors.map(({ subject }) => subject).join('; ')],
     ['registration', one.registration],
+    ['approval', one.approval],
+    ['enroll again', one.replaceable],
+    ['webhook', one.webhook?.url],
+    ['keys', one.keyPolicy.join(', ')],
     ['serial numbers', one.idPattern],
     ['used', `${one.used} of ${one.quota ?? 'any'}`],
     ['valid', `${one.validFrom ?? 'now'} to ${one.validUntil ?? 'any time'}`],

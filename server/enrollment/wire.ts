@@ -186,3 +186,20 @@ export const CredentialView = z.object({
   serialNumber: z.string().nullable(),
 })
 export type CredentialView = z.infer<typeof CredentialView>
+
+export const ImportQuery = z.strictObject({
+  /** Says what would happen and changes nothing. */
+  dryRun: z.enum(['true', 'false']).default('false'),
+})
+
+export const ImportView = z.object({
+  dryRun: z.boolean(),
+  rows: z.number(),
+  registered: z.number(),
+  /** They were registered in this profile before. */
+  unchanged: z.number(),
+  refused: z.number(),
+  /** Of those that were refused, the first 10,000. */
+  errors: z.array(z.object({ line: z.number(), serialNumber: z.string(), message: z.string() })),
+})
+export type ImportView = z.infer<typeof ImportView>

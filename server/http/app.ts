@@ -12,6 +12,7 @@ import { deviceRoutes } from '../devices/routes.ts'
 import { approvalRoutes } from '../enrollment/approval-routes.ts'
 import { credentialRoutes } from '../enrollment/credential-routes.ts'
 import { estPolicyRoutes } from '../enrollment/est-policy-routes.ts'
+import { registrationRoutes } from '../enrollment/registration-routes.ts'
 import { enrollmentRoutes } from '../enrollment/routes.ts'
 import { DomainError } from '../errors.ts'
 import { eventRoutes } from '../events/routes.ts'
@@ -41,9 +42,10 @@ export const routes: readonly Route[] = [
   ...groupRoutes,
   ...deviceRoutes,
   ...enrollmentRoutes,
-  ...estPolicyRoutes,
   ...credentialRoutes,
   ...approvalRoutes,
+  ...registrationRoutes,
+  ...estPolicyRoutes,
   ...certificateRoutes,
   ...artifactRoutes,
   ...modelRoutes,

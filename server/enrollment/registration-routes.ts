@@ -1,0 +1,25 @@
+import { route } from '../http/route.ts'
+import { csvBody } from './csv-body.ts'
+import { importRegistrations, maxRegistrationBytes } from './registrations.ts'
+import { ImportQuery, ImportView, ProfileParams } from './wire.ts'
+
+export const registrationRoutes = [
+  route({
+    method: 'post',
+    path: '/enrollment-profiles/:profileId/registrations',
+    summary: 'Register devices from CSV (text/csv, streamed): serialNumber, name; an error per row',
+    allow: ['admin', 'operator'],
+    upload: 'text/csv',
+    params: ProfileParams,
+    query: ImportQuery,
+    response: ImportView,
+    handle: async ({ ctx, params: { profileId }, query, actor, req }) =>
+      await importRegistrations(ctx, {
+        profileId,
+        isDryRun: query.dryRun === 'true',
+        chunks: csvBody(req, maxRegistrationBytes),
+        actor: actor.id,
+        requestId: actor.requestId,
+      }),
+  }),
+]
