@@ -26,6 +26,8 @@ export interface Bus extends AsyncDisposable {
 /** PostgreSQL refuses payloads of 8,000 bytes; 100 UUIDs are 3,900. */
 const idsPerMessage = 100
 const prefix = 'fleetseal_'
+/** Between two pings, and between attempts to connect again. */
+const pauseMs = 2_000
 
 class Listeners {
   readonly byChannel = new Map<string, ((ids: string[]) => void)[]>()
@@ -54,7 +56,7 @@ export function createLocalBus(): Bus {
   }
 }
 
-/** Over LISTEN/NOTIFY on a connection of its own, re-made when it breaks; a ping notices a half-open one. */
+/** Over LISTEN/NOTIFY on a connection of its own, re-made at once when it breaks; a ping notices a half-open one. */
 export async function createPostgresBus(url: string, log: Logger): Promise<Bus> {
   const bus = new PostgresBus(url, log)
   await bus.start()
@@ -67,6 +69,8 @@ class PostgresBus implements Bus {
   readonly #log: Logger
   readonly #stop = new AbortController()
   #client: pg.Client | undefined
+  /** Ends the pause of the watch early. */
+  #wake = () => {}
   #loop: Promise<void> = Promise.resolve()
 
   constructor(url: string, log: Logger) {
@@ -103,6 +107,7 @@ class PostgresBus implements Bus {
       application_name: 'fleetseal-bus',
     })
     client.on('error', () => {})
+    client.once('end', () => this.#lost(client))
     await client.connect()
     for (const channel of channels) await client.query(`listen ${prefix}${channel}`)
     client.on('notification', ({ channel, payload = '' }) =>
@@ -111,10 +116,24 @@ class PostgresBus implements Bus {
     return client
   }
 
+  /** Until it is back, changes are heard of by sweeps only: every moment counts. */
+  #lost(client: pg.Client): void {
+    if (this.#client !== client) return
+    this.#client = undefined
+    this.#wake()
+  }
+
+  async #pause(): Promise<void> {
+    const early = new AbortController()
+    this.#wake = () => early.abort()
+    const signal = AbortSignal.any([this.#stop.signal, early.signal])
+    await sleep(pauseMs, undefined, { signal }).catch(() => {})
+  }
+
   async #watch(): Promise<void> {
     const { signal } = this.#stop
     while (!signal.aborted) {
-      await sleep(2_000, undefined, { signal }).catch(() => {})
+      await this.#pause()
       if (signal.aborted) return
       try {
         if (this.#client) await this.#client.query('select 1')
