@@ -115,6 +115,12 @@ export async function createToken(
     return await findToken(tx, id)
   })
   if (!row) throw new DomainError('conflict', 'The token could not be made: try again')
+  if (!row.secret_hash.equals(hashToken(token))) {
+    throw new DomainError(
+      'conflict',
+      'The token was made before the key-encryption key changed: make another',
+    )
+  }
   return { row, token }
 }
 

@@ -186,3 +186,23 @@ export async function isCertificateOfDevice(db: Db, fingerprint: string): Promis
     .executeTakeFirst()
   return row !== undefined
 }
+
+export async function lockWebhookSecrets(
+  tx: Tx,
+): Promise<Pick<Profile, 'id' | 'webhook_secret'>[]> {
+  return await tx
+    .selectFrom('enrollment_profile')
+    .select(['id', 'webhook_secret'])
+    .where('webhook_secret', 'is not', null)
+    .orderBy('id')
+    .forUpdate()
+    .execute()
+}
+
+export async function setWebhookSecret(tx: Tx, id: string, sealed: Buffer): Promise<void> {
+  await tx
+    .updateTable('enrollment_profile')
+    .set({ webhook_secret: sealed })
+    .where('id', '=', id)
+    .execute()
+}

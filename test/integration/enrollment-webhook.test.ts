@@ -1,10 +1,12 @@
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 
 import type { DatabaseHandle } from '../../server/db/client.ts'
+import { inTransaction } from '../../server/db/transaction.ts'
 import { decideRequest } from '../../server/enrollment/approval.ts'
+import { rewrapWebhookSecrets } from '../../server/enrollment/rewrap.ts'
 import { getProfile } from '../../server/enrollment/store.ts'
 import { isPrivateAddress } from '../../server/enrollment/webhook-url.ts'
 import { askWebhook, webhookSecret } from '../../server/enrollment/webhook.ts'
@@ -177,6 +179,18 @@ describe('a webhook that cannot be asked', () => {
     expect([...inside, ...inside6, ...nothing].filter((one) => !isPrivateAddress(one))).toEqual([])
     expect(outside.filter(isPrivateAddress)).toEqual([])
   })
+})
+
+test('its secret survives a change of the key-encryption key', async () => {
+  const { profile } = await given()
+  const { db, kek } = world.ctx
+  const next = randomBytes(32)
+  const before = webhookSecret(kek, await getProfile(db, profile.id))
+  await inTransaction(db, (tx) => rewrapWebhookSecrets(tx, kek, next))
+  const row = await getProfile(db, profile.id)
+  expect(webhookSecret(next, row)).toBe(before)
+  expect(() => webhookSecret(kek, row)).toThrow()
+  await inTransaction(db, (tx) => rewrapWebhookSecrets(tx, next, kek))
 })
 
 describe('the webhook and other rules', () => {
