@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 
 import { Command, Hello } from '../server/protocol/messages.ts'
 import type { Behavior } from './behavior.ts'
+import { ChunkPort } from './chunk-port.ts'
 import { type DeviceClock, systemClock } from './clock.ts'
 import { type DeviceConfig, loadConfig } from './config.ts'
 import { Connection } from './connection.ts'
@@ -44,6 +45,7 @@ interface Parts {
   disk: FileDisk
   updater: Updater
   connection: Connection
+  chunks: ChunkPort
   greeter: Greeter
   sender: Sender
   renewer: Renewer
@@ -148,7 +150,7 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
             port: config.devicePort,
           }),
           rules: { ...config, bytesPerSecond: behavior?.bytesPerSecond },
-          isConnected: () => connection.isConnected,
+          link: chunks,
         }),
     })
     const connection = new Connection({
@@ -165,10 +167,12 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
       onDisconnect: () => {
         greeter.stop()
         sender.close()
+        chunks.lost()
         this.emit('disconnected')
       },
       onMessage: (leaf, payload) => this.#receive(leaf, payload),
     })
+    const chunks = new ChunkPort(connection)
     const sender = new Sender({ updater, connection, log: this.#log })
     const greeter = new Greeter({
       retryMs: config.helloRetryMs,
@@ -178,7 +182,7 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
     })
     const renewer = this.#renewer(config, disk, connection)
     this.#forward(updater, { connection, greeter, sender })
-    return { config, disk, updater, connection, greeter, sender, renewer, lock }
+    return { config, disk, updater, connection, chunks, greeter, sender, renewer, lock }
   }
 
   #renewer({ serverHost, devicePort }: DeviceConfig, disk: FileDisk, connection: Connection) {
@@ -238,6 +242,8 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
     switch (leaf) {
       case 'bundle':
         return this.#guard('bundle', parts.greeter.answer(payload, parts.updater))
+      case 'chunk':
+        return parts.chunks.receive(payload)
       case 'command':
         return this.#command(payload, parts)
       default:

@@ -50,6 +50,10 @@ export const DeviceConfig = z.strictObject({
   commitLimitMs: counter.max(86_400_000).default(1_800_000),
   helloRetryMs: z.int().min(100).max(3_600_000).default(30_000),
   reconnectMaxMs: z.int().min(100).max(3_600_000).default(30_000),
+  /** How images come: by HTTPS, in chunks over MQTT, or by whichever works (updates.md section 6). */
+  delivery: z.enum(['https', 'mqtt', 'auto']).default('auto'),
+  /** How long a chunk is waited for before it is asked for again; doubled up to 5 minutes. */
+  chunkRepairMs: z.int().min(50).max(300_000).default(5_000),
   /** The least rate of a download, in bytes a second over the window (updates.md section 4, step 10). */
   minRateBytes: counter.default(100),
   minRateWindowMs: z.int().min(100).max(3_600_000).default(300_000),

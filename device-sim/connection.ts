@@ -94,6 +94,13 @@ export class Connection {
     }
   }
 
+  /** QoS 0: sent or lost, and nobody says which. */
+  ask(leaf: DeviceLeaf, body: unknown): void {
+    if (!this.#client || !this.#isConnected) return
+    const topic = topicOf(this.#deps.identity().deviceId, leaf)
+    this.#client.publish(topic, JSON.stringify(body), { qos: 0 }, () => {})
+  }
+
   #open(): void {
     try {
       this.#dial()
@@ -148,8 +155,11 @@ export class Connection {
 
   #subscribe(client: MqttClient): void {
     const { deviceId } = this.#deps.identity()
-    const topics = serverLeaves.map((leaf) => topicOf(deviceId, leaf))
-    client.subscribe(topics, { qos: 1 }, (error, granted) => {
+    // Chunks that nobody has received are asked for again: no need to keep them anywhere.
+    const topics = serverLeaves.map(
+      (leaf) => [topicOf(deviceId, leaf), { qos: leaf === 'chunk' ? 0 : 1 }] as const,
+    )
+    client.subscribe(Object.fromEntries(topics), (error, granted) => {
       if (client !== this.#client) return
       if (error || granted?.some(({ qos }) => qos > 1)) return this.#lost(client)
       this.#isConnected = true

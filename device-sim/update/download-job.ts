@@ -1,5 +1,6 @@
 import { messageOf } from '../errors.ts'
-import type { Outcome, Wanted } from './download.ts'
+import type { Outcome } from './download.ts'
+import type { Wanted } from './transfer.ts'
 
 export type Fetch = (input: {
   wanted: Wanted

@@ -6,6 +6,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Disk, DiskError, removeFile } from '../disk.ts'
 import { messageOf } from '../errors.ts'
 import { presenting } from '../tls.ts'
+import { type ChunkLink, receiveChunks } from './chunk-transfer.ts'
+import {
+  type DownloadRules,
+  Failure,
+  Interruption,
+  pacer,
+  type RateGuard,
+  rateGuard,
+  type Wanted,
+} from './transfer.ts'
 
 export interface DownloadServer {
   host: string
@@ -14,20 +24,6 @@ export interface DownloadServer {
   root: string
   key: string
   certificates: string
-}
-
-export interface Wanted {
-  sha256: string
-  /** Bytes. */
-  length: number
-  /** Where it is kept until it is whole; what is there already is not fetched again. */
-  part: string
-}
-
-export interface DownloadRules {
-  minRateBytes: number
-  minRateWindowMs: number
-  bytesPerSecond?: number | undefined
 }
 
 export type Outcome =
@@ -39,35 +35,12 @@ export type Outcome =
 export interface DownloadInput {
   disk: Disk
   server: () => DownloadServer
+  /** To the broker, for chunks. */
+  link: ChunkLink
   wanted: Wanted
   rules: DownloadRules
-  /** Whether the broker lets the device in: only then does a refusal here mean the artifact. */
-  isConnected: () => boolean
   onProgress: (percent: number) => void
   signal: AbortSignal
-}
-
-/** Not the artifact's fault: the server is away, restarts or is busy. Waited out and not counted. */
-class Interruption extends Error {
-  override readonly name = 'Interruption'
-  readonly waitMs: number | undefined
-
-  constructor(message: string, waitMs?: number) {
-    super(message)
-    this.waitMs = waitMs
-  }
-}
-
-class Failure extends Error {
-  override readonly name = 'Failure'
-  readonly code: string
-  readonly isFinal: boolean
-
-  constructor(code: string, message: string, isFinal: boolean) {
-    super(message)
-    this.code = code
-    this.isFinal = isFinal
-  }
 }
 
 const writeBytes = 262_144
@@ -75,17 +48,21 @@ const silenceMs = 30_000
 const firstWaitMs = 500
 const maxWaitMs = 60_000
 
+type Way = 'https' | 'mqtt'
+
 /**
- * Fetches `GET /artifacts/:sha256` into the part file by HTTPS with the client certificate (updates.md section 6, and
+ * Fetches an artifact into the part file, by HTTPS (`GET /artifacts/:sha256`) or in chunks over MQTT (updates.md section 6, and
  * section 4 step 10): never more bytes than the target has, not slower than the rules allow, on from where it stopped after
- * an interruption or a restart. The part is durable and has the right hash when the outcome is `whole`.
+ * an interruption or a restart, also by the other way. The part is durable and has the right hash when the outcome is `whole`.
  */
 export async function download(input: DownloadInput): Promise<Outcome> {
+  const { delivery } = input.rules
+  let way: Way = delivery === 'mqtt' ? 'mqtt' : 'https'
   let waitMs = firstWaitMs
   let before = -1
   while (!input.signal.aborted) {
     try {
-      const isWhole = await fetchRest(input)
+      const isWhole = await fetchRest(input, way)
       if (isWhole) return { done: 'whole' }
     } catch (error) {
       if (input.signal.aborted) break
@@ -94,11 +71,17 @@ export async function download(input: DownloadInput): Promise<Outcome> {
       // Waiting grows only while nothing comes through.
       waitMs = size > before ? firstWaitMs : Math.min(waitMs * 2, maxWaitMs)
       before = size
+      if (delivery === 'auto' && error.isUnreachable) way = otherWay(way, input.link)
       const wait = error.waitMs ?? waitMs * (0.5 + Math.random() / 2)
       await sleep(wait, undefined, { signal: input.signal }).catch(() => {})
     }
   }
   return { done: 'stopped' }
+}
+
+/** HTTPS costs the server less; chunks only while the broker is there to bring them. */
+function otherWay(way: Way, link: ChunkLink): Way {
+  return way === 'https' && link.isConnected ? 'mqtt' : 'https'
 }
 
 function failed(error: unknown): Outcome {
@@ -114,13 +97,10 @@ function isNodeError(error: unknown): boolean {
 }
 
 /** One request for what is missing. True when the part is whole and right. */
-async function fetchRest({
-  disk,
-  server,
-  wanted,
-  rules,
-  ...input
-}: DownloadInput): Promise<boolean> {
+async function fetchRest(
+  { disk, server, link, wanted, rules, ...input }: DownloadInput,
+  way: Way,
+): Promise<boolean> {
   const { part, length, sha256 } = wanted
   let kept = (await disk.size(part)) ?? 0
   if (kept > length) {
@@ -128,9 +108,13 @@ async function fetchRest({
     kept = 0
   }
   const hash = await hashOf(disk, part)
+  if (way === 'mqtt' && kept < length) {
+    await receiveChunks({ link, disk, wanted, rules, hash, from: kept, ...input })
+    return await finish(disk, { part, sha256, isResumed: kept > 0, found: hash.digest('hex') })
+  }
   if (kept < length || length === 0) {
     const response = await ask(server(), wanted, { from: kept, signal: input.signal })
-    kept = startOf(response, { wanted, kept, isConnected: input.isConnected() })
+    kept = startOf(response, { wanted, kept, isConnected: link.isConnected })
     if (kept === 0) await removeFile(disk, part)
     const rest = kept === 0 ? createHash('sha256') : hash
     await receive(response, { disk, wanted, rules, hash: rest, from: kept, ...input })
@@ -193,7 +177,7 @@ async function ask(
   try {
     return await promise
   } catch (error) {
-    throw new Interruption(messageOf(error))
+    throw new Interruption(messageOf(error), { isUnreachable: true })
   }
 }
 
@@ -221,7 +205,7 @@ function startOf(
   }
   const seconds = Number(headers['retry-after'])
   const waitMs = seconds > 0 ? Math.min(seconds * 1000, maxWaitMs) : undefined
-  throw new Interruption(`The server answered ${statusCode}`, waitMs)
+  throw new Interruption(`The server answered ${statusCode}`, { waitMs })
 }
 
 interface Reception extends Pick<
@@ -237,7 +221,7 @@ async function receive(
   response: IncomingMessage,
   { disk, wanted, rules, hash, from, onProgress, signal }: Reception,
 ): Promise<void> {
-  const slow = rateGuard(response, rules)
+  const slow = rateGuard(rules, () => response.destroy(new Error('Too slow')))
   const pace = pacer(rules.bytesPerSecond, signal)
   let at = from
   let waiting: Buffer[] = []
@@ -279,45 +263,5 @@ async function* piecesOf(response: IncomingMessage, guard: RateGuard): AsyncIter
   } catch (error) {
     if (guard.tripped) throw new Failure('slow', 'The download fell below the least rate', true)
     throw new Interruption(messageOf(error))
-  }
-}
-
-interface RateGuard {
-  count: (bytes: number) => void
-  stop: () => void
-  readonly tripped: boolean
-}
-
-/** Ends a response that brings less than the least rate over a window; a server that drips must not hold a device. */
-function rateGuard(
-  response: IncomingMessage,
-  { minRateBytes, minRateWindowMs }: DownloadRules,
-): RateGuard {
-  let bytes = 0
-  let tripped = false
-  const timer = setInterval(() => {
-    if (bytes < (minRateBytes * minRateWindowMs) / 1000) {
-      tripped = true
-      response.destroy(new Error('Too slow'))
-    }
-    bytes = 0
-  }, minRateWindowMs)
-  return {
-    count: (more) => void (bytes += more),
-    stop: () => clearInterval(timer),
-    get tripped() {
-      return tripped
-    },
-  }
-}
-
-function pacer(bytesPerSecond: number | undefined, signal: AbortSignal) {
-  const start = performance.now()
-  let total = 0
-  return async (bytes: number): Promise<void> => {
-    if (bytesPerSecond === undefined) return
-    total += bytes
-    const aheadMs = (total / bytesPerSecond) * 1000 - (performance.now() - start)
-    if (aheadMs > 5) await sleep(aheadMs, undefined, { signal }).catch(() => {})
   }
 }

@@ -13,6 +13,13 @@ import { toPem } from '../../pki/pem.ts'
 import { encodeBundle } from '../../pki/tuf/bundle.ts'
 import type { Bundle } from '../../pki/tuf/types.ts'
 import { deviceIdentity } from '../../pki/x509/profiles.ts'
+import {
+  blocksOf,
+  ChunkRequest,
+  frameHeaderBytes,
+  refusedFrame,
+  writeDataHeader,
+} from '../../server/protocol/chunks.ts'
 import { Choice, DeviceEvent, Hello, Report } from '../../server/protocol/messages.ts'
 import { parseTopic, topicOf } from '../../server/protocol/topics.ts'
 import {
@@ -47,6 +54,9 @@ export class DeviceServer implements AsyncDisposable {
   changeBundle: (bundle: Bundle, hello: Hello) => Bundle | undefined = (bundle) => bundle
   /** Whether a `testing` report is answered with a commit. */
   commits = true
+  /** Requests for chunks, and what answers them; the honest server sends the blocks. */
+  readonly gets: ChunkRequest[] = []
+  answerGet: ((request: ChunkRequest) => void) | undefined
   estStatus = 200
   readonly rootPem: string
   readonly #root: Authority
@@ -130,13 +140,13 @@ export class DeviceServer implements AsyncDisposable {
     for (const socket of this.#sockets) socket.destroy()
   }
 
-  send(leaf: 'bundle' | 'command', payload: Buffer | object): void {
+  send(leaf: 'bundle' | 'command' | 'chunk', payload: Buffer | object): void {
     this.#broker?.publish(
       {
         cmd: 'publish',
         topic: topicOf(deviceId, leaf),
         payload: Buffer.isBuffer(payload) ? payload : Buffer.from(JSON.stringify(payload)),
-        qos: 1,
+        qos: leaf === 'chunk' ? 0 : 1,
         retain: false,
         dup: false,
       },
@@ -171,6 +181,8 @@ export class DeviceServer implements AsyncDisposable {
         return void this.choices.push(Choice.parse(body))
       case 'event':
         return void this.events.push(DeviceEvent.parse(body))
+      case 'get':
+        return this.#asked(ChunkRequest.parse(body))
       default:
         throw new Error(`Nobody sends ${leaf}`)
     }
@@ -183,6 +195,32 @@ export class DeviceServer implements AsyncDisposable {
     if (!bundle) return
     this.#lastBundle = encodeBundle(bundle)
     this.send('bundle', this.#lastBundle)
+  }
+
+  #asked(request: ChunkRequest): void {
+    this.gets.push(request)
+    const answer = this.answerGet ?? this.honestChunks
+    answer(request)
+  }
+
+  honestChunks = (request: ChunkRequest): void => {
+    const file = this.fileOf(request)
+    if (!file) return this.send('chunk', refusedFrame(request.f, request.o, 'not-allowed'))
+    for (const block of blocksOf(request)) this.send('chunk', this.chunkOf(request, block))
+  }
+
+  fileOf({ f }: ChunkRequest): Buffer | undefined {
+    return [...this.artifacts].find(([sha256]) => sha256.startsWith(f))?.[1]
+  }
+
+  /** The frame of one block, as it should be. */
+  chunkOf(request: ChunkRequest, block: number): Buffer {
+    const { f, l } = request
+    const file = this.fileOf(request) ?? Buffer.alloc(0)
+    const bytes = file.subarray(block * l, (block + 1) * l)
+    const frame = Buffer.concat([Buffer.alloc(frameHeaderBytes), bytes])
+    writeDataHeader(frame, { file: f, block, isLast: (block + 1) * l >= file.length })
+    return frame
   }
 
   #reported(report: Report): void {
