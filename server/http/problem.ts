@@ -60,11 +60,14 @@ export function asDomainError(error: unknown): DomainError | undefined {
       return new DomainError('invalid-request', error.message, {}, options)
   }
   if ('code' in error) return ofDatabase(String(error.code), error)
-  return undefined
+  return unavailableWords.test(error.message) ? unavailableNow(error) : undefined
 }
 
 /** SQLSTATE classes 08, 53 and 57 (no connection, no room, ended from outside), and a lock that could not be had. */
-const unavailable = /^(08|53|57)[0-9A-Z]{3}$|^55P03$|^25P03$|^ECONNREFUSED$/
+const unavailable = /^(08|53|57)[0-9A-Z]{3}$|^55P03$|^25P03$|^ECONN(REFUSED|RESET)$/
+/** What the drivers say without a code when a connection breaks, cannot be had or is not given back. */
+const unavailableWords =
+  /^(Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect|The embedded database was busy)/
 
 /**
  * SQLSTATE class 22 (a value that the column cannot hold), the two constraints that a race can break, and a database that cannot
@@ -82,8 +85,9 @@ function ofDatabase(sqlState: string, cause: Error): DomainError | undefined {
       { cause },
     )
   }
-  if (unavailable.test(sqlState)) {
-    return new DomainError('busy', 'The database is not available now: try again', {}, { cause })
-  }
-  return undefined
+  return unavailable.test(sqlState) ? unavailableNow(cause) : undefined
+}
+
+function unavailableNow(cause: Error): DomainError {
+  return new DomainError('busy', 'The database is not available now: try again', {}, { cause })
 }

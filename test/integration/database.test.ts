@@ -84,7 +84,7 @@ describe('a PostgreSQL connection', () => {
   beforeAll(async () => {
     handle = await createTestDatabase()
     if (handle.kind !== 'postgres') throw new Error('not PostgreSQL')
-    bounded = connectPostgres(handle.url, { max: 1, statementMs: 200, idleMs: 200 })
+    bounded = connectPostgres(handle.url, { max: 1, statementMs: 1_000, idleMs: 200 })
   })
   afterAll(async () => {
     await bounded[Symbol.asyncDispose]()
@@ -97,6 +97,27 @@ describe('a PostgreSQL connection', () => {
       .catch((e: unknown) => e)
     expect(error).toMatchObject({ code: '57014' })
     expect(asDomainError(error)).toMatchObject({ code: 'busy' })
+    expect((await sql`select 1 as one`.execute(bounded.db)).rows).toEqual([{ one: 1 }])
+  })
+
+  test('that was cut is 503 to whoever used it, and replaced', async () => {
+    const running = sql`select pg_sleep(60)`.execute(bounded.db).catch((e: unknown) => e)
+    await expect
+      .poll(async () => {
+        const { rows } = await sql<{ cut: boolean }>`select pg_terminate_backend(pid) as cut
+          from pg_stat_activity where datname = current_database() and query like 'select pg_sleep%'
+            and state = 'active' and pid <> pg_backend_pid()`.execute(handle.db)
+        return rows.length
+      })
+      .toBe(1)
+    expect(asDomainError(await running)).toMatchObject({ code: 'busy' })
+    for (const message of [
+      'Connection terminated unexpectedly',
+      'timeout exceeded when trying to connect',
+    ]) {
+      expect(asDomainError(new Error(message))).toMatchObject({ code: 'busy' })
+    }
+    expect(asDomainError(new Error('something else'))).toBeUndefined()
     expect((await sql`select 1 as one`.execute(bounded.db)).rows).toEqual([{ one: 1 }])
   })
 
