@@ -15,6 +15,18 @@ export async function findEstPolicy(db: Db, profileId: string): Promise<EstPolic
     .executeTakeFirst()
 }
 
+export async function findEstPolicyOfDevice(
+  db: Db,
+  deviceId: string,
+): Promise<EstPolicyRow | undefined> {
+  return await db
+    .selectFrom('est_policy')
+    .innerJoin('device', 'device.enrollment_profile_id', 'est_policy.profile_id')
+    .selectAll('est_policy')
+    .where('device.id', '=', deviceId)
+    .executeTakeFirst()
+}
+
 /** Returns false when it was like this already. */
 export async function saveEstPolicy(tx: Tx, row: EstPolicyRow): Promise<boolean> {
   const before = await tx

@@ -1,12 +1,17 @@
 import { oids } from '../../pki/der/oids.ts'
 import { PkiError } from '../../pki/errors.ts'
-import { readCsrAttributes } from '../../pki/est/csr-attributes.ts'
+import { encodeCsrAttributes, readCsrAttributes } from '../../pki/est/csr-attributes.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Db } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
-import { type EstPolicyRow, findEstPolicy, saveEstPolicy } from './est-policy-store.ts'
+import {
+  type EstPolicyRow,
+  findEstPolicy,
+  findEstPolicyOfDevice,
+  saveEstPolicy,
+} from './est-policy-store.ts'
 import { defaultRenewalRules, type RenewalRules } from './renewal-window.ts'
 import { keyAlgorithms } from './state.ts'
 import { getProfile } from './store.ts'
@@ -35,6 +40,16 @@ const defaults: EstPolicy = {
 /** The policy of a profile; the default one where nobody said anything, and for a device without a profile. */
 export async function estPolicyOf(db: Db, profileId: string | null): Promise<EstPolicy> {
   return policyIn(profileId === null ? undefined : await findEstPolicy(db, profileId))
+}
+
+export async function estPolicyOfDevice(db: Db, deviceId: string): Promise<EstPolicy> {
+  return policyIn(await findEstPolicyOfDevice(db, deviceId))
+}
+
+/** CsrAttrs, DER; null when nothing is wanted. What is required is asked for, also where nobody wrote a list. */
+export function csrAttributesOf({ csrAttributes, channelBinding }: EstPolicy): Buffer | null {
+  if (csrAttributes || channelBinding === 'optional') return csrAttributes
+  return encodeCsrAttributes([{ kind: 'oid', oid: oids.challengePassword }])
 }
 
 export function policyIn(row: EstPolicyRow | undefined): EstPolicy {
@@ -78,6 +93,10 @@ export async function setEstPolicy(
     const profile = await getProfile(tx, profileId)
     if (body.serverKey !== null && !profile.key_policy.includes(body.serverKey)) {
       throw refused('serverKey', 'must be a kind of key that the profile allows')
+    }
+    if (body.serverKey !== null && profile.approval === 'manual') {
+      // Each key is another request: none of them would ever be the one that was approved.
+      throw refused('serverKey', 'cannot be offered where requests wait for approval')
     }
     if (await saveEstPolicy(tx, row)) {
       const { csrAttributes, ...facts } = body

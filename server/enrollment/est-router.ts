@@ -2,19 +2,26 @@ import { TLSSocket } from 'node:tls'
 
 import express, { type Request, type RequestHandler, type Response, Router } from 'express'
 
+import type { Csr } from '../../pki/csr/parse.ts'
+import { serverKeyBody } from '../../pki/est/server-key.ts'
 import { fingerprint } from '../../pki/x509/parse.ts'
 import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
 import { noteEvent } from '../events/record.ts'
 import { clientCertificate, refusedBy } from '../http/device-auth.ts'
 import type { Identity } from '../identity.ts'
+import { peerOf } from '../peer-certificate.ts'
 import { createEnrollmentAuthenticator, type EnrollmentAuthenticator } from './authenticate.ts'
 import { enroll } from './enroll.ts'
+import { allowMethod, notOffered, pathOf } from './est-paths.ts'
+import { csrAttributesOf, type EstPolicy, estPolicyOf, estPolicyOfDevice } from './est-policy.ts'
 import {
   decodeEstBody,
   maxEstBodyBytes,
   renderEstError,
   renewAtHeader,
+  sendBase64,
+  sendBody,
   sendCertificates,
 } from './est-wire.ts'
 import type { IssueDeps } from './issue.ts'
@@ -22,8 +29,8 @@ import { identifyLapsed } from './lapsed.ts'
 import { renew } from './renew.ts'
 import { renewalHintFor } from './renewal-hint.ts'
 import { readRequest } from './request.ts'
-import { type EstOperation, estOperations } from './state.ts'
-import { findProfile } from './store.ts'
+import { generateFor, packKey, readKeyRequest, recordServerKey } from './server-key.ts'
+import { findProfile, type Profile } from './store.ts'
 import { assertLinked } from './tls-linking.ts'
 
 type Deps = IssueDeps & Pick<Context, 'connections'>
@@ -42,6 +49,13 @@ export function estRouter(ctx: Deps): Router {
   return router
 }
 
+interface KeyWanter {
+  policy: EstPolicy
+  /** The device's own certificate from the handshake, DER. */
+  presented: Buffer | undefined
+  issue: (csr: Csr) => Promise<Buffer>
+}
+
 class Est {
   readonly #ctx: Deps
   readonly #authenticate: EnrollmentAuthenticator
@@ -55,17 +69,18 @@ class Est {
     const { label, operation } = pathOf(req.path)
     res.locals['route'] = `/.well-known/est/${label === undefined ? '' : ':label/'}${operation}`
     allowMethod(req, res, operation)
-    if (label !== undefined) await this.#assertLabel(label)
+    const named = label === undefined ? undefined : await this.#profileOf(label)
     switch (operation) {
       case 'cacerts':
         return this.#cacerts(res)
       case 'csrattrs':
-        return void res.status(204).end()
+        return await this.#csrAttributes(res, named)
       case 'simpleenroll':
         return await this.#simpleEnroll(req, res, label)
       case 'simplereenroll':
         return await this.#simpleReenroll(req, res, label)
       case 'serverkeygen':
+        return await this.#serverKey(req, res, named)
       case 'fullcmc':
         return notOffered(res, operation)
       default:
@@ -73,14 +88,27 @@ class Est {
     }
   }
 
-  async #assertLabel(label: string): Promise<void> {
-    if (!(await findProfile(this.#ctx.db, { name: label }))) {
-      throw new DomainError('not-found', 'There is no enrollment profile of this name')
-    }
+  async #profileOf(label: string): Promise<Profile> {
+    const profile = await findProfile(this.#ctx.db, { name: label })
+    if (profile) return profile
+    throw new DomainError('not-found', 'There is no enrollment profile of this name')
   }
 
   #cacerts(res: Response): void {
     sendCertificates(res, this.#ctx.authorities.distributed, 'application/pkcs7-mime')
+  }
+
+  /** Of the profile that the label names, or else of the device that asks; anybody else is told that nothing is wanted. */
+  async #csrAttributes(res: Response, named: Profile | undefined): Promise<void> {
+    const certificate = clientCertificate(res)
+    const { db } = this.#ctx
+    const policy = named
+      ? await estPolicyOf(db, named.id)
+      : certificate.status === 'allowed' &&
+        (await estPolicyOfDevice(db, certificate.identity.deviceId))
+    const der = policy && csrAttributesOf(policy)
+    if (der) sendBase64(res, der, 'application/csrattrs')
+    else res.status(204).end()
   }
 
   async #simpleEnroll(req: Request, res: Response, label: string | undefined): Promise<void> {
@@ -89,7 +117,7 @@ class Est {
     const { token, profile } = await this.#authenticate(req, clientCertificate(res), label)
     res.locals['actor'] = { id: `token:${token.id}` }
     const csr = readRequest(await derOf(req, res))
-    assertLinked(csr.challengePassword, req.socket)
+    assertLinked(csr.challengePassword, req.socket, await estPolicyOf(this.#ctx.db, profile.id))
     const der = await this.#noting({ token: token.id, profile: profile.name, address }, () =>
       enroll(this.#ctx, { token, profile, csr }),
     )
@@ -100,11 +128,65 @@ class Est {
     const { identity, isLapsed } = await this.#whoRenews(req, res)
     assertType(req)
     const csr = readRequest(await derOf(req, res))
-    assertLinked(csr.challengePassword, req.socket)
+    const policy = await estPolicyOfDevice(this.#ctx.db, identity.deviceId)
+    assertLinked(csr.challengePassword, req.socket, policy)
     const der = await this.#noting({ deviceId: identity.deviceId }, () =>
       renew(this.#ctx, { identity, csr, label, isLapsed }),
     )
     await this.#sendIssued(res, der)
+  }
+
+  /**
+   * A key made here (RFC 7030 §4.4), for a device that enrolls or, with its certificate and without a token, renews. The private key
+   * is in this answer and nowhere else.
+   */
+  async #serverKey(req: Request, res: Response, named: Profile | undefined): Promise<void> {
+    const { db, authorities } = this.#ctx
+    if (named && (await estPolicyOf(db, named.id)).serverKey === null) {
+      return notOffered(res, 'serverkeygen')
+    }
+    assertType(req)
+    const who = await this.#whoWantsKey(req, res, named?.name)
+    const { serverKey } = who.policy
+    if (serverKey === null) return notOffered(res, 'serverkeygen')
+    const { content, recipient } = readKeyRequest(await derOf(req, res), who.presented)
+    assertLinked(content.challengePassword, req.socket, who.policy)
+    const { key, csr } = await generateFor(content, serverKey)
+    const packed = await packKey(key, recipient, authorities)
+    const der = await who.issue(csr)
+    const isEncrypted = packed.kind === 'sealed'
+    await recordServerKey(this.#ctx, { certificate: der, csr, isEncrypted })
+    await this.#hint(res, der)
+    const { contentType, body } = serverKeyBody(packed, der)
+    sendBody(res, body, contentType)
+  }
+
+  async #whoWantsKey(req: Request, res: Response, label: string | undefined): Promise<KeyWanter> {
+    const ctx = this.#ctx
+    const certificate = clientCertificate(res)
+    const presented = req.socket instanceof TLSSocket ? peerOf(req.socket)?.chain[0] : undefined
+    if (certificate.status === 'allowed' && req.get('authorization') === undefined) {
+      const { identity } = certificate
+      const { deviceId } = identity
+      return {
+        policy: await estPolicyOfDevice(ctx.db, deviceId),
+        presented,
+        issue: async (csr) =>
+          await this.#noting({ deviceId }, () => renew(ctx, { identity, csr, label })),
+      }
+    }
+    const address = req.socket.remoteAddress ?? 'unknown'
+    const { token, profile } = await this.#authenticate(req, certificate, label)
+    res.locals['actor'] = { id: `token:${token.id}` }
+    return {
+      policy: await estPolicyOf(ctx.db, profile.id),
+      // A claim certificate is shared by a line: its key is not one to encrypt a device's key to.
+      presented: token.kind === 'manufacturer' ? presented : undefined,
+      issue: async (csr) =>
+        await this.#noting({ token: token.id, profile: profile.name, address }, () =>
+          enroll(ctx, { token, profile, csr }),
+        ),
+    }
   }
 
   /** A certificate that counts, or one that has ended and may still fetch its successor. */
@@ -143,9 +225,13 @@ class Est {
 
   /** The certificate, and when to come back for the next. */
   async #sendIssued(res: Response, der: Buffer): Promise<void> {
+    await this.#hint(res, der)
+    sendCertificates(res, [der], 'application/pkcs7-mime; smime-type=certs-only')
+  }
+
+  async #hint(res: Response, der: Buffer): Promise<void> {
     const hint = await renewalHintFor(this.#ctx.db, fingerprint(der))
     if (hint) res.setHeader(renewAtHeader, hint.renewAt.toISOString())
-    sendCertificates(res, [der], 'application/pkcs7-mime; smime-type=certs-only')
   }
 
   /** A request that was authenticated and then refused is worth a look: a wrong line, a cloned device, a quota that is gone. */
@@ -167,43 +253,6 @@ class Est {
       throw error
     }
   }
-}
-
-function pathOf(path: string): { label: string | undefined; operation: EstOperation } {
-  const parts = path.split('/').slice(1)
-  const operation = estOperations.find((name) => name === parts.at(-1))
-  const label = parts.length === 2 ? parts[0] : undefined
-  const isLabel = label === undefined || /^[a-z0-9][a-z0-9-]{0,62}$/.test(label)
-  if (!operation || parts.length > 2 || !isLabel) {
-    throw new DomainError('not-found', 'No such EST operation')
-  }
-  return { label, operation }
-}
-
-const methods: Record<EstOperation, readonly string[]> = {
-  cacerts: ['GET', 'HEAD'],
-  csrattrs: ['GET', 'HEAD'],
-  simpleenroll: ['POST'],
-  simplereenroll: ['POST'],
-  serverkeygen: ['POST'],
-  fullcmc: ['POST'],
-}
-
-function allowMethod(req: Request, res: Response, operation: EstOperation): void {
-  const allowed = methods[operation]
-  if (allowed.includes(req.method)) return
-  res.setHeader('Allow', allowed.join(', '))
-  throw new DomainError('method-not-allowed', `Use ${allowed.join(' or ')}`)
-}
-
-function notOffered(res: Response, operation: string): void {
-  const body = Buffer.from(`${operation} is not offered\n`)
-  res.locals['problem'] = 'not-offered'
-  res.statusCode = 501
-  res.setHeader('Content-Type', 'text/plain; charset=utf-8')
-  res.setHeader('Content-Length', body.length)
-  res.setHeader('Connection', 'close')
-  res.end(body)
 }
 
 /** Parameters and upper case are accepted; what is in the body is decided by the type alone. */

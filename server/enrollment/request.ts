@@ -18,20 +18,17 @@ export function readRequest(der: Buffer): Csr {
     csr = parseCsr(der)
   } catch (error) {
     if (!(error instanceof PkiError)) throw error
-    const facts = {
-      code: error.code,
-      ...(error.offset === undefined ? {} : { offset: error.offset }),
-    }
-    throw new DomainError(
-      'invalid-request',
-      `The certificate request is refused: ${error.message}`,
-      facts,
-    )
+    throw refusedRequest(error)
   }
   if (csr.asksForCa) {
     throw new DomainError('invalid-request', 'A device cannot be a certificate authority')
   }
   return csr
+}
+
+export function refusedRequest({ message, code, offset }: PkiError): DomainError {
+  const facts = { code, ...(offset === undefined ? {} : { offset }) }
+  return new DomainError('invalid-request', `The certificate request is refused: ${message}`, facts)
 }
 
 /** @throws DomainError `not-allowed` for a key algorithm that the profile does not list */

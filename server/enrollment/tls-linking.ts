@@ -9,8 +9,18 @@ import { DomainError } from '../errors.ts'
  *
  * @throws DomainError `invalid-request` when it is anything else
  */
-export function assertLinked(challenge: string | undefined, socket: unknown): void {
-  if (challenge === undefined) return
+export function assertLinked(
+  challenge: string | undefined,
+  socket: unknown,
+  { channelBinding }: { channelBinding: 'optional' | 'required' },
+): void {
+  if (challenge === undefined) {
+    if (channelBinding === 'optional') return
+    throw new DomainError(
+      'invalid-request',
+      'This profile wants the binding of the TLS connection as challengePassword (RFC 7030 §3.5)',
+    )
+  }
   const expected = socket instanceof TLSSocket ? bindingOf(socket) : undefined
   const given = Buffer.from(challenge, 'base64')
   const isEqual = expected?.length === given.length && timingSafeEqual(expected, given)

@@ -96,7 +96,7 @@ describe('cacerts', () => {
 
   test('E15 csrattrs has none; what is not offered says so', async () => {
     expect((await est({ path: 'csrattrs' })).status).toBe(204)
-    for (const path of ['serverkeygen', 'fullcmc'])
+    for (const path of [`${profile.name}/serverkeygen`, 'fullcmc'])
       expectPlainError(await est({ path, body: 'x' }), 501)
   })
 })

@@ -3,20 +3,9 @@ import { connect, type TLSSocket } from 'node:tls'
 
 import { expect } from 'vitest'
 
-import { buildCsr } from '../../pki/csr/build.ts'
-import { oids } from '../../pki/der/oids.ts'
-import {
-  bitString,
-  contextConstructed,
-  integer,
-  oid,
-  sequence,
-  setOf,
-  utf8String,
-} from '../../pki/der/writer.ts'
-import { generatePrivateKey, spkiOf } from '../../pki/keys.ts'
-import { signNow } from '../../pki/signer.ts'
+import { generatePrivateKey } from '../../pki/keys.ts'
 import { parseCertificate } from '../../pki/x509/parse.ts'
+import { challengePassword, csrWithAttributes } from './csr-attributes.ts'
 import { base64Lines, clientPem } from './est-client.ts'
 import type { Enrolled, WorldContext } from './identity-world.ts'
 
@@ -121,22 +110,7 @@ export function publicClient(port: number) {
 }
 
 function csrWithChallenge(device: Enrolled, challenge: string): Buffer {
-  const key = generatePrivateKey('P-256')
-  const plain = parseCertificate(device.der)
-  const names = buildCsr(key, { subject: plain.subject, uris: [`urn:uuid:${device.deviceId}`] })
-  // The extensionRequest attribute as buildCsr writes it, with the challenge beside it.
-  const marker = oid(oids.extensionRequest)
-  const at = names.indexOf(marker) - 2
-  const length = (names[at + 1] ?? 0) + 2
-  const extensionRequest = names.subarray(at, at + length)
-  const password = sequence(oid(oids.challengePassword), setOf(utf8String(challenge)))
-  const attributes = [extensionRequest, password].toSorted((a, b) => a.compare(b))
-  const info = sequence(
-    integer(0),
-    plain.subject,
-    spkiOf(key),
-    contextConstructed(0, ...attributes),
-  )
-  const { algorithm, signature } = signNow(key, info)
-  return sequence(info, algorithm, bitString(signature))
+  const { subject } = parseCertificate(device.der)
+  const names = { subject, uris: [`urn:uuid:${device.deviceId}`] }
+  return csrWithAttributes(generatePrivateKey('P-256'), names, [challengePassword(challenge)])
 }
