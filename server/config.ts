@@ -32,6 +32,7 @@ const Environment = z.object({
   FLEETSEAL_MQTT_PORT: port(8883),
   FLEETSEAL_PUBLIC_PORT: port(8080),
   FLEETSEAL_KEK_FILE: z.string().min(1).optional(),
+  FLEETSEAL_ROOT_FILE: z.string().min(1).optional(),
   FLEETSEAL_ROLE: z
     .literal('all', { error: 'must be "all" (one process) in this version' })
     .default('all'),
@@ -93,6 +94,8 @@ function freeze(env: z.infer<typeof Environment>) {
     databaseUrl: env.DATABASE_URL,
     dataDir,
     kekFile: env.FLEETSEAL_KEK_FILE ? resolve(env.FLEETSEAL_KEK_FILE) : join(dataDir, 'kek'),
+    /** The first start takes this root, whose key is elsewhere, instead of making one. */
+    rootFile: env.FLEETSEAL_ROOT_FILE ? resolve(env.FLEETSEAL_ROOT_FILE) : undefined,
     bind: env.FLEETSEAL_BIND,
     publicHost: env.FLEETSEAL_PUBLIC_HOST,
     ports: {

@@ -2,6 +2,8 @@ import type { Noun } from '../command.ts'
 import { apiKeyNoun } from './api-key.ts'
 import { artifactNoun } from './artifact.ts'
 import { auditNoun } from './audit.ts'
+import { authorityNoun } from './authority.ts'
+import { ceremonyNoun } from './ceremony.ts'
 import { certificateNoun } from './certificate.ts'
 import { deviceNoun } from './device.ts'
 import { enrollmentNoun } from './enrollment.ts'
@@ -23,6 +25,8 @@ export const nouns: readonly Noun[] = [
   releaseNoun,
   signNoun,
   rolloutNoun,
+  authorityNoun,
+  ceremonyNoun,
   auditNoun,
   eventsNoun,
   apiKeyNoun,

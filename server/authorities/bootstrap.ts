@@ -8,9 +8,10 @@ import { derivedApiKeySecret, insertApiKey } from '../operators/admin-key.ts'
 import { publicUrls } from './authorities.ts'
 import { dataPaths, installationState, reachState } from './data-dir.ts'
 import { writeAtomically } from './files.ts'
-import { makeHierarchy } from './hierarchy.ts'
+import { completeBelowRoot, firstAuthorities } from './first-authorities.ts'
 import { InstallationError } from './installation-error.ts'
 import { newKekCheck, opensKekCheck } from './kek-check.ts'
+import { insertRequest } from './request-store.ts'
 import {
   type AuthorityRow,
   findFirstApiKey,
@@ -39,6 +40,7 @@ export async function bootstrapAuthorities(deps: InstallationDeps): Promise<void
   }
   await reachState(config, 'created')
   await writeFiles(deps)
+  await completeBelowRoot(deps)
 }
 
 /** Verifies the key-encryption key against the database. False when there is no installation yet. */
@@ -54,7 +56,7 @@ async function isInstalled(db: Db, kek: Buffer): Promise<boolean> {
 async function install({ db, clock, log, config, kek }: InstallationDeps): Promise<void> {
   const now = clock.now()
   const urls = publicUrls(config.publicHost, config.ports.public)
-  const authorities = await makeHierarchy({ kek, now, urls })
+  const { authorities, requests } = await firstAuthorities({ kek, now, urls, config })
   const apiKeyId = newId(now)
   const { prefix, hash } = derivedApiKeySecret(kek, apiKeyId)
   const kekCheck = newKekCheck(kek)
@@ -63,6 +65,7 @@ async function install({ db, clock, log, config, kek }: InstallationDeps): Promi
     if (await findInstallation(tx)) return false
     await insertInstallation(tx, kekCheck, now)
     await insertAuthorities(tx, authorities)
+    for (const request of requests) await insertRequest(tx, request)
     await insertApiKey(tx, {
       id: apiKeyId,
       name: 'administrator of the first start',

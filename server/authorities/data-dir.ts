@@ -17,6 +17,8 @@ export function dataPaths({ dataDir, kekFile }: Pick<Config, 'dataDir' | 'kekFil
     kek: kekFile,
     adminApiKey: join(dataDir, 'admin-api-key'),
     rootPem: join(dataDir, 'ca', 'root.pem'),
+    request: (purpose: string) => join(dataDir, 'ca', 'requests', `${purpose}.csr.pem`),
+    answer: (purpose: string) => join(dataDir, 'ca', 'answers', `${purpose}.pem`),
     database: join(dataDir, 'db'),
     artifacts: join(dataDir, 'artifacts'),
   }

@@ -2,7 +2,6 @@ import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import type {
-  AuthorityRequestTable,
   AuthorityTable,
   InstallationTable,
   RootLinkTable,
@@ -13,7 +12,6 @@ import type { AuthorityPurpose, AuthorityState } from './state.ts'
 
 export type AuthorityRow = Omit<Selectable<AuthorityTable>, 'revocation_rev'>
 export type RootLinkRow = Selectable<RootLinkTable>
-export type RequestRow = Selectable<AuthorityRequestTable>
 
 /** Any constant, as long as nothing else in the same database locks on it. */
 const advisoryLock = 4_931_106

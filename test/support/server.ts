@@ -41,12 +41,12 @@ export async function startServer(
   }
   const env = {
     PATH: process.env['PATH'],
-    FLEETSEAL_DATA_DIR: join(dataDir, 'data'),
     FLEETSEAL_API_PORT: String(ports.api),
     FLEETSEAL_DEVICE_PORT: String(ports.device),
     FLEETSEAL_MQTT_PORT: String(ports.mqtt),
     FLEETSEAL_PUBLIC_PORT: String(ports.public),
     ...environment,
+    FLEETSEAL_DATA_DIR: join(dataDir, 'data'),
   }
   let output = ''
   let child: ChildProcess | undefined

@@ -1,0 +1,192 @@
+import { writeFile } from 'node:fs/promises'
+
+import { authorityPurposes, issuerPurposes } from '../../server/authorities/state.ts'
+import { AuthorityRequestView, AuthorityView } from '../../server/authorities/wire.ts'
+import { keyIdOfRequest } from '../ceremony/key-id.ts'
+import type { ApiClient } from '../client.ts'
+import { collect } from '../collect.ts'
+import type { CommandInput, Noun } from '../command.ts'
+import { Failure, usageError } from '../failure.ts'
+import { isId } from '../lookup.ts'
+import { Page } from '../page.ts'
+import { readSmall } from '../settings.ts'
+import type { Column } from '../table.ts'
+
+const columns: Column<AuthorityView>[] = [
+  { head: 'purpose', cell: (authority) => authority.purpose },
+  { head: 'name', cell: (authority) => authority.name },
+  { head: 'state', cell: (authority) => authority.state },
+  { head: 'until', cell: (authority) => authority.notAfter },
+  { head: 'key', cell: (authority) => (authority.hasKey ? 'here' : 'elsewhere') },
+  { head: 'id', cell: (authority) => authority.id },
+]
+
+const requestColumns: Column<AuthorityRequestView>[] = [
+  { head: 'purpose', cell: (request) => request.purpose },
+  { head: 'name', cell: (request) => request.name },
+  { head: 'key id', cell: (request) => keyIdOfRequest(request.request) },
+  { head: 'made', cell: (request) => request.createdAt },
+  { head: 'id', cell: (request) => request.id },
+]
+
+export const authorityNoun: Noun = {
+  noun: 'authority',
+  summary: 'certificate authorities: look, roll over, retire; requests to a root elsewhere',
+  commands: [
+    {
+      verb: 'list',
+      args: '',
+      summary: 'Authorities, newest first, retired ones too',
+      run: async ({ client, out }) =>
+        out.rows(
+          await collect((await client()).list(Page(AuthorityView), '/authorities')),
+          columns,
+        ),
+    },
+    {
+      verb: 'show',
+      args: 'AUTHORITY',
+      summary: 'One authority, by id or name',
+      run: async ({ client, args: [given = ''], out }) => {
+        const api = await client()
+        show(out, await api.get(AuthorityView, `/authorities/${await authorityId(api, given)}`))
+      },
+    },
+    {
+      verb: 'create',
+      args: 'PURPOSE',
+      summary: `Make one that is to take over (${authorityPurposes.join(', ')}): accepted at once, issuing when activated`,
+      run: async ({ client, args: [purpose], out }) => {
+        const made = await (await client()).create(AuthorityView, '/authorities', { purpose })
+        show(out, made)
+        if (made.state === 'prepared') out.say(`next: fleetseal authority activate ${made.id}`)
+      },
+    },
+    {
+      verb: 'activate',
+      args: 'AUTHORITY',
+      summary: 'Let it issue from now on; the one before stays accepted until it is retired',
+      run: async (input) => await act(input, 'activate'),
+    },
+    {
+      verb: 'retire',
+      args: 'AUTHORITY',
+      summary: 'Accept it no more; refused while certificates depend on it',
+      run: async (input) => await act(input, 'retire'),
+    },
+    {
+      verb: 'request',
+      args: 'PURPOSE',
+      summary: `Write the file that asks a root elsewhere for an authority (${issuerPurposes.join(', ')})`,
+      options: { out: { type: 'string', value: 'FILE', about: 'where it goes (PURPOSE.csr.pem)' } },
+      run: request,
+    },
+    {
+      verb: 'requests',
+      args: '',
+      summary: 'Requests that wait for an answer',
+      run: async ({ client, out }) =>
+        out.rows(
+          await collect((await client()).list(Page(AuthorityRequestView), '/authority-requests')),
+          requestColumns,
+        ),
+    },
+    {
+      verb: 'answer',
+      args: 'FILE',
+      summary: "Send the root's answer to a request",
+      options: {
+        request: { type: 'string', value: 'ID', about: 'which request (needed when several wait)' },
+      },
+      run: answer,
+    },
+    {
+      verb: 'end-request',
+      args: 'ID',
+      summary: 'Give a request up, with its key',
+      run: async ({ client, args: [id = ''], out }) => {
+        await (await client()).delete(`/authority-requests/${encodeURIComponent(id)}`)
+        out.say('ended')
+      },
+    },
+    {
+      verb: 'import-root',
+      args: 'FILE',
+      summary: 'Take a root whose key stays elsewhere, from a file of fleetseal ceremony rollover',
+      run: async ({ client, args: [file = ''], out }) => {
+        const body = { file: await readSmall(file, 'the root file', 'its path') }
+        const made = await (await client()).create(AuthorityView, '/authorities/roots', body)
+        show(out, made)
+        out.say(`next: fleetseal authority activate ${made.id}`)
+      },
+    },
+  ],
+}
+
+async function act(
+  { client, args: [given = ''], out }: CommandInput,
+  action: 'activate' | 'retire',
+): Promise<void> {
+  const api = await client()
+  const path = `/authorities/${await authorityId(api, given)}/actions`
+  show(out, await api.act(AuthorityView, path, { action }))
+}
+
+async function request({ client, args: [purpose = ''], values, out }: CommandInput): Promise<void> {
+  const api = await client()
+  const made = await api.create(AuthorityRequestView, '/authority-requests', { purpose })
+  const file = values.text('out') ?? `${made.purpose}.csr.pem`
+  await writeFile(file, made.request)
+  out.answer({ ...made, file }, (one) =>
+    [
+      `${one.name}: ${file}`,
+      `key id: ${keyIdOfRequest(one.request)}`,
+      `next: on the machine of the root: fleetseal ceremony sign ${file}`,
+    ].join('\n'),
+  )
+}
+
+async function answer({ client, args: [file = ''], values, out }: CommandInput): Promise<void> {
+  const api = await client()
+  const text = await readSmall(file, 'the answer file', 'its path')
+  const id = values.text('request') ?? (await onlyRequest(api))
+  const path = `/authority-requests/${encodeURIComponent(id)}/answer`
+  const made = await api.act(AuthorityView, path, { answer: text })
+  show(out, made)
+  if (made.state === 'prepared') out.say(`next: fleetseal authority activate ${made.id}`)
+}
+
+async function onlyRequest(api: ApiClient): Promise<string> {
+  const waiting = await collect(api.list(Page(AuthorityRequestView), '/authority-requests'))
+  const [one, ...more] = waiting
+  if (!one)
+    throw usageError('No request waits for an answer', 'fleetseal authority request PURPOSE')
+  if (more.length === 0) return one.id
+  throw usageError(
+    'Several requests wait',
+    `Add --request: ${waiting.map(({ id, purpose }) => `${id} (${purpose})`).join(', ')}`,
+  )
+}
+
+async function authorityId(api: ApiClient, given: string): Promise<string> {
+  if (isId(given)) return given.toLowerCase()
+  for await (const authority of api.list(Page(AuthorityView), '/authorities')) {
+    if (authority.name === given) return authority.id
+  }
+  throw new Failure('not-found', `There is no authority ${given}`, {
+    nextStep: 'fleetseal authority list',
+  })
+}
+
+function show(out: CommandInput['out'], authority: AuthorityView): void {
+  out.fields(authority, (one) => [
+    ['name', one.name],
+    ['purpose', one.purpose],
+    ['state', one.state],
+    ['valid', `${one.notBefore} to ${one.notAfter}`],
+    ['key', one.hasKey ? 'here' : 'elsewhere'],
+    ['fingerprint', one.fingerprint],
+    ['issuer', one.issuerId],
+    ['id', one.id],
+  ])
+}
