@@ -10,6 +10,7 @@ import type { CommandInput, Noun } from '../command.ts'
 import { groupId, profileId } from '../lookup.ts'
 import { Page } from '../page.ts'
 import type { Column } from '../table.ts'
+import { batchCommands } from './enrollment-batch.ts'
 import { decisionCommands, readPemFile } from './enrollment-decisions.ts'
 
 const profileColumns: Column<ProfileView>[] = [
@@ -124,6 +125,7 @@ export const enrollmentNoun: Noun = {
       },
     },
     ...decisionCommands,
+    ...batchCommands,
   ],
 }
 

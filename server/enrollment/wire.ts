@@ -203,3 +203,31 @@ export const ImportView = z.object({
   errors: z.array(z.object({ line: z.number(), serialNumber: z.string(), message: z.string() })),
 })
 export type ImportView = z.infer<typeof ImportView>
+
+export const BatchParams = z.object({ batchId: z.uuid().lowercase() })
+
+/** A file of certificate requests, and how far it is. */
+export const BatchView = z.object({
+  id: z.uuid(),
+  profileId: z.uuid(),
+  state: z.enum(['loading', 'running', 'done']),
+  total: z.number(),
+  issued: z.number(),
+  failed: z.number(),
+  createdBy: z.string(),
+  createdAt: z.iso.datetime(),
+  finishedAt: z.iso.datetime().nullable(),
+})
+export type BatchView = z.infer<typeof BatchView>
+
+export const BatchRowView = z.object({
+  /** Of the file, from 1, without the header. */
+  row: z.number(),
+  state: z.enum(['waiting', 'issued', 'failed']),
+  message: z.string().nullable(),
+  serialNumber: z.string().nullable(),
+  fingerprint: z.string().nullable(),
+  /** PEM. */
+  certificate: z.string().nullable(),
+})
+export type BatchRowView = z.infer<typeof BatchRowView>

@@ -4,15 +4,18 @@ import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import type { Worker } from '../workers/worker.ts'
 import { deleteForgotten } from './approval-store.ts'
+import { workOnBatches } from './batch.ts'
+import type { IssueDeps } from './issue.ts'
 import { giveBack } from './store.ts'
 
 const batch = 100
 
 /** Gives up intents that nobody came back for, and gives back what they took from tokens and quotas. */
-export function enrollmentWorkers(ctx: Pick<Context, 'db' | 'clock'>): Worker[] {
+export function enrollmentWorkers(ctx: IssueDeps): Worker[] {
   return [
     { name: 'enrollment-intents', idleMs: 60_000, step: async () => await abandonStale(ctx) },
     { name: 'enrollment-requests', idleMs: 3_600_000, step: async () => await forgetStale(ctx) },
+    { name: 'enrollment-batches', idleMs: 2_000, step: async () => await workOnBatches(ctx) },
   ]
 }
 

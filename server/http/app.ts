@@ -10,6 +10,7 @@ import type { Context } from '../context.ts'
 import { deploymentRoutes } from '../deployments/routes.ts'
 import { deviceRoutes } from '../devices/routes.ts'
 import { approvalRoutes } from '../enrollment/approval-routes.ts'
+import { batchRoutes } from '../enrollment/batch-routes.ts'
 import { credentialRoutes } from '../enrollment/credential-routes.ts'
 import { estPolicyRoutes } from '../enrollment/est-policy-routes.ts'
 import { registrationRoutes } from '../enrollment/registration-routes.ts'
@@ -45,6 +46,7 @@ export const routes: readonly Route[] = [
   ...credentialRoutes,
   ...approvalRoutes,
   ...registrationRoutes,
+  ...batchRoutes,
   ...estPolicyRoutes,
   ...certificateRoutes,
   ...artifactRoutes,

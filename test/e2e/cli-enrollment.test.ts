@@ -7,6 +7,7 @@ import { z } from 'zod'
 
 import { runProgram } from '../../cli/program.ts'
 import { toPem } from '../../pki/pem.ts'
+import { newRequest } from '../support/identity-world.ts'
 import { createManufacturer } from '../support/manufacturer.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 
@@ -47,6 +48,8 @@ async function ok(...words: string[]) {
   expect(code, `${words.join(' ')}: ${err}`).toBe(0)
   return z.json().parse(JSON.parse(out))
 }
+
+const Batches = z.array(z.looseObject({ id: z.string(), state: z.string() }))
 
 const file = async (name: string, text: string) => {
   const path = join(folder, name)
@@ -109,4 +112,19 @@ test('what waits for a person', async () => {
   const none = '00000000-0000-7000-8000-000000000000'
   const { code, err } = await fleetseal('enrollment', 'approve', none)
   expect([code, err]).toEqual([1, expect.stringContaining('No such enrollment request')])
+})
+
+test('a file of requests', async () => {
+  await ok('enrollment', 'create', 'batch', '--group', 'hall')
+  const { csr } = newRequest('Q-1')
+  const path = await file('requests.csv', `csr\n${csr.toString('base64')}\nnonsense!\n`)
+  const made = Batches.parse(await ok('enrollment', 'issue', 'batch', path))
+  const id = made[0]?.id ?? ''
+  const isDone = async () =>
+    Batches.parse(await ok('enrollment', 'batches')).every(({ state }) => state === 'done')
+  await expect.poll(isDone, { timeout: 20_000 }).toBe(true)
+  expect(await ok('enrollment', 'batch', id)).toMatchObject([
+    { row: 1, state: 'issued', serialNumber: 'Q-1', certificate: expect.any(String) as unknown },
+    { row: 2, state: 'failed' },
+  ])
 })

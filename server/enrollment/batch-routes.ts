@@ -1,0 +1,99 @@
+import { toPem } from '../../pki/pem.ts'
+import { DomainError } from '../errors.ts'
+import { Page, pageOf, PageQuery } from '../http/page.ts'
+import { route } from '../http/route.ts'
+import { type Batch, type BatchResult, getBatch, listBatches, listResults } from './batch-store.ts'
+import { createBatch, maxBatchBytes } from './batch.ts'
+import { csvBody } from './csv-body.ts'
+import { BatchParams, BatchRowView, BatchView, ProfileParams } from './wire.ts'
+
+export const batchRoutes = [
+  route({
+    method: 'post',
+    path: '/enrollment-profiles/:profileId/batches',
+    summary: 'Issue certificates for a CSV file of requests (text/csv, column csr), as a job',
+    allow: ['admin', 'operator'],
+    status: 201,
+    creates: true,
+    upload: 'text/csv',
+    params: ProfileParams,
+    response: BatchView,
+    handle: async ({ ctx, params, actor, newId, req }) =>
+      view(
+        await createBatch(ctx, {
+          id: newId,
+          profileId: params.profileId,
+          chunks: csvBody(req, maxBatchBytes),
+          actor: actor.id,
+          requestId: actor.requestId,
+        }),
+      ),
+  }),
+
+  route({
+    method: 'get',
+    path: '/enrollment-batches',
+    summary: 'Files of requests and how far they are, newest first',
+    allow: ['admin', 'operator', 'viewer'],
+    query: PageQuery,
+    response: Page(BatchView),
+    handle: async ({ ctx, query: { cursor, limit } }) => {
+      const rows = await listBatches(ctx.db, { before: cursor, limit: limit + 1 })
+      return pageOf(rows, limit, view, (batch) => batch.id)
+    },
+  }),
+
+  route({
+    method: 'get',
+    path: '/enrollment-batches/:batchId',
+    summary: 'How far a file of requests is',
+    allow: ['admin', 'operator', 'viewer'],
+    params: BatchParams,
+    response: BatchView,
+    handle: async ({ ctx, params }) => view(await getBatch(ctx.db, params.batchId)),
+  }),
+
+  route({
+    method: 'get',
+    path: '/enrollment-batches/:batchId/rows',
+    summary: 'What came of each row, in the order of the file, with its certificate',
+    allow: ['admin', 'operator', 'viewer'],
+    params: BatchParams,
+    query: PageQuery,
+    response: Page(BatchRowView),
+    handle: async ({ ctx, params: { batchId }, query: { cursor = '0', limit } }) => {
+      await getBatch(ctx.db, batchId)
+      if (!/^\d{1,9}$/.test(cursor)) {
+        throw new DomainError('invalid-request', 'The cursor is not one of this list')
+      }
+      const page = { after: Number(cursor), limit: limit + 1 }
+      const rows = await listResults(ctx.db, batchId, page)
+      return pageOf(rows, limit, rowView, (row) => String(row.row_number))
+    },
+  }),
+]
+
+function view(batch: Batch): BatchView {
+  return {
+    id: batch.id,
+    profileId: batch.profile_id,
+    state: batch.state,
+    total: batch.total,
+    issued: batch.issued,
+    failed: batch.failed,
+    createdBy: batch.created_by,
+    createdAt: batch.created_at.toISOString(),
+    finishedAt: batch.finished_at?.toISOString() ?? null,
+  }
+}
+
+function rowView(row: BatchResult): BatchRowView {
+  return {
+    row: row.row_number,
+    state: row.state,
+    message: row.message,
+    serialNumber: row.serial_number,
+    fingerprint: row.fingerprint,
+    certificate: row.der && toPem('CERTIFICATE', row.der),
+  }
+}
