@@ -3,6 +3,7 @@ import {
   type IncomingMessage,
   type RequestListener,
   type Server as HttpServer,
+  type ServerResponse,
   type ServerOptions,
 } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
@@ -119,7 +120,9 @@ async function listen(
     socket.once('close', () => sockets.delete(socket))
   })
   server.on('clientError', refuseGarbage)
-  server.prependListener('request', (req: IncomingMessage) => limitRequest(req, limits))
+  server.prependListener('request', (req: IncomingMessage, res: ServerResponse) =>
+    limitRequest(req, res, limits),
+  )
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ port, host: config.bind }, () => {
@@ -137,7 +140,11 @@ async function listen(
 }
 
 /** A request that trickles in holds a connection and no more, and that only so long. */
-function limitRequest(req: IncomingMessage, { requestMs, uploadMs }: HttpLimits): void {
+function limitRequest(
+  req: IncomingMessage,
+  res: ServerResponse,
+  { requestMs, uploadMs }: HttpLimits,
+): void {
   const isUpload = req.headers['content-type']?.startsWith('application/octet-stream') ?? false
   const timer = setTimeout(
     () => {
@@ -147,6 +154,13 @@ function limitRequest(req: IncomingMessage, { requestMs, uploadMs }: HttpLimits)
   )
   timer.unref()
   for (const event of ['end', 'close'] as const) req.once(event, () => clearTimeout(timer))
+  // Answered unread, such as an upload without a key: the rest is thrown away, and Node has stopped counting by then.
+  res.once('finish', () => {
+    if (req.complete) return
+    setTimeout(() => {
+      if (!req.complete) req.socket.destroy()
+    }, requestMs).unref()
+  })
 }
 
 function refuseGarbage(error: NodeJS.ErrnoException, socket: Duplex): void {

@@ -5,6 +5,7 @@ import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 import type { DatabaseHandle } from '../../server/db/client.ts'
+import { listenHttps } from '../../server/http/listen.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { estClient, listenForDevices } from '../support/est-client.ts'
 import { createIdentityWorld, type IdentityWorld } from '../support/identity-world.ts'
@@ -39,12 +40,12 @@ async function tcp(port = listeners.device.port): Promise<Socket> {
   return socket
 }
 
-async function tls(): Promise<Socket> {
+async function tls(port = listeners.device.port): Promise<Socket> {
   const { rootPem: ca } = world.ctx.authorities
   const socket = connectTls({
     host: 'localhost',
     servername: 'localhost',
-    port: listeners.device.port,
+    port,
     ca,
   })
   socket.on('error', () => {})
@@ -126,6 +127,26 @@ describe('a connection that', () => {
     }
     expect(await answers()).toBe(200)
   })
+})
+
+test('an upload that was answered unread cannot trickle in without end', async () => {
+  await using listener = await listenHttps(
+    world.ctx,
+    (_req, res) => void res.writeHead(401).end(),
+    {
+      port: 0,
+      clientCertificates: false,
+      limits: { ...limits, uploadMs: 3_600_000 },
+    },
+  )
+  const socket = await tls(listener.port)
+  socket.write('PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n')
+  socket.write('Content-Length: 100000\r\n\r\n')
+  const trickle = setInterval(() => socket.writable && socket.write('x'), 50)
+  const closed = new Promise((resolve) => void socket.once('close', resolve))
+  expect(String((await once(socket, 'data'))[0])).toMatch(/^HTTP\/1\.1 401 /)
+  await closed
+  clearInterval(trickle)
 })
 
 test('more connections than the limit are not accepted, and make room when they end', async () => {
