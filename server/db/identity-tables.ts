@@ -46,7 +46,7 @@ export interface CertificateTable {
   id: string
   authority_id: string
   serial: Buffer
-  kind: 'server' | 'device' | 'ocsp-responder'
+  kind: 'server' | 'device' | 'ocsp-responder' | 'claim'
   state: 'pending' | 'issued' | 'superseded' | 'held' | 'revoked' | 'abandoned'
   device_id: string | null
   replaces_id: string | null

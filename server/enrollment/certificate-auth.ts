@@ -6,7 +6,7 @@ import { PkiError } from '../../pki/errors.ts'
 import { readName } from '../../pki/names.ts'
 import { validatePath } from '../../pki/path-validate.ts'
 import { readHardwareModule } from '../../pki/x509/module-names.ts'
-import { type Certificate, parseCertificate } from '../../pki/x509/parse.ts'
+import { type Certificate, fingerprint, parseCertificate } from '../../pki/x509/parse.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
@@ -14,6 +14,7 @@ import { newId } from '../ids.ts'
 import { peerOf } from '../peer-certificate.ts'
 import { subjectHash } from './anchors.ts'
 import {
+  findOwnCertificate,
   findProfile,
   findProfilesByAnchor,
   findTokenByHash,
@@ -78,6 +79,10 @@ async function findClaim(
   const now = clock.now()
   if (now < leaf.notBefore || now > leaf.notAfter) {
     throw new DomainError('not-allowed', 'The claim certificate is not valid now')
+  }
+  const own = await findOwnCertificate(db, fingerprint(leaf.der))
+  if (own && own.state !== 'issued') {
+    throw new DomainError('not-allowed', 'The claim certificate was revoked')
   }
   if (profile.trust_anchors.length > 0 && !isTrusted(chain, profile, now)) return undefined
   return { token, profile }

@@ -8,10 +8,10 @@ import { DomainError } from '../errors.ts'
 import { readPem } from './anchors.ts'
 import { claimHash } from './certificate-auth.ts'
 import {
+  findOwnCertificate,
   findToken,
   getProfile,
   insertToken,
-  isCertificateOfDevice,
   type Profile,
   type Token,
 } from './store.ts'
@@ -47,7 +47,7 @@ export async function registerClaim(
     const profile = await getProfile(tx, profileId)
     assertTaken(profile, [leaf, ...chain], now)
     const print = fingerprint(leaf.der)
-    if (await isCertificateOfDevice(tx, print)) throw refused('belongs to a device')
+    if (await findOwnCertificate(tx, print)) throw refused('is one that this server issued')
     const isNew = await insertToken(tx, {
       id,
       profile_id: profileId,

@@ -1,9 +1,10 @@
 import { fingerprint } from '../../pki/x509/parse.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
+import { issueClaim } from './claim-issue.ts'
 import { registerClaim } from './claims.ts'
 import { getProfile, listTokens, type Token } from './store.ts'
-import { CredentialView, NewClaimBody, ProfileParams } from './wire.ts'
+import { CredentialView, NewClaimBody, NewClaimView, ProfileParams } from './wire.ts'
 
 export const credentialRoutes = [
   route({
@@ -25,18 +26,24 @@ export const credentialRoutes = [
   route({
     method: 'post',
     path: '/enrollment-profiles/:profileId/claims',
-    summary: 'Register a claim certificate: who holds its key may enroll so many devices',
+    summary:
+      'Register a claim certificate, or have one issued: its holder may enroll so many devices',
     allow: ['admin', 'operator'],
     status: 201,
     creates: true,
     params: ProfileParams,
     body: NewClaimBody,
-    response: CredentialView,
+    response: NewClaimView,
     handle: async ({ ctx, params, body, actor, newId }) => {
-      const { certificate, maxUses, expiresAt } = body
-      const claim = { id: newId, ...params, certificate, maxUses, expiresAt }
+      const { certificate, csr, days, maxUses, expiresAt } = body
       const by = { actor: actor.id, requestId: actor.requestId }
-      return view(await registerClaim(ctx, { ...claim, ...by }))
+      const common = { id: newId, ...params, maxUses, ...by }
+      if (csr !== undefined) {
+        const { claim, pem } = await issueClaim(ctx, { ...common, csr, days })
+        return { ...view(claim), certificate: pem }
+      }
+      const given = { ...common, certificate: certificate ?? '', expiresAt }
+      return { ...view(await registerClaim(ctx, given)), certificate: null }
     },
   }),
 ]

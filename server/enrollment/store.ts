@@ -177,14 +177,16 @@ export async function giveBack(tx: Tx, tokenId: string): Promise<void> {
     .execute()
 }
 
-/** Did we issue this certificate ourselves? */
-export async function isCertificateOfDevice(db: Db, fingerprint: string): Promise<boolean> {
-  const row = await db
+/** What has become of a certificate that we issued ourselves; undefined for others. */
+export async function findOwnCertificate(
+  db: Db,
+  fingerprint: string,
+): Promise<{ state: string } | undefined> {
+  return await db
     .selectFrom('certificate')
-    .select('id')
+    .select('state')
     .where('fingerprint', '=', fingerprint)
     .executeTakeFirst()
-  return row !== undefined
 }
 
 export async function lockWebhookSecrets(

@@ -169,13 +169,22 @@ export const RequestView = z.object({
 })
 export type RequestView = z.infer<typeof RequestView>
 
-export const NewClaimBody = z.strictObject({
-  /** PEM of one certificate. Who holds its key can enroll devices of this profile, and nothing else. */
-  certificate: z.string().max(20_000),
-  maxUses: z.number().int().min(1).max(1_000_000),
-  /** At most when the certificate ends, which is also what it is when left out. */
-  expiresAt: instant.optional(),
-})
+/** Who holds its key can enroll devices of this profile, and nothing else. */
+export const NewClaimBody = z
+  .strictObject({
+    /** PEM of a certificate that somebody else issued. */
+    certificate: z.string().max(20_000).optional(),
+    /** Or a request, PEM or base64, for one of ours. */
+    csr: z.string().max(20_000).optional(),
+    /** How long ours is valid. */
+    days: z.number().int().min(1).max(30).default(30),
+    maxUses: z.number().int().min(1).max(1_000_000),
+    /** Of the certificate of somebody else: earlier than it ends by itself. */
+    expiresAt: instant.optional(),
+  })
+  .refine(({ certificate, csr }) => (certificate === undefined) !== (csr === undefined), {
+    error: 'needs certificate or csr, and not both',
+  })
 
 export const CredentialView = z.object({
   ...token,
@@ -186,6 +195,12 @@ export const CredentialView = z.object({
   serialNumber: z.string().nullable(),
 })
 export type CredentialView = z.infer<typeof CredentialView>
+
+export const NewClaimView = z.object({
+  ...CredentialView.shape,
+  /** PEM of the certificate and its issuer, when it is one of ours. */
+  certificate: z.string().nullable(),
+})
 
 export const ImportQuery = z.strictObject({
   /** Says what would happen and changes nothing. */

@@ -1,9 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 import { encodeName } from '../../pki/names.ts'
-import { toPem } from '../../pki/pem.ts'
+import { fromPem, toPem } from '../../pki/pem.ts'
 import { parseCertificate } from '../../pki/x509/parse.ts'
+import { claimIdentity } from '../../pki/x509/profiles.ts'
+import { actOnAuthority, createAuthority } from '../../server/authorities/service.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
+import { inTransaction } from '../../server/db/transaction.ts'
+import { issueClaim } from '../../server/enrollment/claim-issue.ts'
 import { registerClaim } from '../../server/enrollment/claims.ts'
 import { endToken } from '../../server/enrollment/service.ts'
 import { newId } from '../../server/ids.ts'
@@ -153,6 +157,53 @@ describe('by claim certificate: refusals', () => {
 
 const givenLine = async (body: object = {}, pem = maker.pem.issuer) =>
   await world.givenProfile({ auth: { type: 'certificate', trustAnchors: [pem] }, ...body })
+
+describe('by a claim certificate of our own', () => {
+  const issue = async (profileId: string, csr: Buffer) => {
+    const id = newId(world.ctx.clock.now())
+    const request = { profileId, csr: csr.toString('base64'), days: 7, maxUses: 2, ...by }
+    const first = await issueClaim(world.ctx, { id, ...request })
+    // Again, as after a lost answer.
+    expect(await issueClaim(world.ctx, { id, ...request })).toEqual(first)
+    return first
+  }
+
+  test('A18, A19 it is issued by an authority for claims alone, enrolls, and does nothing else', async () => {
+    const profile = await world.givenProfile({ auth: { type: 'claim' } })
+    const { key, csr } = newRequest('whatever')
+    await expect(issue(profile.id, csr)).rejects.toMatchObject({ code: 'not-ready' })
+    const authority = newId(world.ctx.clock.now())
+    await createAuthority(world.ctx, { id: authority, purpose: 'claims', ...by })
+    await actOnAuthority(world.ctx, { id: authority, action: 'activate', ...by })
+    const { claim, pem } = await issue(profile.id, csr)
+    const chain = fromPem(pem, 'CERTIFICATE')
+    const [der = Buffer.alloc(0)] = chain
+    const { issuer, subjectAltName } = parseCertificate(der)
+    expect(issuer).not.toEqual(world.ctx.authorities.devices.certificate.subject)
+    expect(subjectAltName).toEqual([claimIdentity(claim.id)])
+    const held = { key, der, chain }
+    expect((await enroll(held, unique('SN'))).status).toBe(200)
+    const tls = heldPem(held)
+    expect((await est({ path: '/artifacts/none', tls })).status).toBe(403)
+    const body = base64Lines(newRequest(unique('SN')).csr)
+    expect((await est({ path: 'simplereenroll', body, tls })).status).toBe(403)
+    // Not with the key of a device, nor in a line that has anchors of its own.
+    const device = await world.givenDevice()
+    const taken = newRequest('x', { key: device.key }).csr
+    await expect(issue(profile.id, taken)).rejects.toMatchObject({ code: 'not-allowed' })
+    const trustAnchors = [maker.pem.root]
+    const other = await world.givenProfile({ auth: { type: 'claim', trustAnchors } })
+    await expect(issue(other.id, newRequest('y').csr)).rejects.toMatchObject({ code: 'conflict' })
+    await inTransaction(world.ctx.db, (tx) =>
+      tx
+        .updateTable('certificate')
+        .set({ state: 'revoked', revoked_at: new Date(), revocation_reason: 'keyCompromise' })
+        .where('kind', '=', 'claim')
+        .execute(),
+    )
+    expect((await enroll(held, unique('SN'))).status).toBe(403)
+  })
+})
 
 describe("by the manufacturer's certificate", () => {
   test('enrolls the device it names, by issuer or root as anchor, again with the same request', async () => {
