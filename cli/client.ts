@@ -28,6 +28,8 @@ export interface ApiClient extends Disposable {
   act: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
   patch: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
   put: (path: string) => Promise<void>
+  /** Sets all of something; the same again changes nothing. */
+  replace: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
   delete: (path: string) => Promise<void>
   /** Streams bytes, with PUT unless told otherwise; `source` is read once, so it is not repeated. */
   upload: <T>(
@@ -82,6 +84,8 @@ export function createClient(options: ClientOptions): ApiClient {
     patch: async (answer, path, body) =>
       await call(answer, { method: 'PATCH', path, body, repeatable: true }),
     put: async (path) => void (await attempt(sender, { method: 'PUT', path, repeatable: true })),
+    replace: async (answer, path, body) =>
+      await call(answer, { method: 'PUT', path, body, repeatable: true }),
     delete: async (path) =>
       void (await attempt(sender, { method: 'DELETE', path, repeatable: true })),
     upload: async (answer, path, { source, size, method = 'PUT', headers, query }) =>

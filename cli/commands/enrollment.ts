@@ -12,6 +12,7 @@ import { Page } from '../page.ts'
 import type { Column } from '../table.ts'
 import { batchCommands } from './enrollment-batch.ts'
 import { decisionCommands, readPemFile } from './enrollment-decisions.ts'
+import { estPolicyCommands } from './enrollment-est.ts'
 
 const profileColumns: Column<ProfileView>[] = [
   { head: 'name', cell: (profile) => profile.name },
@@ -126,6 +127,7 @@ export const enrollmentNoun: Noun = {
     },
     ...decisionCommands,
     ...batchCommands,
+    ...estPolicyCommands,
   ],
 }
 

@@ -64,6 +64,18 @@ test('groups, enrollment and devices', async () => {
   const token = await fleetseal('enrollment token lab --max-uses 5 --expires 1d')
   expect(token.out.trim()).toMatch(/^\S{30,}$/)
   expect((await fleetseal('enrollment tokens lab --json')).out).not.toContain(token.out.trim())
+  expect((await fleetseal('enrollment est lab')).out).toContain('after 60 %')
+  const changed = { renewal: { graceDays: 30, key: 'new', opensPercent: 60 }, serverKey: 'P-256' }
+  expect(await ok('enrollment set-est lab --grace 30 --key new --server-key P-256')).toMatchObject(
+    changed,
+  )
+  expect(await ok('enrollment set-est lab --server-key none')).toMatchObject({
+    ...changed,
+    serverKey: null,
+  })
+  expect((await fleetseal('enrollment set-est lab --csr-attributes AAAA')).err).toMatch(
+    /csrAttributes is not a CsrAttrs/,
+  )
   expect(await ok('device register SN-7 --group lab')).toMatchObject({ state: 'registered' })
   expect((await fleetseal('group delete lab')).err).toMatch(/^conflict: .*1 devices/)
 })
