@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 
-import { CredentialView, RequestView } from '../../server/enrollment/wire.ts'
+import { CredentialView, NewClaimView, RequestView } from '../../server/enrollment/wire.ts'
 import { collect } from '../collect.ts'
 import type { Command, CommandInput } from '../command.ts'
 import { usageError } from '../failure.ts'
@@ -32,21 +32,28 @@ export const decisionCommands: readonly Command[] = [
   {
     verb: 'claim',
     args: 'PROFILE FILE',
-    summary: 'Register a claim certificate (PEM): its holder may enroll so many devices',
+    summary: 'Register a claim certificate, or get one for a request (PEM), for so many devices',
     options: {
       'max-uses': { type: 'string', value: 'N', about: 'for at most so many devices (needed)' },
       expires: { type: 'string', value: 'WHEN', about: 'an instant or span (the certificate)' },
+      days: { type: 'string', value: 'N', about: 'how long one for a request is valid (30)' },
     },
     run: async ({ client, args: [profile = '', file = ''], values, out, world }) => {
       values.needed('max-uses')
+      const text = await readText(file)
+      const isRequest = text.includes('CERTIFICATE REQUEST-----')
       const body = {
-        certificate: await readPemFile(file),
+        ...(isRequest ? { csr: text } : { certificate: asCertificate(file, text) }),
+        days: values.number('days'),
         maxUses: values.number('max-uses'),
         expiresAt: values.instant('expires', world.now()),
       }
       const api = await client()
       const path = `/enrollment-profiles/${await profileId(api, profile)}/claims`
-      out.rows([await api.create(CredentialView, path, body)], credentialColumns)
+      const claim = await api.create(NewClaimView, path, body)
+      const { certificate } = claim
+      if (certificate === null || out.isJson) out.rows([claim], credentialColumns)
+      else out.answer(certificate, (pem) => pem.trim())
     },
   },
   {
@@ -102,12 +109,19 @@ function decide(action: 'approve' | 'deny') {
   }
 }
 
-/** Throws a usage error when it cannot be read, or is too large to be certificates. */
+/** Certificates in PEM. Throws a usage error when the file cannot be read or holds none. */
 export async function readPemFile(file: string): Promise<string> {
-  const text = await readFile(file, 'utf8').catch((error: unknown) => {
+  return asCertificate(file, await readText(file))
+}
+
+async function readText(file: string): Promise<string> {
+  return await readFile(file, 'utf8').catch((error: unknown) => {
     const why = error instanceof Error ? error.message : String(error)
     throw usageError(`Cannot read ${file}: ${why}`)
   })
+}
+
+function asCertificate(file: string, text: string): string {
   if (!text.includes('-----BEGIN CERTIFICATE-----')) {
     throw usageError(`${file} holds no certificate in PEM`)
   }
