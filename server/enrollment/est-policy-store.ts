@@ -70,7 +70,7 @@ function renewables(db: Db) {
       'certificate.created_at',
       'device.enrollment_profile_id',
       sql<Date | null>`case when authority.state = 'active' then null else (
-        select max(successor.created_at) from authority successor
+        select max(successor.changed_at) from authority successor
         where successor.purpose = authority.purpose and successor.state = 'active') end`.as(
         'issuer_replaced_at',
       ),

@@ -191,7 +191,7 @@ test('R8 a fleet follows a rollover of its issuer, and nobody is lost', async ()
   await expect(fleetseal('authority', 'retire', old.id)).rejects.toThrow(/in a minute/)
 
   // Renewals are spread over a week. Six days later every device has heard when its turn is, and after three more it had it.
-  await sql`update authority set created_at = created_at - interval '6 days' where id = ${next.id}`.execute(
+  await sql`update authority set changed_at = changed_at - interval '6 days' where id = ${next.id}`.execute(
     database.db,
   )
   await restart()
