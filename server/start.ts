@@ -42,6 +42,7 @@ import { startBroker } from './mqtt/broker.ts'
 import { noTransport } from './mqtt/transport.ts'
 import { ensureMetricsToken } from './operators/metrics-token.ts'
 import { rolloutWorkers } from './rollouts/workers.ts'
+import { scepWorkers } from './scep/workers.ts'
 import { cleanupWorkers } from './workers/cleanup.ts'
 import { run, type Worker } from './workers/worker.ts'
 
@@ -150,6 +151,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack): void {
     ...auditWorkers(ctx),
     ...cleanupWorkers(ctx),
     ...enrollmentWorkers(ctx),
+    ...scepWorkers(ctx),
     ...metadataWorkers(ctx),
     ...rolloutWorkers(ctx),
     ...deploymentWorkers(ctx),

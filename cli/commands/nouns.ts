@@ -12,12 +12,14 @@ import { groupNoun } from './group.ts'
 import { modelNoun } from './model.ts'
 import { releaseNoun } from './release.ts'
 import { rolloutNoun } from './rollout.ts'
+import { scepNoun } from './scep.ts'
 import { signNoun } from './sign.ts'
 
 /** Every noun of the command line, in the order of the help. */
 export const nouns: readonly Noun[] = [
   groupNoun,
   enrollmentNoun,
+  scepNoun,
   deviceNoun,
   certificateNoun,
   artifactNoun,

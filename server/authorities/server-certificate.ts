@@ -25,7 +25,8 @@ type Deps = Pick<Context, 'db' | 'clock' | 'log' | 'config' | 'kek'> & {
 const validityDays = 89
 type ServerKey = 'P-256' | 'ML-DSA-65'
 type OneIdentity = Omit<TlsIdentity, 'postQuantum'>
-const keyContext = (certificateId: string) => `server-certificate:${certificateId}`
+/** What the wrapped key of a server's own certificate is bound to. */
+export const keyContext = (certificateId: string) => `server-certificate:${certificateId}`
 
 /**
  * The server certificates to use now: of each kind of key the newest one while it names all our hosts and has more than a

@@ -26,7 +26,7 @@ const dayMs = 86_400_000
 export interface IntentInput {
   id: string
   issuer: Issuer
-  profile: 'device' | 'server' | 'ocsp-responder' | 'claim'
+  profile: 'device' | 'server' | 'ocsp-responder' | 'claim' | 'scep-ra'
   /** Name, DER. */
   subject: Buffer
   /** SubjectPublicKeyInfo, DER. */

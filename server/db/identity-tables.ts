@@ -46,7 +46,7 @@ export interface CertificateTable {
   id: string
   authority_id: string
   serial: Buffer
-  kind: 'server' | 'device' | 'ocsp-responder' | 'claim'
+  kind: 'server' | 'device' | 'ocsp-responder' | 'claim' | 'scep-ra'
   state: 'pending' | 'issued' | 'superseded' | 'held' | 'revoked' | 'abandoned'
   device_id: string | null
   replaces_id: string | null
@@ -169,7 +169,7 @@ export interface EnrollmentTokenTable {
   max_uses: number | null
   uses: Generated<number>
   expires_at: Date | null
-  kind: Generated<'token' | 'claim' | 'manufacturer' | 'batch'>
+  kind: Generated<'token' | 'claim' | 'manufacturer' | 'batch' | 'challenge'>
   certificate: Buffer | null
   identity: string | null
   created_by: string
@@ -227,6 +227,30 @@ export interface EstPolicyTable {
   channel_binding: 'optional' | 'required'
   server_key: string | null
   changed_at: Date
+}
+
+export interface ScepPolicyTable {
+  profile_id: string
+  enabled: boolean
+  allow_sha1: boolean
+  allow_triple_des: boolean
+  allow_ber: boolean
+  changed_at: Date
+}
+
+export interface ScepTransactionTable {
+  profile_id: string
+  transaction_id: string
+  spki_sha256: Buffer
+  token_id: string | null
+  csr: Buffer
+  last_seen_at: Date
+}
+
+export interface ScepNonceTable {
+  spki_sha256: Buffer
+  nonce: Buffer
+  seen_at: Date
 }
 
 export interface DeviceTable {

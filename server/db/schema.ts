@@ -14,6 +14,9 @@ import type {
   EnrollmentProfileTable,
   EnrollmentTokenTable,
   EstPolicyTable,
+  ScepPolicyTable,
+  ScepTransactionTable,
+  ScepNonceTable,
   EnrollmentRequestTable,
   EnrollmentBatchTable,
   EnrollmentBatchRowTable,
@@ -61,6 +64,9 @@ export interface Schema {
   enrollment_profile: EnrollmentProfileTable
   enrollment_token: EnrollmentTokenTable
   est_policy: EstPolicyTable
+  scep_policy: ScepPolicyTable
+  scep_transaction: ScepTransactionTable
+  scep_nonce: ScepNonceTable
   enrollment_request: EnrollmentRequestTable
   enrollment_batch: EnrollmentBatchTable
   enrollment_batch_row: EnrollmentBatchRowTable

@@ -34,6 +34,8 @@ export interface Renewal {
   csr: Csr
   /** The EST label, when the path has one. */
   label: string | undefined
+  /** SCEP knows no rule for names: a request without a subjectAltName keeps the one there is. */
+  mayOmitSan?: boolean
   /** The certificate has ended, and `identifyLapsed` vouches for it. */
   isLapsed?: boolean
 }
@@ -86,7 +88,8 @@ async function admit(tx: Tx, ctx: IssueDeps, renewal: Renewal): Promise<Certific
   if (isLapsed) await assertLapsedMayRenew(tx, current, { policy, now })
   else await assertOpen(tx, identity.fingerprint, now)
   const { subject, subjectAltName, spki } = parseCertificate(current.der)
-  assertSameNames(csr, { subject, subjectAltName })
+  const keepsSan = renewal.mayOmitSan === true && csr.subjectAltName === undefined
+  assertSameNames(csr, { subject, subjectAltName: keepsSan ? undefined : subjectAltName })
   assertKeyRule(policy, csr.spki.equals(spki))
   assertKeyPolicy(csr, profile.key_policy)
   await assertKeyIsFree(tx, csr.spki, device.id)

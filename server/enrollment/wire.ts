@@ -188,7 +188,7 @@ export const NewClaimBody = z
 
 export const CredentialView = z.object({
   ...token,
-  kind: z.enum(['token', 'claim', 'manufacturer', 'batch']),
+  kind: z.enum(['token', 'claim', 'manufacturer', 'batch', 'challenge']),
   /** Of the certificate, lower hex. */
   fingerprint: z.string().nullable(),
   /** The one serial number that it may enroll. */

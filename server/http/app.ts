@@ -25,6 +25,7 @@ import { isMetricsToken } from '../operators/metrics-token.ts'
 import { operatorRoutes } from '../operators/routes.ts'
 import { releaseRoutes } from '../releases/routes.ts'
 import { rolloutRoutes } from '../rollouts/routes.ts'
+import { scepRoutes } from '../scep/routes.ts'
 import { mountRoutes } from './mount.ts'
 import { openApiDocument } from './openapi.ts'
 import { renderProblem } from './problem.ts'
@@ -48,6 +49,7 @@ export const routes: readonly Route[] = [
   ...registrationRoutes,
   ...batchRoutes,
   ...estPolicyRoutes,
+  ...scepRoutes,
   ...certificateRoutes,
   ...artifactRoutes,
   ...modelRoutes,

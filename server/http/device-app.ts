@@ -6,6 +6,7 @@ import type { Context } from '../context.ts'
 import { estRouter } from '../enrollment/est-router.ts'
 import { DomainError } from '../errors.ts'
 import { tufRouter } from '../metadata/device-router.ts'
+import { scepRouter } from '../scep/router.ts'
 import { deviceAuth, requireDevice } from './device-auth.ts'
 import { renderProblem } from './problem.ts'
 import { requestLog } from './request-log.ts'
@@ -18,6 +19,7 @@ export function createDeviceApp(ctx: Context, downloads?: BlockPool): Express {
   app.use(requestLog(ctx, 'device'))
   app.use(deviceAuth(ctx))
   app.use('/.well-known/est', estRouter(ctx))
+  app.use('/scep', scepRouter(ctx))
   app.use(requireDevice)
   app.use(artifactRouter(ctx, {}, downloads))
   app.use(tufRouter(ctx))
