@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 
 import { authorityPurposes, issuerPurposes } from '../../server/authorities/state.ts'
-import { AuthorityRequestView, AuthorityView } from '../../server/authorities/wire.ts'
+import { AuthorityRequestView, AuthorityView, KekView } from '../../server/authorities/wire.ts'
 import { keyIdOfRequest } from '../ceremony/key-id.ts'
 import type { ApiClient } from '../client.ts'
 import { collect } from '../collect.ts'
@@ -120,7 +120,42 @@ export const authorityNoun: Noun = {
         out.say(`next: fleetseal authority activate ${made.id}`)
       },
     },
+    {
+      verb: 'kek',
+      args: '',
+      summary: 'The key-encryption key, which wraps all other keys: when it was changed',
+      run: async ({ client, out }) =>
+        showKek(out, await (await client()).get(KekView, '/key-encryption-key')),
+    },
+    {
+      verb: 'rotate-kek',
+      args: '',
+      summary: 'Replace the key-encryption key while the server runs; the one before is kept aside',
+      run: async ({ client, out }) => {
+        const path = '/key-encryption-key/actions'
+        showKek(out, await (await client()).act(KekView, path, { action: 'rotate' }))
+        out.say(
+          'next: copy the new file to where you keep copies, then fleetseal authority confirm-kek',
+        )
+      },
+    },
+    {
+      verb: 'confirm-kek',
+      args: '',
+      summary: 'Remove the key before from the server; older backups of the database need it',
+      run: async ({ client, out }) => {
+        const path = '/key-encryption-key/actions'
+        showKek(out, await (await client()).act(KekView, path, { action: 'confirm' }))
+      },
+    },
   ],
+}
+
+function showKek(out: CommandInput['out'], kek: KekView): void {
+  out.fields(kek, (one) => [
+    ['changed', one.rotatedAt ?? 'never'],
+    ['the one before', one.isPreviousKept ? 'kept until confirm-kek' : 'not here'],
+  ])
 }
 
 async function act(

@@ -1,7 +1,6 @@
 import { toPem } from '../../pki/pem.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
-import type { Db } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { newId } from '../ids.ts'
 import { derivedApiKeySecret, insertApiKey } from '../operators/admin-key.ts'
@@ -10,7 +9,8 @@ import { dataPaths, installationState, reachState } from './data-dir.ts'
 import { writeAtomically } from './files.ts'
 import { completeBelowRoot, firstAuthorities } from './first-authorities.ts'
 import { InstallationError } from './installation-error.ts'
-import { newKekCheck, opensKekCheck } from './kek-check.ts'
+import { newKekCheck } from './kek-check.ts'
+import { settleKek } from './kek-swap.ts'
 import { insertRequest } from './request-store.ts'
 import {
   type AuthorityRow,
@@ -32,8 +32,8 @@ export type InstallationDeps = Pick<Context, 'db' | 'clock' | 'log' | 'config' |
  * @throws InstallationError when the database was made with another key-encryption key; nothing is written then
  */
 export async function bootstrapAuthorities(deps: InstallationDeps): Promise<void> {
-  const { db, config, kek } = deps
-  if (!(await isInstalled(db, kek))) {
+  const { config } = deps
+  if (!(await isInstalled(deps))) {
     // Before anything of value is in the database: from here on it and the key belong together.
     await reachState(config, 'created')
     await install(deps)
@@ -44,16 +44,17 @@ export async function bootstrapAuthorities(deps: InstallationDeps): Promise<void
 }
 
 /** Verifies the key-encryption key against the database. False when there is no installation yet. */
-async function isInstalled(db: Db, kek: Buffer): Promise<boolean> {
+async function isInstalled({ db, config, kek }: InstallationDeps): Promise<boolean> {
   const installation = await findInstallation(db)
   if (!installation) return false
-  if (opensKekCheck(kek, installation.kek_check)) return true
+  if (await settleKek(config, kek, installation.kek_check)) return true
   throw new InstallationError(
     'The keys in this database are encrypted with another key-encryption key: point FLEETSEAL_KEK_FILE (or FLEETSEAL_DATA_DIR) to the one it was made with',
   )
 }
 
-async function install({ db, clock, log, config, kek }: InstallationDeps): Promise<void> {
+async function install(deps: InstallationDeps): Promise<void> {
+  const { db, clock, log, config, kek } = deps
   const now = clock.now()
   const urls = publicUrls(config.publicHost, config.ports.public)
   const { authorities, requests } = await firstAuthorities({ kek, now, urls, config })
@@ -86,7 +87,7 @@ async function install({ db, clock, log, config, kek }: InstallationDeps): Promi
   })
   if (isOurs) log.info({ authorities: authorities.length }, 'made the certificate authorities')
   // Another process was first: its key-encryption key has to be ours.
-  else await isInstalled(db, kek)
+  else await isInstalled(deps)
 }
 
 async function writeFiles({ db, log, config, kek }: InstallationDeps): Promise<void> {

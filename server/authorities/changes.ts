@@ -6,6 +6,7 @@ import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import type { Worker } from '../workers/worker.ts'
 import { assertKek } from './kek-check.ts'
+import { followKek } from './kek-rotation.ts'
 import type { AuthorityPurpose } from './state.ts'
 import {
   type AuthorityRow,
@@ -94,9 +95,9 @@ export async function refusing<T>(work: () => Promise<T> | T): Promise<T> {
 }
 
 /** Follows what other processes change: at once when told, and by looking when a notification was lost. */
-export function subscribeAuthorities(ctx: Pick<Context, 'bus' | 'authorities' | 'log'>): void {
+export function subscribeAuthorities(ctx: Following & Pick<Context, 'bus'>): void {
   const reload = () => {
-    ctx.authorities.reload().catch((error: unknown) => {
+    follow(ctx).catch((error: unknown) => {
       ctx.log.error({ err: error }, 'the authorities could not be read again')
     })
   }
@@ -104,12 +105,20 @@ export function subscribeAuthorities(ctx: Pick<Context, 'bus' | 'authorities' | 
   ctx.bus.onGap(reload)
 }
 
-export function authorityWorker(ctx: Pick<Context, 'authorities'>): Worker {
+type Following = Pick<Context, 'db' | 'config' | 'kek' | 'log' | 'authorities'>
+
+/** The key first: new authorities open with it. */
+async function follow(ctx: Following): Promise<void> {
+  await followKek(ctx)
+  await ctx.authorities.reload()
+}
+
+export function authorityWorker(ctx: Following): Worker {
   return {
     name: 'authorities',
     idleMs: 10_000,
     step: async () => {
-      await ctx.authorities.reload()
+      await follow(ctx)
       return false
     },
   }

@@ -65,7 +65,7 @@ async function writeTemporary(path: string, bytes: Buffer | string, mode: number
   return temporary
 }
 
-async function syncDirectory(path: string): Promise<void> {
+export async function syncDirectory(path: string): Promise<void> {
   // Not every platform opens directories.
   const directory = await open(path, 'r').catch(() => undefined)
   await directory?.sync().catch(() => {})

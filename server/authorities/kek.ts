@@ -31,6 +31,15 @@ export async function loadKek(
   return made
 }
 
+/** The key that is to be the next one, and the one before, beside the current one. */
+export function kekFiles({ kekFile }: Pick<Config, 'kekFile'>) {
+  return { current: kekFile, next: `${kekFile}.next`, previous: `${kekFile}.old` }
+}
+
+export async function readKek(path: string): Promise<Buffer | undefined> {
+  return await read(path)
+}
+
 async function read(path: string): Promise<Buffer | undefined> {
   try {
     const bytes = await readOptional(path, 4096)

@@ -25,8 +25,8 @@ type Deps = Pick<Context, 'db' | 'clock' | 'log' | 'config' | 'kek'> & {
 const validityDays = 89
 type ServerKey = 'P-256' | 'ML-DSA-65'
 type OneIdentity = Omit<TlsIdentity, 'postQuantum'>
-/** What the wrapped key of a server's own certificate is bound to. */
-export const keyContext = (certificateId: string) => `server-certificate:${certificateId}`
+/** What the wrapped key of a server certificate is bound to. */
+export const serverKeyContext = (certificateId: string) => `server-certificate:${certificateId}`
 
 /**
  * The server certificates to use now: of each kind of key the newest one while it names all our hosts and has more than a
@@ -52,7 +52,7 @@ async function current(
     const certificate = parseCertificate(row.der)
     if (keyFamilyIn(certificate.spki) !== algorithm) continue
     if (!hasHosts(certificate, hostNames(config)) || isDue(certificate, clock.now())) break
-    const pkcs8 = unwrapKey(kek, row.wrapped_key, keyContext(row.certificate_id))
+    const pkcs8 = unwrapKey(kek, row.wrapped_key, serverKeyContext(row.certificate_id))
     const key = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' })
     return oneIdentity(certificate, key, authorities)
   }
@@ -95,7 +95,7 @@ async function issueServerCertificate(deps: Deps, algorithm: ServerKey): Promise
     await saveIntent(tx, intent)
     await insertServerIdentity(tx, {
       certificate_id: intent.id,
-      wrapped_key: wrapKey(kek, pkcs8, keyContext(intent.id)),
+      wrapped_key: wrapKey(kek, pkcs8, serverKeyContext(intent.id)),
       created_at: now,
     })
   })

@@ -2,6 +2,7 @@ import { hkdfSync } from 'node:crypto'
 import { createHash } from 'node:crypto'
 
 import { recordAudit } from '../audit/audit.ts'
+import { assertKek } from '../authorities/kek-check.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
@@ -37,6 +38,7 @@ export async function createProfile(
   const now = clock.now()
   const row = newProfile(id, body, { now, kek, privateWebhooks: config.privateWebhooks })
   return await inTransaction(db, async (tx) => {
+    if (row.webhook_secret) await assertKek(tx, kek)
     if (!(await groupExists(tx, body.groupId))) {
       throw new DomainError('not-found', 'No such group', { groupId: body.groupId })
     }

@@ -3,6 +3,7 @@ import helmet from 'helmet'
 
 import { artifactRoutes } from '../artifacts/routes.ts'
 import { auditRoutes } from '../audit/routes.ts'
+import { kekRoutes } from '../authorities/kek-routes.ts'
 import { authorityRequestRoutes } from '../authorities/request-routes.ts'
 import { authorityRoutes } from '../authorities/routes.ts'
 import { certificateRoutes } from '../certificates/routes.ts'
@@ -41,6 +42,7 @@ export const routes: readonly Route[] = [
   ...operatorRoutes,
   ...authorityRoutes,
   ...authorityRequestRoutes,
+  ...kekRoutes,
   ...groupRoutes,
   ...deviceRoutes,
   ...enrollmentRoutes,

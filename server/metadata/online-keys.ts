@@ -3,6 +3,7 @@ import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { generateRoleKey, keyId, type TufKey, tufKeyOf } from '../../pki/tuf/keys.ts'
 import { unwrapKey, wrapKey } from '../../pki/wrap.ts'
 import { recordAudits } from '../audit/audit.ts'
+import { assertKek } from '../authorities/kek-check.ts'
 import type { Context } from '../context.ts'
 import type { Db } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
@@ -39,6 +40,7 @@ export async function ensureOnlineKeys({ db, clock, kek }: Deps): Promise<void> 
     .map(([repository, role]) => newRow(kek, repository, role, now))
   if (missing.length === 0) return
   await inTransaction(db, async (tx) => {
+    await assertKek(tx, kek)
     const made = await insertOnlineKeys(tx, missing)
     await recordAudits(
       tx,
@@ -67,12 +69,13 @@ function newRow(
     role,
     keyid: keyId(tufKey),
     public: tufKey.keyval.public,
-    wrapped_key: wrapKey(kek, pkcs8, contextOf(repository, role)),
+    wrapped_key: wrapKey(kek, pkcs8, onlineKeyContext(repository, role)),
     created_at: now,
   }
 }
 
-function contextOf(repository: string, role: string): string {
+/** What the wrapped key of an online role is bound to. */
+export function onlineKeyContext(repository: string, role: string): string {
   return `online-key/${repository}/${role}`
 }
 
@@ -106,7 +109,7 @@ function open(
 ): OnlineKey {
   const row = findRow(rows, repository, role)
   if (!row) throw new DomainError('not-ready', 'The online role keys are not made yet')
-  const pkcs8 = unwrapKey(kek, row.wrapped_key, contextOf(repository, role))
+  const pkcs8 = unwrapKey(kek, row.wrapped_key, onlineKeyContext(repository, role))
   const privateKey = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' })
   return { privateKey, tufKey: tufKeyOf(privateKey) }
 }

@@ -240,6 +240,29 @@ export async function insertOnlineKeys(tx: Tx, rows: OnlineKeyRow[]): Promise<On
     .execute()
 }
 
+export async function lockOnlineKeys(tx: Tx): Promise<OnlineKeyRow[]> {
+  return await tx
+    .selectFrom('online_key')
+    .selectAll()
+    .orderBy('repository')
+    .orderBy('role')
+    .forUpdate()
+    .execute()
+}
+
+export async function setWrappedOnlineKey(
+  tx: Tx,
+  { repository, role }: Pick<OnlineKeyRow, 'repository' | 'role'>,
+  wrapped: Buffer,
+): Promise<void> {
+  await tx
+    .updateTable('online_key')
+    .set({ wrapped_key: wrapped })
+    .where('repository', '=', repository)
+    .where('role', '=', role)
+    .execute()
+}
+
 export async function listReleaseKeys(db: Db): Promise<ReleaseKey[]> {
   return await db.selectFrom('release_key').selectAll().orderBy('name').execute()
 }

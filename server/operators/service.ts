@@ -53,6 +53,13 @@ export async function createApiKey(
     }
     return await getApiKey(tx, id)
   })
+  if (!key.secret_hash.equals(hash)) {
+    throw new DomainError(
+      'conflict',
+      'The secret of this key cannot be shown again, because the key-encryption key was changed since: revoke it and make another',
+      { apiKeyId: id },
+    )
+  }
   return { key, secret }
 }
 

@@ -1,0 +1,15 @@
+import { unwrapKey, wrapKey } from '../../pki/wrap.ts'
+import type { Tx } from '../db/client.ts'
+import { onlineKeyContext } from './online-keys.ts'
+import { lockOnlineKeys, setWrappedOnlineKey } from './store.ts'
+
+/** Wraps the online keys with another key-encryption key, in the caller's transaction. Returns how many. */
+export async function rewrapOnlineKeys(tx: Tx, from: Buffer, to: Buffer): Promise<number> {
+  const rows = await lockOnlineKeys(tx)
+  for (const { repository, role, wrapped_key: wrapped } of rows) {
+    const context = onlineKeyContext(repository, role)
+    const rewrapped = wrapKey(to, unwrapKey(from, wrapped, context), context)
+    await setWrappedOnlineKey(tx, { repository, role }, rewrapped)
+  }
+  return rows.length
+}
