@@ -14,7 +14,7 @@ import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { newId } from '../ids.ts'
 import { assertKek } from './kek-check.ts'
-import { keyContext } from './server-certificate.ts'
+import { serverKeyContext } from './server-certificate.ts'
 import { insertServerIdentity, listServerIdentities, type ServerIdentityRow } from './store.ts'
 
 /** Who SCEP messages are encrypted to, and who signs the answers: RSA, because SCEP knows nothing else. */
@@ -51,7 +51,7 @@ export async function registrationAuthorities(
 }
 
 function open({ kek }: Deps, row: ServerIdentityRow): RegistrationAuthority {
-  const pkcs8 = unwrapKey(kek, row.wrapped_key, keyContext(row.certificate_id))
+  const pkcs8 = unwrapKey(kek, row.wrapped_key, serverKeyContext(row.certificate_id))
   return authority(row.der, createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' }))
 }
 
@@ -82,7 +82,7 @@ async function issue(deps: Deps): Promise<RegistrationAuthority> {
     await saveIntent(tx, intent)
     await insertServerIdentity(tx, {
       certificate_id: intent.id,
-      wrapped_key: wrapKey(kek, pkcs8, keyContext(intent.id)),
+      wrapped_key: wrapKey(kek, pkcs8, serverKeyContext(intent.id)),
       created_at: now,
     })
   })
