@@ -26,6 +26,7 @@ import { deploymentWorkers } from './deployments/workers.ts'
 import { createIdentityDirectory } from './devices/directory.ts'
 import { Greeting } from './devices/greet.ts'
 import { deviceMessages } from './devices/messages.ts'
+import { renewalWorkers } from './enrollment/renewal-worker.ts'
 import { enrollmentWorkers } from './enrollment/workers.ts'
 import { eventMessages } from './events/messages.ts'
 import { flushEvents } from './events/record.ts'
@@ -151,6 +152,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack): void {
     ...auditWorkers(ctx),
     ...cleanupWorkers(ctx),
     ...enrollmentWorkers(ctx),
+    ...renewalWorkers(ctx),
     ...scepWorkers(ctx),
     ...metadataWorkers(ctx),
     ...rolloutWorkers(ctx),

@@ -30,6 +30,7 @@ export async function sendRenewalHints(
   { db, clock, transport }: Pick<Context, 'db' | 'clock' | 'transport'>,
   deviceIds: readonly string[],
 ): Promise<void> {
+  if (deviceIds.length === 0) return
   const times = await timesOf(db, await listRenewables(db, deviceIds))
   const before = clock.now().getTime() + aheadMs
   const due = [...times].filter(([, { renewAt }]) => renewAt.getTime() <= before)

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,9 +10,11 @@ import { findIdentity, saveIdentity, saveServerRoot } from '../../device-sim/ide
 import { Renewer } from '../../device-sim/renewal.ts'
 import { buildCsr } from '../../pki/csr/build.ts'
 import { generatePrivateKey } from '../../pki/keys.ts'
+import { toPem } from '../../pki/pem.ts'
 import { fingerprint, parseCertificate } from '../../pki/x509/parse.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { sendRenewalHints } from '../../server/enrollment/renewal-hint.ts'
+import { renewalWorkers } from '../../server/enrollment/renewal-worker.ts'
 import { noTransport } from '../../server/mqtt/transport.ts'
 import { createTestDatabase } from '../support/database.ts'
 import {
@@ -163,6 +166,49 @@ describe('hints over MQTT', () => {
     expect(sent).toHaveLength(1)
     expect((await later(1, () => reenroll(device, renewal(device)))).status).toBe(200)
   })
+
+  test('reach devices that stay connected, page by page', async () => {
+    const profile = await world.givenProfile()
+    const issuedBefore = new Date(ctx.clock.now().getTime() + 1000).toISOString()
+    await world.givenEstPolicy(profile.id, { renewal: { issuedBefore, spreadHours: 1 } })
+    const devices = [
+      await world.givenDevice({ profile }),
+      await world.givenDevice({ profile }),
+      await world.givenDevice(),
+    ]
+    const strangers = Array.from({ length: 700 }, () => randomUUID())
+    const told: string[] = []
+    const transport = {
+      ...noTransport,
+      connectedDevices: () => [...strangers, ...devices.map(({ deviceId }) => deviceId)],
+      send: async (deviceId: string) => {
+        told.push(deviceId)
+        return 'sent' as const
+      },
+    }
+    const [worker] = renewalWorkers({ ...ctx, transport })
+    const { signal } = new AbortController()
+    expect(await worker?.step(signal)).toBe(true)
+    expect(told).toEqual([])
+    expect(await worker?.step(signal)).toBe(false)
+    expect(told.toSorted()).toEqual(
+      devices
+        .slice(0, 2)
+        .map(({ deviceId }) => deviceId)
+        .toSorted(),
+    )
+  })
+})
+
+test('A15 a header that names a certificate is nothing but text', async () => {
+  const device = await world.givenDevice()
+  const pem = encodeURIComponent(toPem('CERTIFICATE', device.der))
+  const names = ['X-SSL-Client-Cert', 'X-Client-Cert', 'X-Forwarded-Client-Cert', 'Client-Cert']
+  const headers = Object.fromEntries(names.map((name) => [name, pem]))
+  const body = base64Lines(renewal(device))
+  expect((await est({ path: 'simplereenroll', headers, body })).status).toBe(403)
+  expect((await est({ path: '/nothing-here', headers })).status).toBe(403)
+  expect((await est({ path: '/nothing-here', headers, client: device })).status).toBe(404)
 })
 
 describe('a device that obeys', () => {
