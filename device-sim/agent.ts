@@ -13,6 +13,7 @@ import { findIdentity, type Identity } from './identity.ts'
 import { readChoices, removeChoice } from './inbox.ts'
 import { lockDirectory } from './lock.ts'
 import { Renewer } from './renewal.ts'
+import { withProof } from './report-proof.ts'
 import { Sender } from './sender.ts'
 import { type DeviceStatus, statusOf } from './status.ts'
 import type { Log } from './update/device.ts'
@@ -173,7 +174,15 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
       onMessage: (leaf, payload) => this.#receive(leaf, payload),
     })
     const chunks = new ChunkPort(connection)
-    const sender = new Sender({ updater, connection, log: this.#log })
+    const sender = new Sender({
+      updater,
+      connection,
+      prove: async (report, counter) => {
+        const { key } = this.#credentials()
+        return await withProof(report, { device: updater.device, key, counter })
+      },
+      log: this.#log,
+    })
     const greeter = new Greeter({
       retryMs: config.helloRetryMs,
       publish: (nonce) => connection.publish('hello', this.#hello(updater, nonce)),

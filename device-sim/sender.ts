@@ -1,3 +1,4 @@
+import type { Report } from '../server/protocol/messages.ts'
 import type { Connection } from './connection.ts'
 import { messageOf } from './errors.ts'
 import type { Log } from './update/device.ts'
@@ -6,6 +7,8 @@ import type { Updater } from './update/updater.ts'
 export interface SenderDeps {
   updater: Updater
   connection: Connection
+  /** What a report becomes when it is sent: signed, if it ends a deployment. */
+  prove: (report: Report, counter: number) => Promise<Report>
   log: Log
 }
 
@@ -43,7 +46,8 @@ export class Sender {
     const { updater, connection, log } = this.#deps
     try {
       for (let entry = updater.next(); entry && this.#isOpen; entry = updater.next()) {
-        await connection.publish(entry.leaf, entry.body)
+        const body = await this.#bodyOf(entry)
+        await connection.publish(entry.leaf, body)
         await updater.acknowledge(entry)
         this.onSent({ leaf: entry.leaf, body: entry.body })
       }
@@ -51,5 +55,9 @@ export class Sender {
       // It goes on with the next connection.
       log('sending stopped', { error: messageOf(error) })
     }
+  }
+  async #bodyOf(entry: NonNullable<ReturnType<Updater['next']>>): Promise<unknown> {
+    if (entry.leaf !== 'report' || entry.seq === undefined) return entry.body
+    return await this.#deps.prove(entry.body, entry.seq)
   }
 }

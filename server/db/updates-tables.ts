@@ -163,6 +163,8 @@ export interface DeploymentEventTable {
   code: string | null
   detail: string | null
   reported_at: Date | null
+  proof: string | null
+  proof_certificate: string | null
   at: Date
 }
 

@@ -1,10 +1,10 @@
 import { storable, storableInstant } from '../db/storable.ts'
 import type { SecurityEvent } from '../events/record.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
-import type { Report } from '../protocol/messages.ts'
 import { isAttackCode, maxAttempts } from './codes.ts'
+import type { CheckedReport } from './report-proof.ts'
 import { isOpen, type Leg, reportedLegs, stepsOf } from './steps.ts'
-import type { Deployment, Step } from './store.ts'
+import type { Deployment, Proof, Step } from './store.ts'
 
 /** What the server knows beside the deployment itself. */
 export interface ReportFacts {
@@ -41,7 +41,7 @@ export interface Given {
 export function judgeReport(
   before: Deployment,
   facts: ReportFacts,
-  report: Report,
+  report: CheckedReport,
   given: Given,
 ): Judgement {
   const reportedAt = storableInstant(report.at) ?? null
@@ -62,7 +62,7 @@ export function judgeReport(
 
 function moved(
   before: Deployment,
-  report: Report,
+  report: CheckedReport,
   taken: readonly Leg[],
   reportedAt: Date | null,
   given: Given,
@@ -73,7 +73,9 @@ function moved(
   const detail = bad && report.detail !== undefined ? storable(report.detail) : null
   // Progress inside a download is no history: it would have no limit.
   const isProgress = before.state === state
-  const steps = isProgress ? [] : stepsOf(taken, { code, detail, reported_at: reportedAt })
+  const steps = isProgress
+    ? []
+    : stepsOf(taken, { code, detail, reported_at: reportedAt, ...proofOf(report) })
   const attempts = before.attempts + (state === 'failed' ? 1 : 0)
   const isOver = state === 'failed' && (attempts >= maxAttempts || isAttackCode(code))
   if (isOver)
@@ -108,6 +110,11 @@ function moved(
   }
 }
 
+function proofOf({ proof, provenBy }: CheckedReport): Partial<Proof> {
+  if (proof === undefined || provenBy === undefined) return {}
+  return { proof, proof_certificate: provenBy }
+}
+
 function passes(steps: readonly Step[], state: DeploymentState): boolean {
   return steps.some((step) => step.to_state === state)
 }
@@ -131,7 +138,7 @@ function isKnown(before: Deployment, facts: ReportFacts, state: DeploymentState)
 }
 
 /** rollouts.md §12: a new mTLS contact whose `hello` shows the release's image, and the server's nonce brought back. */
-function isProven(before: Deployment, facts: ReportFacts, report: Report): boolean {
+function isProven(before: Deployment, facts: ReportFacts, report: CheckedReport): boolean {
   return (
     before.commit_nonce !== null &&
     report.commitNonce === before.commit_nonce &&
@@ -144,7 +151,7 @@ function isProven(before: Deployment, facts: ReportFacts, report: Report): boole
 function withoutProof(
   before: Deployment,
   facts: ReportFacts,
-  report: Report,
+  report: CheckedReport,
   taken: readonly Leg[],
   given: Given,
 ): Judgement {
@@ -170,17 +177,24 @@ function withoutProof(
     return { ...unchanged(before, report), event }
   }
   return {
-    ...moved(before, { ...report, state: 'testing' }, untilTesting, null, given),
+    ...moved(
+      before,
+      // What it signed says something else.
+      { ...report, state: 'testing', provenBy: undefined },
+      untilTesting,
+      null,
+      given,
+    ),
     event,
   }
 }
 
-function unchanged(before: Deployment, report: Report): Judgement {
+function unchanged(before: Deployment, report: CheckedReport): Judgement {
   const sendCommit = before.state === 'testing' && report.state === 'testing'
   return { after: before, steps: [], changed: false, sendCommit }
 }
 
-function refused(before: Deployment, report: Report, kind: string): Judgement {
+function refused(before: Deployment, report: CheckedReport, kind: string): Judgement {
   // The device may not have heard yet that the operator or the engine ended it; anything else is odd.
   const ended = ['cancelled', 'superseded', 'expired'].includes(before.state)
   const severity = ended ? ('info' as const) : ('warning' as const)
@@ -190,7 +204,7 @@ function refused(before: Deployment, report: Report, kind: string): Judgement {
   }
 }
 
-function said(before: Deployment, report: Report) {
+function said(before: Deployment, report: CheckedReport) {
   const { id, state } = before
   return { facts: { deploymentId: id, state, reported: report.state, code: report.code ?? null } }
 }

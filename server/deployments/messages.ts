@@ -5,16 +5,19 @@ import { Choice, Report } from '../protocol/messages.ts'
 import { stopIfFailing } from '../rollouts/drive.ts'
 import { meetDevices } from '../rollouts/meet.ts'
 import { storeChoices } from './choice.ts'
+import { type CheckedReport, checkProof } from './report-proof.ts'
 import { storeReports } from './report.ts'
 import { isOpen } from './steps.ts'
 import type { Change } from './store.ts'
 import { type Commit, sendCommits, wakeDevices } from './wake.ts'
 
 export const deploymentMessages = [
-  message({
+  message<CheckedReport>({
     leaf: 'report',
-    maxBytes: 4_096,
+    // A proof by a post-quantum key takes most of it.
+    maxBytes: 12_288,
     body: Report,
+    prepare: checkProof,
     store: async ({ tx, messages, now }) => {
       const { changes, commits, events } = await storeReports(tx, messages, now)
       return afterwards({ changes, commits, events, refreshOf: [] })

@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto'
 import type { Tx } from '../db/client.ts'
 import { recordMisconduct, type SecurityEvent } from '../events/record.ts'
 import type { DeviceMessage } from '../mqtt/message.ts'
-import type { Report } from '../protocol/messages.ts'
 import { judgeReport } from './judge-report.ts'
+import type { CheckedReport } from './report-proof.ts'
 import { historiesOf, type JudgedDeployment, lockDeployments } from './report-store.ts'
 import { isOpen } from './steps.ts'
 import { type Change, saveChanges, type Step } from './store.ts'
@@ -24,7 +24,7 @@ export interface ReportResult {
  */
 export async function storeReports(
   tx: Tx,
-  messages: readonly DeviceMessage<Report>[],
+  messages: readonly DeviceMessage<CheckedReport>[],
   now: Date,
 ): Promise<ReportResult> {
   const ids = [...new Set(messages.map(({ body }) => body.deploymentId))]
@@ -41,6 +41,10 @@ export async function storeReports(
     const row = found.get(body.deploymentId)
     if (row?.device_id !== deviceId) {
       events.set(deviceId, foreign(deviceId, body, row !== undefined))
+      continue
+    }
+    if (body.proof !== undefined && body.provenBy === undefined) {
+      events.set(`${deviceId} report-proof-invalid`, unproven(deviceId, body))
       continue
     }
     const known = changes.get(row.id)
@@ -84,7 +88,18 @@ function isBusyNow(row: JudgedDeployment, changes: ReadonlyMap<string, Change>):
   )
 }
 
-function foreign(deviceId: string, report: Report, exists: boolean): SecurityEvent {
+/** Signed by another key, or about something else than it says. */
+function unproven(deviceId: string, { deploymentId, state }: CheckedReport): SecurityEvent {
+  return {
+    source: 'server',
+    kind: 'report-proof-invalid',
+    severity: 'warning',
+    deviceId,
+    facts: { deploymentId, reported: state },
+  }
+}
+
+function foreign(deviceId: string, report: CheckedReport, exists: boolean): SecurityEvent {
   return {
     source: 'server',
     kind: 'illegal-report',

@@ -53,6 +53,10 @@ export const deploymentRoutes = [
           code: step.code,
           detail: step.detail,
           reportedAt: step.reported_at?.toISOString() ?? null,
+          proof:
+            step.proof !== null && step.proof_certificate !== null
+              ? { jws: step.proof, certificate: step.proof_certificate }
+              : null,
           at: step.at.toISOString(),
         })),
       }

@@ -1,5 +1,5 @@
 import { type DeploymentState, type Mover, openStates, stepsTo } from '../protocol/deployment.ts'
-import type { Step } from './store.ts'
+import type { Proof, Step } from './store.ts'
 
 /** A move of one deployment, before it is known what else the report says. */
 export interface Leg {
@@ -59,7 +59,7 @@ export function isOpen(state: DeploymentState): boolean {
 /** History entries for the legs. What the report says belongs to its last one; the others were filled in. */
 export function stepsOf(
   taken: readonly Leg[],
-  said: Pick<Step, 'code' | 'detail' | 'reported_at'>,
+  said: Pick<Step, 'code' | 'detail' | 'reported_at'> & Partial<Proof>,
 ): Step[] {
   return taken.map(({ from, to, by }, index) => ({
     from_state: from,

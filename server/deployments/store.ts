@@ -10,7 +10,11 @@ export type DeploymentEvent = Selectable<DeploymentEventTable>
 export type NewDeployment = Insertable<DeploymentTable> & { state: DeploymentState }
 
 /** One entry of a deployment's history. `from_state` is null for its first. */
-export type Step = Omit<DeploymentEvent, 'seq' | 'deployment_id' | 'at'>
+export type Step = Omit<DeploymentEvent, 'seq' | 'deployment_id' | 'at' | keyof Proof> &
+  Partial<Proof>
+
+/** What the device signed, with the key of which certificate. */
+export type Proof = Pick<DeploymentEvent, 'proof' | 'proof_certificate'>
 
 /** A deployment as it is to become, and how it got there. `rev` is the one that was read. */
 export interface Change {
@@ -122,6 +126,8 @@ async function insertSteps(
       'code',
       'detail',
       'reported_at',
+      'proof',
+      'proof_certificate',
       'at',
     ])
     .expression((eb) =>
@@ -129,7 +135,7 @@ async function insertSteps(
         .selectFrom(
           sql<DeploymentEvent & { n: number }>`jsonb_to_recordset(${rows}::jsonb)`.as<'step'>(
             sql`step(n int, deployment_id uuid, from_state text, to_state text, actor text, code text,
-              detail text, reported_at timestamptz)`,
+              detail text, reported_at timestamptz, proof text, proof_certificate text)`,
           ),
         )
         .select([
@@ -140,6 +146,8 @@ async function insertSteps(
           'code',
           'detail',
           'reported_at',
+          'proof',
+          'proof_certificate',
         ])
         .select(sql<Date>`${now}::timestamptz`.as('at'))
         .orderBy('n'),

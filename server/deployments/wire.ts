@@ -42,6 +42,8 @@ export const DeploymentHistoryView = Deployment.extend({
       detail: z.string().nullable(),
       /** By the device's clock; null for a step that was filled in or not reported. */
       reportedAt: instant,
+      /** What the device signed (compact JWS), verified with the key of this certificate (SHA-256). */
+      proof: z.object({ jws: z.string(), certificate: z.string() }).nullable(),
       at: z.iso.datetime(),
     }),
   ),

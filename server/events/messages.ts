@@ -1,14 +1,16 @@
+import type { Context } from '../context.ts'
+import type { Tx } from '../db/client.ts'
 import { storable } from '../db/storable.ts'
 import { firstIdOf, newId } from '../ids.ts'
 import { message, type MessageHandler } from '../mqtt/message.ts'
-import { DeviceEvent } from '../protocol/messages.ts'
-import { insertReported } from './store.ts'
+import { CommandResult, DeviceEvent } from '../protocol/messages.ts'
+import { insertReported, type ReportedEvent } from './store.ts'
 
 /** Of one device within an hour. A device that has more to say than this has told us what matters. */
 export const eventsPerHour = 60
 const hourMs = 3_600_000
 
-/** What a device says happened to it. Believed to be said by the device, not to be true. */
+/** What a device says happened to it, or what came of a command. Believed to be said by the device, not to be true. */
 export const eventMessages: MessageHandler[] = [
   message({
     leaf: 'event',
@@ -20,18 +22,53 @@ export const eventMessages: MessageHandler[] = [
         deviceId,
         kind: body.kind,
         severity: body.severity,
-        facts: JSON.stringify({
-          ...(body.detail === undefined ? {} : { detail: storable(body.detail) }),
-          reportedAt: body.at,
-        }),
+        facts: factsOf(body, {}),
       }))
-      const stored = await insertReported(tx, events, {
-        now,
-        since: firstIdOf(new Date(now.getTime() - hourMs)),
-        perDevice: eventsPerHour,
+      await storeReported({ tx, ctx, now }, events)
+    },
+  }),
+
+  message({
+    leaf: 'command-result',
+    maxBytes: 4_096,
+    body: CommandResult,
+    store: async ({ tx, ctx, now, messages }) => {
+      const events = messages.map(({ deviceId, body }) => {
+        const { command, result, code } = body
+        const severity = result === 'done' ? ('info' as const) : ('warning' as const)
+        return {
+          id: newId(now),
+          deviceId,
+          kind: 'command-result',
+          severity,
+          facts: factsOf(body, { command, result, ...(code === undefined ? {} : { code }) }),
+        }
       })
-      // Severity is the device's word; by closed lists only.
-      ctx.metrics.securityEvents.inc({ source: 'device', severity: 'info' }, stored)
+      await storeReported({ tx, ctx, now }, events)
     },
   }),
 ]
+
+function factsOf(
+  { detail, at }: { detail?: string | undefined; at: string },
+  more: object,
+): string {
+  return JSON.stringify({
+    ...more,
+    ...(detail === undefined ? {} : { detail: storable(detail) }),
+    reportedAt: at,
+  })
+}
+
+async function storeReported(
+  { tx, ctx, now }: { tx: Tx; ctx: Pick<Context, 'metrics'>; now: Date },
+  events: readonly ReportedEvent[],
+): Promise<void> {
+  const stored = await insertReported(tx, events, {
+    now,
+    since: firstIdOf(new Date(now.getTime() - hourMs)),
+    perDevice: eventsPerHour,
+  })
+  // Severity is the device's word; by closed lists only.
+  ctx.metrics.securityEvents.inc({ source: 'device', severity: 'info' }, stored)
+}

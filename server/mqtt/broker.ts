@@ -129,6 +129,7 @@ function newSession(
     deviceId: undefined,
     epoch: 0,
     inFlight: 0,
+    preparing: undefined,
     filters: new Map(),
     unwritten: 0,
     replaces: undefined,

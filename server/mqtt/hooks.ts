@@ -136,7 +136,7 @@ async function receive(deps: HookDeps, session: Session, packet: Publish): Promi
     await groups.store({
       deviceId,
       handler,
-      body: parsed.body,
+      body: await prepared(session, deviceId, handler, parsed.body),
       bytes: payload.length,
       mayStore: () => ctx.identities.peek(session.fingerprint)?.allowed !== false,
     })
@@ -145,6 +145,23 @@ async function receive(deps: HookDeps, session: Session, packet: Publish): Promi
     session.inFlight--
     count(outcome, leaf)
   }
+}
+
+/** In the order in which they came, also when one takes longer than the next. */
+async function prepared(
+  session: Session,
+  deviceId: string,
+  handler: MessageHandler,
+  body: unknown,
+): Promise<unknown> {
+  while (session.preparing) await session.preparing.catch(() => {})
+  const { fingerprint, socket } = session
+  const key = () => socket.getPeerX509Certificate()?.publicKey
+  const work = handler.prepare?.(body, { deviceId, fingerprint, key })
+  if (!work) return body
+  const preparing = work.finally(() => (session.preparing = undefined))
+  session.preparing = preparing
+  return await preparing
 }
 
 async function subscribe(

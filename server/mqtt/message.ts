@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import type { KeyObject } from 'node:crypto'
 
 import type { z } from 'zod'
 
@@ -11,11 +12,25 @@ export interface DeviceMessage<B> {
   body: B
 }
 
+/** Who sends a message, as the handshake of its connection proved. */
+export interface Peer {
+  deviceId: string
+  /** SHA-256 of the certificate, lower hex. */
+  fingerprint: string
+  /** Of the certificate. */
+  key: () => KeyObject | undefined
+}
+
 interface MessageSpec<B> {
   leaf: DeviceLeaf
   /** Of the payload, refused before it is parsed. */
   maxBytes: number
   body: z.ZodType<B>
+  /**
+   * What takes long and needs no database, such as a signature: done before the message joins a group, so that no transaction
+   * waits for it. The device's later messages wait. Undefined when there is nothing to do. Must not reject for what a device says.
+   */
+  prepare?: (body: B, peer: Peer) => Promise<B> | undefined
   /**
    * Stores a group of messages, in order, in the group's one transaction; the devices are acknowledged after its commit.
    * Set-based: the number of statements does not depend on the number of messages. It may run again when the
@@ -51,10 +66,12 @@ export interface MessageHandler {
   maxBytes: number
   /** The parsed body, or undefined when the payload is not valid: the connection is then closed. */
   parse: (payload: Buffer) => { body: unknown } | undefined
+  prepare?: (body: unknown, peer: Peer) => Promise<unknown> | undefined
   store: MessageSpec<unknown>['store']
 }
 
 export function message<B>(spec: MessageSpec<B>): MessageHandler {
+  const { prepare } = spec
   return {
     leaf: spec.leaf,
     maxBytes: spec.maxBytes,
@@ -63,6 +80,7 @@ export function message<B>(spec: MessageSpec<B>): MessageHandler {
       const parsed = spec.body.safeParse(parseJson(payload))
       return parsed.success ? { body: parsed.data } : undefined
     },
+    ...(prepare && { prepare: (body, peer) => prepare(body as B, peer) }),
     // The broker passes back only what this handler's own `parse` returned.
     store: (input) => spec.store({ ...input, messages: input.messages as DeviceMessage<B>[] }),
   }

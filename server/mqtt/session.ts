@@ -18,6 +18,8 @@ export interface Session {
   epoch: number
   /** Messages handed over and not yet committed. */
   inFlight: number
+  /** Of a message that is being prepared: those after it wait. */
+  preparing: Promise<unknown> | undefined
   /** What it subscribed to, and the QoS it was granted. */
   readonly filters: Map<string, 0 | 1>
   /** Bytes of messages to the device that its socket has not taken yet. */

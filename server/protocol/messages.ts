@@ -1,6 +1,7 @@
 import { z } from 'zod'
 
 import { deploymentStates } from './deployment.ts'
+import { maxProofLength } from './report-proof.ts'
 
 /** What travels over MQTT (interfaces.md, updates.md §2.5, §2.6 and §7). Every string and list has a limit. */
 
@@ -66,6 +67,12 @@ export const Report = z.strictObject({
   /** With `testing` and `succeeded`: what runs now, and the server's commit nonce. */
   sha256: sha256.optional(),
   commitNonce: nonce.optional(),
+  /** Compact JWS of `ProofClaims` by the device's key, with what ends a deployment (updates.md section 4, step 13). */
+  proof: z
+    .string()
+    .max(maxProofLength)
+    .regex(/^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/)
+    .optional(),
   at: instant,
 })
 export type Report = z.infer<typeof Report>
@@ -84,6 +91,19 @@ export const DeviceEvent = z.strictObject({
   at: instant,
 })
 export type DeviceEvent = z.infer<typeof DeviceEvent>
+
+/** What came of a command. `command` is its word, also one that the device does not know. */
+export const CommandResult = z.strictObject({
+  command: z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/),
+  result: z.enum(['done', 'failed', 'refused']),
+  code: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9-]{0,31}$/)
+    .optional(),
+  detail: z.string().max(1000).optional(),
+  at: instant,
+})
+export type CommandResult = z.infer<typeof CommandResult>
 
 /** Server → device, one message: exact texts of the files the device lacks (updates.md §2.6). */
 export const BundleMessage = z.strictObject({

@@ -176,3 +176,28 @@ eventTest(
     expect(await stored(world, other)).toHaveLength(1)
   },
 )
+
+eventTest('what came of a command is recorded with the device, once', async (world) => {
+  const results = eventMessages.find(({ leaf }) => leaf === 'command-result')
+  const parse = (body: object) => results?.parse(Buffer.from(JSON.stringify(body)))
+  const said = { command: 'renew', result: 'failed', code: 'busy', at: '2030-01-01T00:00:00Z' }
+  expect(parse({ ...said, detail: 'x'.repeat(1_001) })).toBeUndefined()
+  expect(parse({ ...said, result: 'perhaps' })).toBeUndefined()
+  expect(parse({ ...said, detail: 'x'.repeat(1_000), more: 1 })).toBeUndefined()
+  const { body } = parse({ ...said, detail: 'later' }) ?? {}
+  const messages = [
+    { deviceId: device, body },
+    { deviceId: device, body },
+  ]
+  await inTransaction(world.handle.db, async (tx) => {
+    await results?.store({ tx, ctx: world.api.ctx, now: world.api.ctx.clock.now(), messages })
+  })
+  expect(await stored(world, device)).toMatchObject([
+    {
+      kind: 'command-result',
+      source: 'device',
+      severity: 'warning',
+      facts: { command: 'renew', result: 'failed', code: 'busy', detail: 'later' },
+    },
+  ])
+})

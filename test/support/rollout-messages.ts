@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { inTransaction } from '../../server/db/transaction.ts'
 import { deploymentMessages } from '../../server/deployments/messages.ts'
 import { helloMessage } from '../../server/devices/hello.ts'
+import type { Peer } from '../../server/mqtt/message.ts'
 import type { DeploymentState } from '../../server/protocol/deployment.ts'
 import type { Choice, Hello, Report } from '../../server/protocol/messages.ts'
 import { installedBuild, type Release, type RolloutWorld } from './rollout-world.ts'
@@ -13,15 +14,18 @@ const handlers = [helloMessage(async () => new Map()), ...deploymentMessages]
 export async function receive(
   { ctx, clock }: RolloutWorld,
   leaf: 'hello' | 'report' | 'choice',
-  messages: readonly { deviceId: string; body: unknown }[],
+  messages: readonly { deviceId: string; body: unknown; peer?: Peer }[],
 ): Promise<void> {
   const handler = handlers.find((one) => one.leaf === leaf)
   if (!handler) throw new Error('no such handler')
-  const parsed = messages.map(({ deviceId, body }) => {
-    const read = handler.parse(Buffer.from(JSON.stringify(body)))
-    if (!read) throw new Error(`malformed ${leaf}`)
-    return { deviceId, ...read }
-  })
+  const parsed = await Promise.all(
+    messages.map(async ({ deviceId, body, peer }) => {
+      const read = handler.parse(Buffer.from(JSON.stringify(body)))
+      if (!read) throw new Error(`malformed ${leaf}`)
+      const prepared = peer && handler.prepare?.(read.body, peer)
+      return { deviceId, body: prepared ? await prepared : read.body }
+    }),
+  )
   const now = clock.now()
   const after = await inTransaction(ctx.db, (tx) =>
     handler.store({ tx, ctx, now, messages: parsed }),
