@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 
 import { applyDelta, isDeltaTo } from '../../pki/crl/delta.ts'
 import { type Crl, crlEntries, parseCrl, verifyCrl } from '../../pki/crl/parse.ts'
+import { shardOf } from '../../pki/crl/shard.ts'
 import { parseCertificate } from '../../pki/x509/parse.ts'
 import { latestCrl, publishDueCrls } from '../../server/certificates/crl.ts'
 import { changeRevocation, type RevocationAction } from '../../server/certificates/revocation.ts'
@@ -148,6 +149,24 @@ async function checkShards(devices: readonly Enrolled[]): Promise<void> {
   }
   for (const key of whole ? contentOf(crlEntries(whole)) : []) expect(shards).toContain(key)
 }
+
+test('V11 revoked before there was any CRL: refused at once, and on the first one', async () => {
+  const { ctx } = world
+  const stolen = await device()
+  expect(await crlOf(-1)).toBeUndefined()
+  const { certificateId, fingerprint } = stolen
+  expect((await ctx.identities.check(fingerprint)).allowed).toBe(true)
+  const by = { id: 'key:test' }
+  await changeRevocation(ctx, { action: 'revoke', reason: 'keyCompromise', certificateId, by })
+  expect(ctx.identities.peek(fingerprint)).toMatchObject({ refusal: 'certificate-revoked' })
+  const { serial } = parseCertificate(stolen.der)
+  for (const shard of [-1, shardOf(serial, crlShards)]) {
+    const first = await crlOf(shard)
+    expect(first?.number).toBe(1n)
+    expect(first && contentOf(crlEntries(first))).toEqual([keyOf(serial, 1)])
+    expect(await crlOf(shard, true)).toBeUndefined()
+  }
+})
 
 test('V1, V2, V4, V5 whatever happens, lists and deltas tell what was revoked and is not over', async () => {
   await fc.assert(
