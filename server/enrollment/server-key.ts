@@ -79,7 +79,12 @@ export async function generateFor(
     throw new DomainError('invalid-request', 'The subjectAltName can only be a URI')
   })
   const key = await generate(algorithm)
-  return { key, csr: parseCsr(buildCsr(key, { subject, uris })) }
+  try {
+    return { key, csr: parseCsr(buildCsr(key, { subject, uris })) }
+  } catch (error) {
+    if (error instanceof PkiError) throw refusedRequest(error)
+    throw error
+  }
 }
 
 /** RSA keys take seconds of a processor: beside the event loop, and few at once. */

@@ -1,5 +1,6 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto'
 
+import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 import { idOfCertificate } from '../../pki/cms/certificate-id.ts'
@@ -160,6 +161,26 @@ describe('serverkeygen is refused', () => {
     // A second key for a device that has one is a matter of the profile, as with any enrollment.
     expect((await est({ ...call, body })).status).toBe(403)
   })
+})
+
+test('F2 a request that was changed at random is refused or granted, never an error of ours', async () => {
+  const { profile, token } = await givenKeyLine()
+  const uris = ['urn:uuid:00000000-0000-4000-8000-000000000000']
+  const csr = buildCsr(generatePrivateKey('P-256'), {
+    subject: encodeName({ commonName: unique('SN'), serialNumber: unique('SN') }),
+    uris,
+  })
+  const change = fc.tuple(fc.nat(csr.length - 1), fc.integer({ min: 1, max: 255 }))
+  await fc.assert(
+    fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 3 }), async (changes) => {
+      const der = Buffer.from(csr)
+      for (const [at, bits] of changes) der[at] = (der[at] ?? 0) ^ bits
+      const path = `${profile.name}/serverkeygen`
+      const answer = await est({ path, user: '', token, body: base64Lines(der) })
+      expect([200, 400, 403]).toContain(answer.status)
+    }),
+    { seed: 13, numRuns: 150 },
+  )
 })
 
 describe('E17 serverkeygen with a key to encrypt to', () => {
