@@ -1,5 +1,6 @@
 import { cpus } from 'node:os'
 
+import { benchConnect } from './connect.ts'
 import { benchPki } from './pki.ts'
 import type { Row } from './row.ts'
 
@@ -7,6 +8,7 @@ import type { Row } from './row.ts'
 
 const benches: Readonly<Record<string, (say: (line: string) => void) => Promise<Row[]>>> = {
   pki: benchPki,
+  connect: benchConnect,
 }
 
 function print(title: string, rows: readonly Row[]): void {
