@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -78,6 +78,20 @@ test('groups, enrollment and devices', async () => {
   )
   expect(await ok('device register SN-7 --group lab')).toMatchObject({ state: 'registered' })
   expect((await fleetseal('group delete lab')).err).toMatch(/^conflict: .*1 devices/)
+})
+
+test('one certificate: on hold, released, and refused without a reason', async () => {
+  const audit = await fleetseal('audit list --action certificate.issue --json')
+  const [id = ''] = audit.out.match(/(?<="subject": ?")[0-9a-f-]{36}/) ?? []
+  expect(await ok(`certificate show ${id}`)).toMatchObject({ id, state: 'issued' })
+  expect(await ok(`certificate hold ${id}`)).toMatchObject({
+    state: 'held',
+    revocationReason: 'certificateHold',
+  })
+  expect((await fleetseal(`certificate show ${id}`)).out).toContain('certificateHold')
+  expect(await ok(`certificate release ${id}`)).toMatchObject({ state: 'issued', revokedAt: null })
+  expect(await fleetseal(`certificate revoke ${id}`)).toMatchObject({ code: 2 })
+  expect(await fleetseal(`certificate hold ${randomUUID()}`)).toMatchObject({ code: 1 })
 })
 
 test('cut off and let back, by serial number and by group', async () => {
