@@ -1,8 +1,12 @@
+import { open, rm } from 'node:fs/promises'
+
 import { CertificateView } from '../../server/certificates/wire.ts'
 import { ChoiceView } from '../../server/deployments/wire.ts'
 import { DeviceView } from '../../server/devices/wire.ts'
+import { KeyBundleView } from '../../server/enrollment/wire.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun, Option } from '../command.ts'
+import { usageError } from '../failure.ts'
 import { deviceId, groupId } from '../lookup.ts'
 import { Page } from '../page.ts'
 import type { Column } from '../table.ts'
@@ -150,7 +154,37 @@ export const deviceNoun: Noun = {
       options: reason,
       run: action('retire'),
     },
+    {
+      verb: 'key-bundle',
+      args: 'DEVICE FILE',
+      summary:
+        'Make key and certificate for a device that cannot, as PKCS #12; prints the passphrase once',
+      options: {
+        'key-algorithm': { type: 'string', value: 'NAME', about: 'P-256, P-384 or RSA-2048' },
+      },
+      run: keyBundle,
+    },
   ],
+}
+
+async function keyBundle({ client, args: [device = '', name = ''], values, out }: CommandInput) {
+  const api = await client()
+  const path = `/devices/${await deviceId(api, device)}/key-bundles`
+  // Before the bundle is made: it is given out only once.
+  const file = await open(name, 'wx', 0o600).catch((error: unknown) => {
+    throw usageError(`${name} cannot be written: ${String(error)}`, 'Name a file that is not there')
+  })
+  try {
+    const body = { keyAlgorithm: values.text('key-algorithm') }
+    const { pkcs12, ...rest } = await api.create(KeyBundleView, path, body)
+    await file.writeFile(Buffer.from(pkcs12, 'base64'))
+    out.answer(rest, (one) => one.passphrase)
+  } catch (error) {
+    await rm(name, { force: true })
+    throw error
+  } finally {
+    await file.close()
+  }
 }
 
 function action(word: 'disable' | 'enable' | 'revoke' | 'retire') {

@@ -246,3 +246,20 @@ export const BatchRowView = z.object({
   certificate: z.string().nullable(),
 })
 export type BatchRowView = z.infer<typeof BatchRowView>
+
+export const KeyBundleParams = z.object({ deviceId: z.uuid().lowercase() })
+
+export const KeyBundleBody = z.strictObject({
+  /** What the device's software can use. */
+  keyAlgorithm: z.enum(['P-256', 'P-384', 'RSA-2048']).default('P-256'),
+})
+export type KeyBundleBody = z.infer<typeof KeyBundleBody>
+
+export const KeyBundleView = z.object({
+  certificateId: z.uuid(),
+  notAfter: z.iso.datetime(),
+  /** Key, certificate and issuers: DER in base64, encrypted to the passphrase. Shown here and never again. */
+  pkcs12: z.string(),
+  passphrase: z.string(),
+})
+export type KeyBundleView = z.infer<typeof KeyBundleView>

@@ -14,6 +14,7 @@ import { approvalRoutes } from '../enrollment/approval-routes.ts'
 import { batchRoutes } from '../enrollment/batch-routes.ts'
 import { credentialRoutes } from '../enrollment/credential-routes.ts'
 import { estPolicyRoutes } from '../enrollment/est-policy-routes.ts'
+import { keyBundleRoutes } from '../enrollment/key-bundle-routes.ts'
 import { registrationRoutes } from '../enrollment/registration-routes.ts'
 import { enrollmentRoutes } from '../enrollment/routes.ts'
 import { DomainError } from '../errors.ts'
@@ -52,6 +53,7 @@ export const routes: readonly Route[] = [
   ...batchRoutes,
   ...estPolicyRoutes,
   ...scepRoutes,
+  ...keyBundleRoutes,
   ...certificateRoutes,
   ...artifactRoutes,
   ...modelRoutes,

@@ -1,0 +1,27 @@
+import { route } from '../http/route.ts'
+import { createKeyBundle } from './key-bundle.ts'
+import { KeyBundleBody, KeyBundleParams, KeyBundleView } from './wire.ts'
+
+export const keyBundleRoutes = [
+  route({
+    method: 'post',
+    path: '/devices/:deviceId/key-bundles',
+    summary: 'Make key and certificate for a device that cannot, as PKCS #12; shown once',
+    allow: ['admin', 'operator'],
+    status: 201,
+    creates: true,
+    params: KeyBundleParams,
+    body: KeyBundleBody,
+    response: KeyBundleView,
+    handle: async ({ ctx, params: { deviceId }, body, actor, newId }) => {
+      const by = { actor: actor.id, requestId: actor.requestId }
+      const made = await createKeyBundle(ctx, { id: newId, deviceId, body, ...by })
+      return {
+        certificateId: made.certificateId,
+        notAfter: made.notAfter.toISOString(),
+        pkcs12: made.pkcs12.toString('base64'),
+        passphrase: made.passphrase,
+      }
+    },
+  }),
+]
