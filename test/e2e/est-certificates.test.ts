@@ -134,9 +134,8 @@ describe('by claim certificate: refusals', () => {
     expect((await enroll(claim, victim.serialNumber)).status).toBe(403)
     expect(await usesOf(row.id)).toEqual({ uses: 0 })
     const tls = heldPem(claim)
-    for (const path of ['/artifacts/none', '/tuf/director/root.json']) {
+    for (const path of ['/artifacts/none', '/tuf/director/root.json'])
       expect((await est({ path, tls })).status).toBe(403)
-    }
     const body = base64Lines(newRequest(unique('SN')).csr)
     expect((await est({ path: 'simplereenroll', body, tls })).status).toBe(403)
   })
@@ -158,12 +157,37 @@ describe('by claim certificate: refusals', () => {
 const givenLine = async (body: object = {}, pem = maker.pem.issuer) =>
   await world.givenProfile({ auth: { type: 'certificate', trustAnchors: [pem] }, ...body })
 
+describe('ways in that do not exist', () => {
+  test('A22 another scheme, operation or method is refused, whatever certificate comes with it', async () => {
+    const profile = await world.givenProfile({ auth: { type: 'claim' } })
+    const { claim, row } = await givenClaim(profile.id)
+    const tls = heldPem(claim)
+    const body = base64Lines(newRequest(unique('SN')).csr)
+    // Who sends credentials is judged by them: a wrong one does not fall back to the certificate.
+    for (const authorization of ['Bearer x', 'Digest username="x"', 'Basic !', 'Basic eDp5', 'x']) {
+      const headers = { Authorization: authorization }
+      expect((await est({ path: 'simpleenroll', body, tls, headers })).status).toBe(401)
+    }
+    for (const [path, status] of [
+      ['simpleEnroll', 404],
+      ['enroll', 404],
+      ['fullcmc', 501],
+      [`${profile.name}/${profile.name}/simpleenroll`, 404],
+    ] as const) {
+      expect((await est({ path, body, tls })).status).toBe(status)
+    }
+    for (const method of ['GET', 'PUT', 'DELETE'])
+      expect((await est({ path: 'simpleenroll', method, tls })).status).toBe(405)
+    expect(await usesOf(row.id)).toEqual({ uses: 0 })
+    expect((await est({ path: 'simpleenroll', body, tls })).status).toBe(200)
+  })
+})
+
 describe('by a claim certificate of our own', () => {
   const issue = async (profileId: string, csr: Buffer) => {
     const id = newId(world.ctx.clock.now())
     const request = { profileId, csr: csr.toString('base64'), days: 7, maxUses: 2, ...by }
     const first = await issueClaim(world.ctx, { id, ...request })
-    // Again, as after a lost answer.
     expect(await issueClaim(world.ctx, { id, ...request })).toEqual(first)
     return first
   }
