@@ -22,6 +22,7 @@ const options = {
   image: { type: 'string', multiple: true },
   serial: { type: 'string' },
   'key-algorithm': { type: 'string' },
+  delivery: { type: 'string' },
   'allow-evaluation': { type: 'boolean' },
   managed: { type: 'boolean' },
 } as const
@@ -41,6 +42,7 @@ export const enrollHelp = `enroll: makes a device and gets its first certificate
   --component NAME=VERSION:BUILD:SVN   what the factory installed; default main=1.0.0:1:0, may be repeated
   --image NAME=FILE         the factory's image of a component
   --key-algorithm NAME      P-256 (default), P-384, Ed25519, ML-DSA-44, ML-DSA-65 or ML-DSA-87
+  --delivery WAY            how images come: https, mqtt or auto (default)
   --allow-evaluation        accept keys that were made for trying the product out
   --managed                 the owner agreed that the operator decides about updates`
 
@@ -64,6 +66,7 @@ export async function enrollCommand(args: string[], print: (line: string) => voi
     components: componentsOf(values.component ?? ['main=1.0.0:1:0']),
     serialNumber: need('serial'),
     ...keyAlgorithmOf(values['key-algorithm']),
+    ...deliveryOf(values.delivery),
     allowEvaluation: values['allow-evaluation'] ?? false,
     managed: values.managed ?? false,
   }
@@ -110,6 +113,13 @@ async function bytesOf(path: string): Promise<Buffer> {
 
 function portOf(name: 'devicePort' | 'mqttPort', text: string | undefined) {
   return text === undefined ? {} : { [name]: Number(text) }
+}
+
+function deliveryOf(text: string | undefined): Pick<DeviceConfigInput, 'delivery'> {
+  if (text === undefined) return {}
+  const parsed = DeviceConfig.shape.delivery.unwrap().safeParse(text)
+  if (parsed.success) return { delivery: parsed.data }
+  throw usage(`--delivery ${text} is not one of them`)
 }
 
 function keyAlgorithmOf(text: string | undefined): Pick<DeviceConfigInput, 'keyAlgorithm'> {

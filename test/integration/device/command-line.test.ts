@@ -37,7 +37,7 @@ async function device(...args: string[]): Promise<{ code: number; out: string }>
   return { code: Number(code), out }
 }
 
-async function enrollByCommand(): Promise<{ code: number; out: string }> {
+async function enrollByCommand(delivery: string): Promise<{ code: number; out: string }> {
   const parent = join(bench.dir, '..')
   const { root, imageRoot, directorRoot } = bench.enrollment()
   const files = {
@@ -60,6 +60,7 @@ async function enrollByCommand(): Promise<{ code: number; out: string }> {
     serial: 'SN-7',
     'device-port': `${devicePort}`,
     'mqtt-port': `${mqttPort}`,
+    delivery,
   }
   const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, value])
   const components = ['--component', 'main=2.4.0:400:41', '--component', 'radio=1.0.0:205:0']
@@ -72,7 +73,8 @@ test('a device is enrolled, run, asked and answered for by hand', async () => {
       Object.assign(signed, { 'x-policy': { ...policy, auto: false, consent: 'download+install' } })
     },
   })
-  expect(await enrollByCommand()).toEqual({ code: 0, out: expect.stringContaining(deviceId) })
+  expect(await enrollByCommand('pigeon')).toMatchObject({ code: 2 })
+  expect(await enrollByCommand('mqtt')).toEqual({ code: 0, out: expect.stringContaining(deviceId) })
   const agent = start('run', '--dir', bench.dir)
   await bench.untilState('offered')
   const { out } = await device('status', '--dir', bench.dir)
@@ -91,6 +93,7 @@ test('a device is enrolled, run, asked and answered for by hand', async () => {
   const accepted = await device('accept', '--dir', bench.dir)
   expect(accepted.out).toContain('Accepted 2.4.1')
   await bench.untilState('succeeded')
+  expect(bench.server.gets.length).toBeGreaterThan(0)
   expect((await device('status', '--dir', bench.dir)).out).toContain('installed and working')
   agent.kill('SIGTERM')
   expect(await once(agent, 'exit')).toEqual([0, null])
