@@ -183,26 +183,34 @@ function chainTo(
   { issued, issuers, at }: { issued: Buffer; issuers: Buffer[]; at: Date },
 ): Buffer[] {
   const anchors = readPem(rootFile, root, certificateLabel)
-  const others = issuers.filter((der) => !anchors.some((anchor) => anchor.equals(der)))
-  const chain = [issued, ...issuersOf(issued, others)]
+  const chain = [issued, ...issuersOf(issued, issuers, anchors)]
   const verdict = validatePath(chain, anchors, { at, purpose: 'clientAuth' })
   if (!verdict.valid) throw refused(`does not chain to the root: ${verdict.detail}`)
   return chain
 }
 
-/** Up from the leaf by name, each issuer once; what does not fit fails in the path validation. */
-function issuersOf(leaf: Buffer, candidates: readonly Buffer[]): Buffer[] {
+/**
+ * Up from the leaf by name, each issuer once, until an anchor is above; what does not fit fails in the path validation. Another
+ * root is no step on the way, but a certificate of it by one that is trusted (RFC 4210 §4.4) is.
+ */
+function issuersOf(
+  leaf: Buffer,
+  candidates: readonly Buffer[],
+  anchors: readonly Buffer[],
+): Buffer[] {
   const found: Buffer[] = []
   let at = parseCertificate(leaf)
-  const parsed = candidates.map((der) => parseCertificate(der))
+  const tops = anchors.map((der) => parseCertificate(der))
+  const parsed = candidates
+    .map((der) => parseCertificate(der))
+    .filter(({ subject, issuer }) => !subject.equals(issuer))
   for (let depth = 0; depth < 4; depth += 1) {
     const { issuer, authorityKeyId } = at
-    const next = parsed.find(
-      ({ subject, subjectKeyId, der }) =>
-        subject.equals(issuer) &&
-        (!authorityKeyId || !subjectKeyId || subjectKeyId.equals(authorityKeyId)) &&
-        !found.includes(der),
-    )
+    const isAbove = ({ subject, subjectKeyId }: Certificate) =>
+      subject.equals(issuer) &&
+      (!authorityKeyId || !subjectKeyId || subjectKeyId.equals(authorityKeyId))
+    if (tops.some(isAbove)) return found
+    const next = parsed.find((one) => isAbove(one) && !found.includes(one.der))
     if (!next) return found
     found.push(next.der)
     at = next

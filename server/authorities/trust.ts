@@ -52,7 +52,9 @@ export function arrange(
   const opened = new Map(rows.map((row) => [row.id, open(row)]))
   const roots = of('root').map(open)
   const live = new Set(roots.map(({ id }) => id))
-  const between = links.filter((link) => live.has(link.old_id) && live.has(link.new_id))
+  // Who knows a retired root alone must still find the way to the next; nobody is led back to it.
+  const forward = links.filter((link) => live.has(link.new_id))
+  const back = forward.filter((link) => live.has(link.old_id))
   const issuers = [...of('devices'), ...of('servers'), ...of('claims')].map(open)
   const accepted = [...of('devices'), ...of('claims')].map(open)
   return {
@@ -68,22 +70,26 @@ export function arrange(
     },
     // The bridges before the roots they lead to: some clients take the first certificate of a name.
     distributed: [
-      ...between.flatMap((link) => [link.new_with_old, link.old_with_new]),
+      ...forward.map((link) => link.new_with_old),
+      ...back.map((link) => link.old_with_new),
       ...roots.map(({ der }) => der),
       ...issuers.map(({ der }) => der),
     ],
-    bridges: bridgesTo(serversRow.issuer_id, between),
+    bridges: bridgesTo(serversRow.issuer_id, { forward, back }),
     clientCa: [...roots, ...accepted].map(({ der }) => toPem('CERTIFICATE', der)),
     rootPem: toPem('CERTIFICATE', root.der),
   }
 }
 
 /** For those who know only another root than the one above an issuer. */
-function bridgesTo(rootId: string | null, links: readonly RootLinkRow[]): Buffer[] {
-  return links.flatMap((link) => {
-    if (link.new_id === rootId) return [link.new_with_old]
-    return link.old_id === rootId ? [link.old_with_new] : []
-  })
+function bridgesTo(
+  rootId: string | null,
+  { forward, back }: { forward: readonly RootLinkRow[]; back: readonly RootLinkRow[] },
+): Buffer[] {
+  return [
+    ...forward.filter((link) => link.new_id === rootId).map((link) => link.new_with_old),
+    ...back.filter((link) => link.old_id === rootId).map((link) => link.old_with_new),
+  ]
 }
 
 function needed(row: AuthorityRow | undefined, purpose: AuthorityPurpose): AuthorityRow {

@@ -1,5 +1,11 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
 import { beforeEach, describe, expect, test } from 'vitest'
 
+import { FileDisk } from '../../device-sim/disk.ts'
+import { findIdentity, saveIdentity, saveServerRoot } from '../../device-sim/identity.ts'
 import { parseCrl, verifyCrl } from '../../pki/crl/parse.ts'
 import { parseCsr } from '../../pki/csr/parse.ts'
 import { validatePath } from '../../pki/path-validate.ts'
@@ -175,6 +181,7 @@ test('an authority of a new purpose is active at once', async () => {
 
 test('R8, E23 rollover of the root: who knows only one of them follows to the other', async () => {
   const { root: old, devices } = ctx.authorities
+  const oldIssuers = [devices, ctx.authorities.servers]
   await expect(make('root')).rejects.toMatchObject({ code: 'invalid-request' })
   ctx.clock.advance({ seconds: 60 })
   const next = await make('root')
@@ -203,4 +210,37 @@ test('R8, E23 rollover of the root: who knows only one of them follows to the ot
   await expect(act(old.id, 'retire')).rejects.toMatchObject({ code: 'not-ready' })
   ctx.clock.advance({ seconds: 61 })
   await expect(act(old.id, 'retire')).rejects.toMatchObject({ facts: { authorities: 2 } })
+  ctx.clock.advance({ seconds: 91 * 86_400 })
+  for (const { id } of oldIssuers) await act(id, 'retire')
+  await act(old.id, 'retire')
+  expect(ctx.authorities.clientCa).toHaveLength(2)
+  expect(ctx.authorities.distributed).toContainEqual(newWithOld)
+  expect(ctx.authorities.distributed).not.toContainEqual(oldWithNew)
+  expect(fromPem(ctx.authorities.tls.cert, 'CERTIFICATE')).toContainEqual(newWithOld)
 })
+
+test('R8 a device that knows only the old root takes a certificate below the new one', async () => {
+  const { rootPem: pinned } = ctx.authorities
+  ctx.clock.advance({ seconds: 60 })
+  for (const purpose of ['root', 'servers', 'devices'] as const) {
+    await act((await make(purpose)).id, 'activate')
+  }
+  const { id } = await world.givenProfile()
+  const { key, csr } = newRequest(unique('SN'))
+  const issued = await world.enrollWith(await world.givenToken(id), csr)
+  await using folder = await temporaryFolder()
+  for (const [name, root] of Object.entries({ old: pinned, new: ctx.authorities.rootPem })) {
+    const disk = await FileDisk.open(join(folder.path, name))
+    await saveServerRoot(disk, root)
+    const issuers = ctx.authorities.distributed.toReversed()
+    await saveIdentity(disk, { key, issued, issuers, at: ctx.clock.now() })
+    const chain = fromPem((await findIdentity(disk))?.certificates ?? '', 'CERTIFICATE')
+    expect([name, chain.length]).toEqual([name, name === 'old' ? 3 : 2])
+  }
+})
+
+async function temporaryFolder() {
+  const path = await mkdtemp(join(tmpdir(), 'fleetseal-device-'))
+  const remove = async () => await rm(path, { recursive: true, force: true })
+  return { path, [Symbol.asyncDispose]: remove }
+}
