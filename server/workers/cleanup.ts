@@ -2,6 +2,7 @@ import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { deleteIdentityChanges } from '../devices/identity-change.ts'
+import { forgetEvents } from '../events/store.ts'
 import { forgetIdempotencyKeys } from '../http/idempotency.ts'
 import type { Worker } from './worker.ts'
 
@@ -17,7 +18,7 @@ export const identityChangeDays = 1
 type Forget = (tx: Tx, before: Date, limit: number) => Promise<number>
 
 /** Removes what nobody can ask for any more, in batches, each in a transaction of its own. */
-export function cleanupWorkers(ctx: Pick<Context, 'db' | 'clock'>): Worker[] {
+export function cleanupWorkers(ctx: Pick<Context, 'db' | 'clock' | 'config'>): Worker[] {
   const worker = (name: string, days: number, forget: Forget): Worker => ({
     name,
     idleMs,
@@ -29,5 +30,6 @@ export function cleanupWorkers(ctx: Pick<Context, 'db' | 'clock'>): Worker[] {
   return [
     worker('cleanup-idempotency', idempotencyDays, forgetIdempotencyKeys),
     worker('cleanup-identity-changes', identityChangeDays, deleteIdentityChanges),
+    worker('cleanup-events', ctx.config.eventDays, forgetEvents),
   ]
 }
