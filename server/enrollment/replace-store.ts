@@ -29,3 +29,15 @@ export async function isKeyRevoked(db: Db, deviceId: string, spkiSha256: Buffer)
     .executeTakeFirst()
   return row !== undefined
 }
+
+/** Is a certificate of this device on hold? Whoever asks for another one meanwhile may be who it was put on hold for. */
+export async function hasHeldCertificate(db: Db, deviceId: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('certificate')
+    .select('id')
+    .where('device_id', '=', deviceId)
+    .where('state', '=', 'held')
+    .limit(1)
+    .executeTakeFirst()
+  return row !== undefined
+}

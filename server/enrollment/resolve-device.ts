@@ -11,7 +11,7 @@ import {
 import { DomainError } from '../errors.ts'
 import { recordEvents } from '../events/record.ts'
 import { newId } from '../ids.ts'
-import { isKeyRevoked, lockIssuedCertificates } from './replace-store.ts'
+import { hasHeldCertificate, isKeyRevoked, lockIssuedCertificates } from './replace-store.ts'
 import type { Profile } from './store.ts'
 
 export interface Resolved {
@@ -78,6 +78,12 @@ async function replace(tx: Tx, profile: Profile, { device, csr, now }: Known): P
   const isSameKey = issued.some((one) => one.spki_sha256.equals(spkiHash(csr.spki)))
   if (profile.replaceable !== 'on' && !isSameKey) {
     throw new DomainError('not-allowed', 'This device enrolls again only with the key it has')
+  }
+  if (await hasHeldCertificate(tx, device.id)) {
+    throw new DomainError(
+      'not-allowed',
+      'A certificate of this device is on hold: an operator has to release or revoke it first',
+    )
   }
   if (await isKeyRevoked(tx, device.id, spkiHash(csr.spki))) {
     throw new DomainError('not-allowed', 'This key was revoked: make a new one')

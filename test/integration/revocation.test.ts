@@ -8,7 +8,12 @@ import { parseCertificate } from '../../pki/x509/parse.ts'
 import { latestCrl, publishCrl, publishDueCrls } from '../../server/certificates/crl.ts'
 import { changeRevocation, type RevocationAction } from '../../server/certificates/revocation.ts'
 import { crlShards } from '../../server/certificates/shards.ts'
-import type { Enrolled, IdentityWorld, WorldContext } from '../support/identity-world.ts'
+import {
+  type Enrolled,
+  type IdentityWorld,
+  newRequest,
+  type WorldContext,
+} from '../support/identity-world.ts'
 import { createWorlds, kinds } from '../support/two-worlds.ts'
 
 const by = { id: 'key:test' }
@@ -116,6 +121,23 @@ describe.each(kinds)('hold and release on %s', (kind) => {
     expect(await change(device, command)).toMatchObject({ revocation_reason: 'keyCompromise' })
     expect(reasonOn(await crlOf(), device)).toBe(1)
     expect(await verdictOf(device)).toBe('certificate-revoked')
+  })
+})
+
+describe.each(kinds)('around a hold on %s', (kind) => {
+  beforeAll(use(kind))
+
+  test('a device on hold does not get around it by enrolling again', async () => {
+    const profile = await world.givenProfile({ replaceable: 'on' })
+    const device = await world.givenDevice({ profile })
+    const token = await world.givenToken(profile.id)
+    const { csr } = newRequest(device.serialNumber)
+    await change(device, hold)
+    await expect(world.enrollWith(token, csr)).rejects.toMatchObject({ code: 'not-allowed' })
+    await change(device, release)
+    expect(parseCertificate(await world.enrollWith(token, csr)).serial).not.toEqual(
+      serialOf(device),
+    )
   })
 
   test('two operators at once: one outcome, and the CRL agrees with it', async () => {
