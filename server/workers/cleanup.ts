@@ -2,7 +2,7 @@ import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { deleteIdentityChanges } from '../devices/identity-change.ts'
-import { forgetEvents } from '../events/store.ts'
+import { forgetEvents } from '../events/retention.ts'
 import { forgetIdempotencyKeys } from '../http/idempotency.ts'
 import type { Worker } from './worker.ts'
 
