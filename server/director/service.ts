@@ -109,10 +109,10 @@ export async function answersFor(
 
 /** The desired state and a set of files that is not older than any release in it. */
 async function readTogether(
-  { db }: DirectorDeps,
+  { db, clock }: DirectorDeps,
   deviceIds: string[],
 ): Promise<{ rows: DesiredRow[]; current: CurrentMetadata }> {
-  const rows = await readDesired(db, deviceIds)
+  const rows = await readDesired(db, deviceIds, clock.now())
   let current = await recentCurrent(db)
   const isOlder = rows.some(({ deployment }) => {
     if (!deployment) return false

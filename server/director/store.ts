@@ -1,4 +1,4 @@
-import { type Selectable, sql } from 'kysely'
+import { type RawBuilder, type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import type { DirectorStateTable, ReleaseTable } from '../db/schema.ts'
@@ -6,7 +6,7 @@ import { endedStates } from '../protocol/deployment.ts'
 
 export type DirectorState = Selectable<DirectorStateTable>
 
-/** What a device shall run next, from its oldest open deployment, and what was last signed for it. */
+/** What a device shall run next, from one of its open deployments, and what was last signed for it. */
 export interface DesiredRow {
   deviceId: string
   managed: boolean
@@ -23,8 +23,16 @@ export interface DesiredRow {
   state: DirectorState | undefined
 }
 
-/** Of active devices only, in one statement. Releases that were withdrawn are no longer desired. */
-export async function readDesired(db: Db, deviceIds: readonly string[]): Promise<DesiredRow[]> {
+/**
+ * Of active devices only, in one statement. Releases that were withdrawn are no longer desired. A device is told of one
+ * deployment at a time, whatever component it is for: of the one it works on; else of a security release before others;
+ * else of the oldest. What its owner put off, or does not want, never stands before what it could install now.
+ */
+export async function readDesired(
+  db: Db,
+  deviceIds: readonly string[],
+  now: Date,
+): Promise<DesiredRow[]> {
   const rows = await db
     .selectFrom('device')
     .leftJoinLateral(
@@ -50,6 +58,8 @@ export async function readDesired(db: Db, deviceIds: readonly string[]): Promise
             sql<never>`(${sql.join(endedStates.map((state) => sql.lit(state)))})`,
           )
           .where('release.state', '=', 'published')
+          .orderBy(turnOf(now))
+          .orderBy(sql`release.class = 'security'`, 'desc')
           .orderBy('deployment.created_at')
           .orderBy('deployment.id')
           .limit(1)
@@ -81,6 +91,16 @@ export async function readDesired(db: Db, deviceIds: readonly string[]): Promise
     ])
     .execute()
   return rows.map(desiredOf)
+}
+
+/** A postponement that has run out is an offer again, also while the device has not said so. */
+function turnOf(now: Date): RawBuilder<number> {
+  return sql<number>`case
+    when deployment.state = 'opted_out' then 3
+    when deployment.state = 'postponed' and deployment.postponed_until > ${now}::timestamptz then 3
+    when deployment.state in ('queued', 'offered', 'postponed') then 2
+    when deployment.state = 'accepted' then 1
+    else 0 end`
 }
 
 type Joined = { id: string; managed: boolean } & {
