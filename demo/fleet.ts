@@ -99,6 +99,7 @@ async function buildDevice(options: FleetOptions, number: number): Promise<DemoD
       hardwareIds: [hardwareId],
       components: { [component]: { version: '1.0.0', build: 100, svn: 1 } },
       serialNumber,
+      keyAlgorithm: number % 5 === 0 ? 'ML-DSA-65' : 'P-256',
       allowEvaluation: true,
       helloRetryMs: 5_000,
       reconnectMaxMs: 2_000,
