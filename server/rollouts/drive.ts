@@ -2,7 +2,7 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
-import { openStates } from '../protocol/deployment.ts'
+import { executedStates, openStates } from '../protocol/deployment.ts'
 import { judgePhase, reasonToStop } from './gate.ts'
 import { someoneToMeet } from './meet-store.ts'
 import { type Progress, progressesOf } from './progress.ts'
@@ -34,10 +34,13 @@ export function decide(rollout: Rollout, progress: Progress): Decision | undefin
   }
   // An owner who opted out has decided; the offer stays, and the rollout does not wait for a change of mind.
   const waiting = openStates.filter((state) => state !== 'opted_out' && progress.counts[state])
-  // Nobody was met yet: a rollout that did nothing has not completed, its devices are still to come.
-  const wasMet = Object.values(progress.counts).some((count) => count > 0)
-  return wasMet && waiting.length === 0 ? { action: 'finish' } : undefined
+  // Nobody was met, or all that was begun was taken back: a rollout that did nothing has not completed.
+  const decided = decidedStates.some((state) => progress.counts[state])
+  return decided && waiting.length === 0 ? { action: 'finish' } : undefined
 }
+
+/** Ends with a verdict, and an owner's no. The others (cancelled, expired, superseded) say nothing about the release. */
+const decidedStates = [...executedStates, 'opted_out'] as const
 
 const pageSize = 200
 const beforeAll = '00000000-0000-0000-0000-000000000000'
@@ -46,10 +49,11 @@ const beforeAll = '00000000-0000-0000-0000-000000000000'
  * One pass over the running rollouts: stops, advances or completes each by compare-and-set, so any number of processes may
  * do this at once. `mayLook` bounds how often the group of a rollout is looked through for devices not met yet.
  *
- * A rollout completes when its last phase is open, somebody was met, every deployment has ended or is one its owner opted
- * out of, and no member of the group is left that is active or still to enroll, in the share, and fits (or was never
- * heard of). Members that never show up keep it running, and reachable for them; a person ends that with `cancel`, which
- * takes back nothing that was started.
+ * A rollout completes when its last phase is open, at least one device came to a verdict or has an owner who opted out,
+ * every other deployment has ended, and no member of the group is left that is active or still to enroll, in the share,
+ * and fits (or was never heard of). Members that never show up keep it running, and reachable for them; so does one of
+ * which everything was cancelled, expired or superseded. A person ends that with `cancel`, which takes back nothing that
+ * was started.
  */
 export async function driveRollouts(ctx: Deps, mayLook: LookLimit): Promise<void> {
   for (let after = beforeAll; ;) {

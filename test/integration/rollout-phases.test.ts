@@ -1,16 +1,24 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
 import type { DatabaseHandle } from '../../server/db/client.ts'
+import { endGone } from '../../server/deployments/end.ts'
 import { createLookLimit, driveRollouts } from '../../server/rollouts/drive.ts'
 import { meetDevices } from '../../server/rollouts/meet.ts'
 import { progressOf } from '../../server/rollouts/progress.ts'
 import { getRollout } from '../../server/rollouts/store.ts'
 import { meetingWorker } from '../../server/rollouts/workers.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { givenStarted } from '../support/rollout-given.ts'
+import { givenStarted, newBuild } from '../support/rollout-given.ts'
 import { brokenInvariants } from '../support/rollout-invariants.ts'
 import { deploymentIdOf, deploymentOf, hello, report, update } from '../support/rollout-messages.ts'
-import { act, givenDevices, rolloutWorld, type RolloutWorld } from '../support/rollout-world.ts'
+import {
+  act,
+  givenDevices,
+  givenRelease,
+  givenRollout,
+  rolloutWorld,
+  type RolloutWorld,
+} from '../support/rollout-world.ts'
 
 let handle: DatabaseHandle
 let world: RolloutWorld
@@ -121,6 +129,40 @@ test('a rollout that met nobody has not completed, and waits for who is still to
   await update(world, late, await deploymentIdOf(world, rolloutId, late), release)
   await drive()
   expect(await stateOf(rolloutId)).toBe('running')
+})
+
+test('a rollout of which everything was superseded or expired has not completed; one verdict is enough', async () => {
+  const { ids, groupId, rolloutId, release } = await givenStarted(world, 2)
+  const [a = '', b = ''] = ids
+  await meetDevices(world.ctx, ids)
+  await world.db.updateTable('device').set({ state: 'revoked' }).where('id', '=', a).execute()
+  await endGone(world.ctx, [a])
+  const newer = await givenRelease(world, { build: newBuild() })
+  const next = await givenRollout(world, groupId, newer.id)
+  await act(world, next, 'start')
+  await meetDevices(world.ctx, [b])
+  expect((await progressOf(world.db, { id: rolloutId })).counts).toEqual({
+    expired: 1,
+    superseded: 1,
+  })
+  await drive()
+  expect(await stateOf(rolloutId)).toBe('running')
+  // A member that is still to come finds it running; the newer one is taken back, or it would be the better choice.
+  await act(world, next, 'cancel')
+  const [late = ''] = await givenDevices(world, groupId, 1)
+  await meetDevices(world.ctx, [late])
+  await update(world, late, await deploymentIdOf(world, rolloutId, late), release)
+  await drive()
+  expect(await stateOf(rolloutId)).toBe('completed')
+})
+
+test('a rollout whose owners all said no has completed', async () => {
+  const { ids, rolloutId } = await givenStarted(world, 1)
+  await meetDevices(world.ctx, ids)
+  for (const id of ids)
+    await report(world, id, await deploymentIdOf(world, rolloutId, id), 'opted_out')
+  await drive()
+  expect(await stateOf(rolloutId)).toBe('completed')
 })
 
 test('the worker meets the connected when a share opens, and nobody else', async () => {
