@@ -11,13 +11,31 @@ type Deployment = Selectable<DeploymentTable>
  * of several processes, devices and operators never wait for each other here.
  */
 
-/** Those of cancelled rollouts that may still be taken back. */
+/** Those of cancelled rollouts that may still be taken back; of a withdrawn release is the next one's to say. */
 export async function lockCancelled(tx: Tx, limit: number): Promise<Deployment[]> {
   return await tx
     .selectFrom('deployment')
     .innerJoin('rollout', 'rollout.id', 'deployment.rollout_id')
+    .innerJoin('release', 'release.id', 'rollout.release_id')
     .selectAll('deployment')
     .where('rollout.state', '=', 'cancelled')
+    .where('release.state', '<>', 'withdrawn')
+    .where('deployment.state', 'in', stoppableStates)
+    .limit(limit)
+    .forUpdate('deployment')
+    .skipLocked()
+    .execute()
+}
+
+/** Those of withdrawn releases that may still be taken back, whatever became of their rollout. */
+export async function lockWithdrawn(tx: Tx, limit: number): Promise<Deployment[]> {
+  return await tx
+    .selectFrom('deployment')
+    // By way of the rollout, for the index `deployment_of_rollout`.
+    .innerJoin('rollout', 'rollout.id', 'deployment.rollout_id')
+    .innerJoin('release', 'release.id', 'rollout.release_id')
+    .selectAll('deployment')
+    .where('release.state', '=', 'withdrawn')
     .where('deployment.state', 'in', stoppableStates)
     .limit(limit)
     .forUpdate('deployment')

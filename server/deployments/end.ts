@@ -2,7 +2,7 @@ import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { type DeploymentState, stoppableStates } from '../protocol/deployment.ts'
-import { lockCancelled, lockGone, lockOverdue } from './end-store.ts'
+import { lockCancelled, lockGone, lockOverdue, lockWithdrawn } from './end-store.ts'
 import { type Change, type Deployment, saveChanges } from './store.ts'
 import { wakeDevices } from './wake.ts'
 
@@ -35,6 +35,13 @@ function hours(n: number): number {
 /** Takes back a batch of what cancelled rollouts have open. Says whether there may be more. */
 export async function endCancelled(ctx: Deps): Promise<boolean> {
   return await endBatch(ctx, lockCancelled, (row) => stop(row, 'cancelled', 'operator', null))
+}
+
+/** Takes back a batch of what devices have open of withdrawn releases; what is being installed comes to its own end. */
+export async function endWithdrawn(ctx: Deps): Promise<boolean> {
+  return await endBatch(ctx, lockWithdrawn, (row) =>
+    stop(row, 'cancelled', 'engine', 'release-withdrawn'),
+  )
 }
 
 /**

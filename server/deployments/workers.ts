@@ -1,11 +1,12 @@
 import type { Context } from '../context.ts'
 import type { Worker } from '../workers/worker.ts'
-import { endCancelled, endGone, endOverdue } from './end.ts'
+import { endCancelled, endGone, endOverdue, endWithdrawn } from './end.ts'
 
-/** End what was cancelled, what belongs to devices that are gone, and what is past its limit. Safe in many processes. */
+/** End what was cancelled or withdrawn, what belongs to devices that are gone, and what is past its limit. Safe in many processes. */
 export function deploymentWorkers(ctx: Context): Worker[] {
   return [
     { name: 'deployments.cancelled', idleMs: 1_000, step: async () => await endCancelled(ctx) },
+    { name: 'deployments.withdrawn', idleMs: 1_000, step: async () => await endWithdrawn(ctx) },
     goneWorker(ctx),
     { name: 'deployments.overdue', idleMs: 5_000, step: async () => await endOverdue(ctx) },
   ]

@@ -135,6 +135,19 @@ export async function runningRollouts(db: Db, after: string, limit: number): Pro
     .execute()
 }
 
+/** Those that are not over and whose release was withdrawn, also if they were never started. */
+export async function ofWithdrawnReleases(db: Db, limit: number): Promise<Rollout[]> {
+  return await db
+    .selectFrom('rollout')
+    .innerJoin('release', 'release.id', 'rollout.release_id')
+    .selectAll('rollout')
+    .where('release.state', '=', 'withdrawn')
+    .where('rollout.state', 'in', ['draft', 'approved', 'running', 'paused'])
+    .orderBy('rollout.id')
+    .limit(limit)
+    .execute()
+}
+
 export async function runningAmong(db: Db, ids: readonly string[]): Promise<Rollout[]> {
   return await db
     .selectFrom('rollout')

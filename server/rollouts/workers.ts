@@ -5,10 +5,15 @@ import type { Worker } from '../workers/worker.ts'
 import { createLookLimit, driveRollouts } from './drive.ts'
 import { meetDevices } from './meet.ts'
 import { runningRollouts } from './store.ts'
+import { stopWithdrawn } from './withdrawn.ts'
 
-/** Opens phases, stops and completes; and meets the devices that are connected here when a share opens. */
+/** Opens phases, stops and completes; stops what a withdrawn release has left; and meets the devices that are connected here when a share opens. */
 export function rolloutWorkers(ctx: Context): Worker[] {
-  return [drivingWorker(ctx), meetingWorker(ctx)]
+  return [
+    drivingWorker(ctx),
+    { name: 'rollouts.withdrawn', idleMs: 500, step: async () => await stopWithdrawn(ctx) },
+    meetingWorker(ctx),
+  ]
 }
 
 function drivingWorker(ctx: Context): Worker {
