@@ -153,7 +153,10 @@ class Directory implements RunningDirectory {
   async #supersede(row: CertificateStatus): Promise<void> {
     const { db, clock } = this.#deps
     const isChanged = await inTransaction(db, (tx) => supersedeReplaced(tx, row, clock.now()))
-    if (isChanged) await announceIdentityChange(this.#deps, [row.device_id])
+    if (!isChanged) return
+    await announceIdentityChange(this.#deps, [row.device_id])
+    // Here at once: whoever saw the new one answered finds the old one refused.
+    await this.refresh([row.device_id])
   }
 
   refresh = async (deviceIds: readonly string[]): Promise<void> => {
