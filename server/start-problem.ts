@@ -1,4 +1,5 @@
 import type { Config } from './config.ts'
+import { MigrationError } from './db/migration-error.ts'
 
 const variables = {
   api: 'FLEETSEAL_API_PORT',
@@ -29,12 +30,13 @@ const database: Readonly<Record<string, string>> = {
 
 /**
  * What kept the server from starting, in words, where it is for its operator to mend: a port that cannot be had, a database
- * that cannot be reached. Undefined for everything else, which is our bug. Names no secret of the configuration.
+ * that cannot be reached or is another version's. Undefined for everything else, which is our bug. Names no secret of the configuration.
  */
 export function startProblem(
   error: unknown,
   config: Pick<Config, 'ports' | 'bind' | 'databaseUrl'>,
 ): string | undefined {
+  if (error instanceof MigrationError) return error.message
   if (!(error instanceof Error) || !('code' in error)) return undefined
   const code = String(error.code)
   if ('syscall' in error && error.syscall === 'listen') {

@@ -4,6 +4,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import pg from 'pg'
 
 import type { DatabaseHandle } from './client.ts'
+import { MigrationError } from './migration-error.ts'
 
 const folder = new URL('../../migrations/', import.meta.url)
 /** Any constant will do, as long as nothing else in the same database locks on it. */
@@ -24,7 +25,8 @@ interface ScriptRunner {
 /**
  * Applies the SQL files of `migrations/` that were not applied yet, in name order, each in its own transaction,
  * under an advisory lock: two processes that start together migrate once. Returns the names applied now.
- * Refuses when a file that was applied has changed, or when the database knows files that this version does not.
+ *
+ * @throws MigrationError when a file that was applied has changed, or the database knows files that this version does not
  */
 export async function migrateToLatest(handle: DatabaseHandle): Promise<string[]> {
   const scripts = await readScripts()
@@ -96,10 +98,14 @@ function check(applied: Map<string, string>, scripts: Script[]): void {
   for (const [name, sha256] of applied) {
     const ours = known.get(name)
     if (ours === undefined) {
-      throw new Error(
+      throw new MigrationError(
         `The database was migrated by a newer version (${name} is unknown here): start that version, or restore a backup`,
       )
     }
-    if (ours !== sha256) throw new Error(`migrations/${name} was changed after it had been applied`)
+    if (ours !== sha256) {
+      throw new MigrationError(
+        `migrations/${name} was changed after it had been applied to this database: put the file back as it was, or start the version that applied it`,
+      )
+    }
   }
 }

@@ -5,8 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
+import { sql } from 'kysely'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
+import { openEmbedded } from '../../server/db/client.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 
 const main = fileURLToPath(new URL('../../server/main.ts', import.meta.url))
@@ -169,5 +171,33 @@ describe('a damaged data directory', () => {
     const { code } = await start({ FLEETSEAL_DATA_DIR: foreign })
     expect(code).toBe(1)
     expect(await snapshot(foreign)).toEqual(before)
+  })
+})
+
+describe('a database that does not belong to this version', () => {
+  test.each([
+    [
+      'migrated by a newer one',
+      sql`insert into schema_migration (name, sha256) values ('9999_later.sql', 'x')`,
+      /9999_later\.sql.*start that version/,
+    ],
+    [
+      'whose migration reads differently now',
+      sql`update schema_migration set sha256 = 'x' where name = '0002_operators.sql'`,
+      /0002_operators\.sql was changed/,
+    ],
+  ])('%s is refused in words', async (name, change, says) => {
+    await server.stop()
+    const copy = join(scratch, name.replaceAll(' ', '-'))
+    await cp(server.dataDir, copy, { recursive: true })
+    await server.restart()
+    {
+      await using handle = await openEmbedded(join(copy, 'db'))
+      await change.execute(handle.db)
+    }
+    const { code, output } = await start({ FLEETSEAL_DATA_DIR: copy })
+    expect(code).toBe(1)
+    expect(output).toMatch(says)
+    expect(output).not.toMatch(/\n\s+at /)
   })
 })
