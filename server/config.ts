@@ -69,6 +69,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv) {
     for (const issue of parsed.error.issues)
       problems.push(`${issue.path.join('.')}: ${issue.message}`)
   }
+  problems.push(...samePorts(merged))
   const known = new Set(Object.keys(Environment.shape))
   for (const name of Object.keys(environment)) {
     if (name.startsWith('FLEETSEAL_') && !known.has(name) && !clientNames.has(name)) {
@@ -111,6 +112,26 @@ function freeze(env: z.infer<typeof Environment>) {
     /** May webhooks go to addresses of private networks and this machine? */
     privateWebhooks: env.FLEETSEAL_WEBHOOK_PRIVATE === 'allow',
     logLevel: env.FLEETSEAL_LOG_LEVEL,
+  })
+}
+
+const portNames = [
+  'FLEETSEAL_API_PORT',
+  'FLEETSEAL_DEVICE_PORT',
+  'FLEETSEAL_MQTT_PORT',
+  'FLEETSEAL_PUBLIC_PORT',
+] as const
+
+/** Each listener needs a port of its own; of 0, any free one, the system gives each another. */
+function samePorts(environment: NodeJS.ProcessEnv): string[] {
+  const taken = new Map<number, string>()
+  return portNames.flatMap((name) => {
+    const { data } = Environment.shape[name].safeParse(environment[name])
+    if (data === undefined || data === 0) return []
+    const other = taken.get(data)
+    if (other !== undefined) return [`${name}: ${data} is the port of ${other} too; choose another`]
+    taken.set(data, name)
+    return []
   })
 }
 

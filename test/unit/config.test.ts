@@ -19,6 +19,38 @@ describe('a port', () => {
   })
 })
 
+describe('the same port twice', () => {
+  test('is named for each, together with every other mistake', () => {
+    const load = () =>
+      loadConfig({
+        FLEETSEAL_API_PORT: '9000',
+        FLEETSEAL_DEVICE_PORT: '9000',
+        FLEETSEAL_MQTT_PORT: '9000',
+        FLEETSEAL_BIND: 'everywhere',
+      })
+    expect(load).toThrow(ConfigError)
+    for (const name of ['FLEETSEAL_DEVICE_PORT', 'FLEETSEAL_MQTT_PORT']) {
+      expect(load).toThrow(`${name}: 9000 is the port of FLEETSEAL_API_PORT too`)
+    }
+    expect(load).toThrow('FLEETSEAL_BIND: must be an IP address')
+  })
+
+  test('also when the other one is a default', () => {
+    expect(() => loadConfig({ FLEETSEAL_PUBLIC_PORT: '8443' })).toThrow(
+      'FLEETSEAL_PUBLIC_PORT: 8443 is the port of FLEETSEAL_API_PORT too',
+    )
+  })
+
+  test('is fine when it is 0, or when the other one has moved away', () => {
+    const { ports } = loadConfig({
+      FLEETSEAL_API_PORT: '0',
+      FLEETSEAL_DEVICE_PORT: '0',
+      FLEETSEAL_PUBLIC_PORT: '8443',
+    })
+    expect(ports).toEqual({ api: 0, device: 0, mqtt: 8883, public: 8443 })
+  })
+})
+
 describe('what keeps the server from starting', () => {
   const url = 'postgres://somebody:hunter2@db.example/x'
   const config = loadConfig({ DATABASE_URL: url })
