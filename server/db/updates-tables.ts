@@ -175,5 +175,7 @@ export interface ChoiceEventTable {
   choice: 'accept' | 'postpone' | 'optOut' | 'optIn'
   until: Date | null
   outcome: string
+  /** Of a row that stands for choices which were not recorded: how many. */
+  omitted: number | null
   at: Date
 }

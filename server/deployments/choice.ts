@@ -22,7 +22,7 @@ export interface ChoiceResult {
 
 /**
  * Stores a group of owners' choices in a fixed number of statements. What is applied and what is refused both go into the
- * ledger; a repetition leaves no trace. `optOut` and `optIn` are about the one deployment they name; without a name they are
+ * ledger, which is bounded (ledger.ts); a repetition leaves no trace. `optOut` and `optIn` are about the one deployment they name; without a name they are
  * the device's standing choice, and count for every deployment it has open.
  */
 export async function storeChoices(
@@ -39,7 +39,7 @@ export async function storeChoices(
   }
   const changes = [...work.changes.values()]
   await saveChanges(tx, changes, now)
-  await setStandingChoices(tx, work.standingChanged, now)
+  await setStandingChoices(tx, work.standingChanged)
   await recordChoices(tx, [...work.ledger.values()], now)
   await recordMisconduct(tx, now, [...work.events.values()])
   return { changes, refreshOf: [...work.refreshOf], events: [...work.events.values()] }

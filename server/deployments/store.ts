@@ -150,10 +150,21 @@ async function insertSteps(
           'proof_certificate',
         ])
         .select(sql<Date>`${now}::timestamptz`.as('at'))
+        .where(hasRoom)
         .orderBy('n'),
     )
     .execute()
 }
+
+const longestHistory = 500
+
+/**
+ * Only an offer that is taken up and turned down again can go on for ever; everything else is bounded by tries and
+ * postponements. Past the longest history such moves are made and not recorded.
+ */
+const hasRoom = sql<boolean>`case when step.to_state in ('offered', 'opted_out') then (
+  select count(*) from (select from deployment_event past where past.deployment_id = step.deployment_id
+    limit ${sql.lit(longestHistory)}) recorded) < ${sql.lit(longestHistory)} else true end`
 
 /** Each connection adds to a shard of its own, mostly, so that two transactions seldom wait for each other's counts. */
 const shards = 8
@@ -205,7 +216,8 @@ export async function getDeployment(db: Db, id: string): Promise<Deployment> {
   return row
 }
 
-const longestHistory = 500
+/** With room for the end of one that was opted out of too often to be recorded. */
+const longestShown = longestHistory + 500
 
 export async function historyOf(db: Db, id: string): Promise<DeploymentEvent[]> {
   return await db
@@ -213,6 +225,6 @@ export async function historyOf(db: Db, id: string): Promise<DeploymentEvent[]> 
     .selectAll()
     .where('deployment_id', '=', id)
     .orderBy('seq')
-    .limit(longestHistory)
+    .limit(longestShown)
     .execute()
 }

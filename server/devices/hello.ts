@@ -39,7 +39,7 @@ export function helloMessage(
 }
 
 /**
- * Stores a group of hellos, one a device, in at most three statements. The owner's standing choice is the device's to say
+ * Stores a group of hellos, one a device, in at most five statements. The owner's standing choice is the device's to say
  * (updates.md §7.2): where it differs from ours, the device is right, and the ledger says when we learned of it.
  */
 export async function storeHellos(

@@ -20,18 +20,18 @@ export async function lockStandingChoices(
 
 /**
  * The owner's standing choice about updates (updates.md §7.2), for several devices in one statement. The caller writes the
- * ledger (deployments/ledger.ts) in the same transaction.
+ * ledger (deployments/ledger.ts) in the same transaction. `changed_at` stays as it is: deadlines of deployments run from it
+ * (deployments/end-store.ts), and a device that changes its mind over and over must not put them off.
  */
 export async function setStandingChoices(
   tx: Tx,
   choices: ReadonlyMap<string, boolean>,
-  now: Date,
 ): Promise<void> {
   if (choices.size === 0) return
   const out = [...choices].filter(([, optOut]) => optOut).map(([deviceId]) => deviceId)
   await tx
     .updateTable('device')
-    .set({ update_opt_out: sql<boolean>`id = any(${out}::uuid[])`, changed_at: now })
+    .set({ update_opt_out: sql<boolean>`id = any(${out}::uuid[])` })
     .where('id', '=', sql<string>`any(${[...choices.keys()]}::uuid[])`)
     .execute()
 }

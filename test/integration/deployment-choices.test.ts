@@ -1,9 +1,10 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 import type { DatabaseHandle } from '../../server/db/client.ts'
+import { choicesPerHour } from '../../server/deployments/ledger.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { eventsOf, givenMet, givenOne, historyOf, ledgerOf } from '../support/rollout-given.ts'
-import { choose, deploymentOf, hello, report } from '../support/rollout-messages.ts'
+import { choose, deploymentOf, hello, receive, report } from '../support/rollout-messages.ts'
 import { rolloutWorld, type RolloutWorld } from '../support/rollout-world.ts'
 
 let handle: DatabaseHandle
@@ -108,4 +109,70 @@ test('nothing is offered: the refusal is remembered', async () => {
   await report(world, device, id, 'failed_final')
   await choose(world, device, { choice: 'accept' })
   expect(await ledgerOf(world, device)).toEqual(['accept refused: no update is offered (standing)'])
+})
+
+describe('a device that never stops changing its mind', () => {
+  /** The first one says what is so already, and is no choice. */
+  const many = choicesPerHour + 30
+  /** Opts out and in again, in groups as a broker under load forms them, and ends with `last`. */
+  async function alternate(device: string, last: 'optOut' | 'optIn', count = many) {
+    const other = last === 'optOut' ? ('optIn' as const) : ('optOut' as const)
+    const bodies = Array.from({ length: count }, (_, n) => ((count - n) % 2 === 1 ? last : other))
+    for (let at = 0; at < count; at += 9) {
+      const group = bodies
+        .slice(at, at + 9)
+        .map((choice) => ({ deviceId: device, body: { choice } }))
+      await receive(world, 'choice', group)
+    }
+  }
+
+  test('fills an hour of the ledger and one row for the rest; its newest choice counts', async () => {
+    const { device, row } = await givenOne(world)
+    await alternate(device, 'optOut')
+    const ledger = await ledgerOf(world, device)
+    expect(ledger).toHaveLength(choicesPerHour + 1)
+    expect(ledger.at(-1)).toBe('optOut 29 choices not recorded')
+    expect((await row()).state).toBe('opted_out')
+    const standing = async () =>
+      await world.db
+        .selectFrom('device')
+        .select(['update_opt_out', 'changed_at'])
+        .where('id', '=', device)
+        .executeTakeFirstOrThrow()
+    expect((await standing()).update_opt_out).toBe(true)
+    // Deadlines of deployments run from it.
+    expect((await standing()).changed_at.getTime()).toBeLessThan(world.clock.now().getTime())
+    await hello(world, device, { optOut: false })
+    expect((await standing()).update_opt_out).toBe(false)
+    expect((await ledgerOf(world, device)).at(-1)).toBe('optIn 30 choices not recorded (standing)')
+    // Another device has an hour of its own, and so has this one later.
+    const other = await givenOne(world)
+    await choose(world, other.device, { choice: 'optOut' })
+    expect(await ledgerOf(world, other.device)).toEqual(['optOut applied'])
+    world.clock.advance({ seconds: 3601 })
+    await choose(world, device, { choice: 'optOut' })
+    expect((await ledgerOf(world, device)).at(-1)).toBe('optOut applied (standing)')
+  })
+
+  test('is still heard when it accepts, and that is recorded', async () => {
+    const { device, row } = await givenOne(world)
+    await alternate(device, 'optIn')
+    await choose(world, device, { choice: 'accept' })
+    expect((await row()).state).toBe('accepted')
+    expect((await ledgerOf(world, device)).at(-1)).toBe('accept applied')
+  })
+
+  test('does not make the history of its deployment grow for ever, neither by choices nor by reports', async () => {
+    const { device, id, row } = await givenOne(world)
+    await alternate(device, 'optIn', 540)
+    const full = (await historyOf(world, id)).length
+    expect(full).toBeLessThan(520)
+    await alternate(device, 'optIn', 20)
+    await report(world, device, id, 'opted_out')
+    expect((await row()).state).toBe('opted_out')
+    await report(world, device, id, 'offered')
+    expect(await historyOf(world, id)).toHaveLength(full)
+    await choose(world, device, { choice: 'accept' })
+    expect((await historyOf(world, id)).at(-1)).toBe('accepted owner')
+  })
 })
