@@ -32,7 +32,7 @@ export async function issueToDevice(ctx: IssueDeps, intent: CertificateRow): Pro
     onIssued: async (tx, issued) => {
       await activate(tx, device, now)
       await replaceUnused(tx, issued, now)
-      await recordIdentityChanges(tx, { deviceIds: [deviceId], now })
+      if (!isFirst(device)) await recordIdentityChanges(tx, { deviceIds: [deviceId], now })
       await recordAudit(tx, {
         at: now,
         actor: issued.enrollment_token_id
@@ -58,9 +58,17 @@ export async function issueToDevice(ctx: IssueDeps, intent: CertificateRow): Pro
   }
   if (intent.state === 'pending') {
     ctx.metrics.certificatesIssued.inc()
-    await announceIdentityChange(ctx, [deviceId])
+    if (!isFirst(device)) await announceIdentityChange(ctx, [deviceId])
   }
   return row.der
+}
+
+/**
+ * Nobody can have anything in memory about a device that never had a certificate: its first one is looked up when it is
+ * shown. A production line's enrollments are therefore not told to every process.
+ */
+function isFirst(device: LockedDevice | undefined): boolean {
+  return device?.state === 'registered'
 }
 
 async function activate(tx: Tx, device: LockedDevice | undefined, now: Date): Promise<void> {
