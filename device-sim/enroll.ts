@@ -15,6 +15,7 @@ import {
   type Identity,
 } from './identity.ts'
 import { planRenewal, savePlan } from './renewal-plan.ts'
+import { checkRoots } from './trust-roots.ts'
 import { installFactoryImages } from './update/factory.ts'
 import { findTrusted, saveTrusted } from './update/trusted.ts'
 
@@ -55,14 +56,11 @@ export async function enrollDevice(enrollment: Enrollment): Promise<string> {
       'Run: npm run device -- run',
     )
   }
+  const trusted = await findTrusted(disk)
+  const wanted = trusted ?? newTrustedState({ director: directorRoot, image: imageRoot })
+  checkRoots(wanted, config)
   await saveServerRoot(disk, root)
-  if (!(await findTrusted(disk))) {
-    await saveTrusted(
-      disk,
-      undefined,
-      newTrustedState({ director: directorRoot, image: imageRoot }),
-    )
-  }
+  if (!trusted) await saveTrusted(disk, undefined, wanted)
   await installFactoryImages(disk, config.components, enrollment.images ?? {})
   // Last of what the maker does: with it the directory is a device.
   await saveConfig(disk, config)

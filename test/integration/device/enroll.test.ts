@@ -64,6 +64,27 @@ describe('enrollment', () => {
     await expect(wrong).rejects.toThrow(/model.*hardwareIds/)
   })
 
+  test('with evaluation roots needs a yes to them, and asks before the token is sent', async () => {
+    const { image, director } = new World({ evaluation: true })
+    const [imageRoot = '', directorRoot = ''] = [...image.roots, ...director.roots]
+    const trial = (allowEvaluation: boolean) => ({
+      ...bench.enrollment({ allowEvaluation }),
+      imageRoot,
+      directorRoot,
+    })
+    await expect(enrollDevice(trial(false))).rejects.toMatchObject({
+      code: 'config',
+      message: expect.stringContaining('evaluation'),
+      next: expect.stringContaining('--allow-evaluation'),
+    })
+    const mixed = { ...trial(true), directorRoot: bench.enrollment().directorRoot }
+    await expect(enrollDevice(mixed)).rejects.toMatchObject({ code: 'config' })
+    const broken = { ...trial(true), imageRoot: '{}' }
+    await expect(enrollDevice(broken)).rejects.toThrow('--image-root is not a root')
+    expect(bench.server.requests).toEqual([])
+    expect(await enrollDevice(trial(true))).toBe(deviceId)
+  })
+
   test('is needed before an agent starts', async () => {
     await expect(bench.run()).rejects.toMatchObject({ code: 'not-enrolled' })
   })
