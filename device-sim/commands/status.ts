@@ -8,6 +8,7 @@ import { type DeviceStatus, statusOf } from '../status.ts'
 import { loadJournal } from '../update/journal.ts'
 import { installedOf, readBootRecord } from '../update/slots.ts'
 import { loadTrusted } from '../update/trusted.ts'
+import { refusalInWords } from './refusal.ts'
 
 /** What the files say, without starting anything. Throws DeviceError. */
 export async function readStatus(dir: string): Promise<DeviceStatus> {
@@ -67,7 +68,7 @@ function describeTask(task: DeviceStatus['task']): string[] {
   }
   const { advisory } = task.policy
   const lines = [
-    `Offered: ${task.component} ${task.version} (build ${task.build}), ${kind[task.policy.class]}.`,
+    `${endings[task.state] ?? 'Offered'}: ${task.component} ${task.version} (build ${task.build}), ${kind[task.policy.class]}.`,
     ...(task.fixes.length > 0 ? [`It fixes: ${task.fixes.join(', ')}.`] : []),
     ...(advisory
       ? [`Advisory ${advisory.id}, severity ${advisory.severity}. Read more: ${advisory.url}`]
@@ -77,6 +78,24 @@ function describeTask(task: DeviceStatus['task']): string[] {
     ...(task.ownerMayChoose ? ['', ...choicesOf(task)] : []),
   ]
   return lines
+}
+
+/** Nobody is asked about what has ended. */
+const endings: Partial<Record<NonNullable<DeviceStatus['task']>['state'], string>> = {
+  succeeded: 'Installed',
+  rolled_back: 'Rolled back',
+  failed_final: 'Not installed',
+  cancelled: 'Taken back',
+  superseded: 'Taken back',
+  expired: 'Taken back',
+  lost: 'Taken back',
+}
+
+function endInWords({ code, detail }: NonNullable<DeviceStatus['task']>): string {
+  const refusal = refusalInWords(code)
+  const what = refusal === undefined ? 'it failed for good' : `this device refused it: ${refusal}`
+  const facts = [code, detail].filter(Boolean).join(': ')
+  return `${what}${facts && ` (${facts})`}. What ran before runs on.`
 }
 
 function stateInWords(task: NonNullable<DeviceStatus['task']>): string {
@@ -109,7 +128,7 @@ function stateInWords(task: NonNullable<DeviceStatus['task']>): string {
     case 'failed':
       return `it failed and will be tried again${reason}.`
     case 'failed_final':
-      return `it was refused or failed for good${reason}; what ran before runs on.`
+      return endInWords(task)
     case 'cancelled':
     case 'superseded':
     case 'expired':
