@@ -29,6 +29,7 @@ import { releaseRoutes } from '../releases/routes.ts'
 import { rolloutRoutes } from '../rollouts/routes.ts'
 import { scepRoutes } from '../scep/routes.ts'
 import { mountRoutes } from './mount.ts'
+import type { OpenPath } from './open-paths.ts'
 import { openApiDocument } from './openapi.ts'
 import { renderProblem } from './problem.ts'
 import { createReadiness } from './readiness.ts'
@@ -88,11 +89,11 @@ export function createApp(ctx: Context): Express {
   return app
 }
 
-/** What needs no API key. */
+/** What needs no API key. A path that is not described in the OpenAPI document does not compile. */
 function mountOpen(app: Express, ctx: Context, authenticator: Authenticator): void {
   const document = JSON.stringify(openApiDocument(routes, { prefix, version }))
   const readiness = createReadiness(ctx)
-  const at = (path: string, handler: RequestHandler) => {
+  const at = (path: OpenPath, handler: RequestHandler) => {
     app.get(path, (_req, res, next) => {
       res.locals['route'] = path
       next()

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 
 import { errorCodes } from '../errors.ts'
+import { openPaths } from './open-paths.ts'
 import type { Route } from './route.ts'
 
 type JsonObject = Record<string, unknown>
@@ -8,14 +9,14 @@ type JsonObject = Record<string, unknown>
 const problemStatuses = ['400', '401', '403', '404', '409', '429', 'default']
 
 /**
- * The OpenAPI 3.1 document of routes, from the very schemas that parse requests: it cannot say anything else than what
+ * The OpenAPI 3.1 document of routes and of what is beside them, the routes from the very schemas that parse requests: it cannot say anything else than what
  * the server does. `version` is that of the product.
  */
 export function openApiDocument(
   routes: readonly Route[],
   about: { prefix: string; version: string },
 ): JsonObject {
-  const paths: Record<string, JsonObject> = {}
+  const paths: Record<string, JsonObject> = { ...openPaths }
   for (const route of routes) {
     const path = `${about.prefix}${route.path.replaceAll(/:(\w+)/g, '{$1}')}`
     paths[path] = { ...paths[path], [route.method]: operation(route) }
@@ -32,7 +33,10 @@ export function openApiDocument(
     security: [{ apiKey: [] }],
     paths,
     components: {
-      securitySchemes: { apiKey: { type: 'http', scheme: 'bearer', description: 'An API key' } },
+      securitySchemes: {
+        apiKey: { type: 'http', scheme: 'bearer', description: 'An API key' },
+        metricsToken: { type: 'http', scheme: 'bearer', description: 'Of the scraper of metrics' },
+      },
       responses: {
         Problem: {
           description: 'Refused: RFC 9457, with a code from a closed list',

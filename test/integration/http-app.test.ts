@@ -21,6 +21,13 @@ beforeEach(async () => {
 afterEach(async () => await api[Symbol.asyncDispose]())
 afterAll(async () => await handle[Symbol.asyncDispose]())
 
+interface OpenApi {
+  paths: Record<
+    string,
+    { get?: { security?: object[]; responses: Record<string, { content?: object }> } }
+  >
+}
+
 const open = async (path: string, headers: Record<string, string> = {}) =>
   await fetch(`${api.url}${path}`, { headers })
 
@@ -157,6 +164,33 @@ test('metrics: with their own token or any API key, else not', async () => {
   expect((await api.call('GET', '/groups', undefined, { key: token })).status).toBe(401)
   await writeFile(file, 'fm_')
   expect(await withToken('fm_')).toBe(401)
+})
+
+test('what lies beside the interface is in the OpenAPI document, and answers as it says', async () => {
+  await ensureMetricsToken(api.ctx.config)
+  const document = (await (await open('/openapi.json')).json()) as OpenApi
+  const beside = Object.entries(document.paths).filter(([path]) => !path.startsWith('/api/'))
+  expect(beside.map(([path]) => path).toSorted()).toEqual([
+    '/healthz',
+    '/metrics',
+    '/openapi.json',
+    '/readyz',
+  ])
+  for (const [path, { get }] of beside) {
+    const isOpen = get?.security?.length === 0
+    const answers = [
+      await open(path),
+      await open(path, { Authorization: `Bearer ${api.keys.viewer.secret}` }),
+    ]
+    for (const { status, headers } of answers) {
+      const said = get?.responses[String(status)]
+      expect(said, `${path} ${status}`).toBeDefined()
+      const type = headers.get('content-type')?.split(';')[0] ?? ''
+      if (status !== 401) expect(Object.keys(said?.content ?? {})).toEqual([type])
+    }
+    expect(answers[0]?.status === 401, path).toBe(!isOpen)
+    expect(answers[1]?.status).not.toBe(401)
+  }
 })
 
 test('security headers, no cache, no banner', async () => {

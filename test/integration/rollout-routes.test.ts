@@ -259,7 +259,6 @@ test('a viewer looks and does not touch', async () => {
 
 test('every route is in the OpenAPI document', () => {
   const document = openApiDocument(routes, { prefix: '/api/v1', version: '0' })
-  expect(Object.keys((document as Json).paths)).toHaveLength(
-    new Set(routes.map((one) => one.path)).size,
-  )
+  const paths = Object.keys((document as Json).paths).filter((path) => path.startsWith('/api/v1/'))
+  expect(paths).toHaveLength(new Set(routes.map((one) => one.path)).size)
 })

@@ -1,0 +1,71 @@
+type JsonObject = Record<string, unknown>
+
+const object = { type: 'object' }
+const problem = { $ref: '#/components/responses/Problem' }
+
+function answer(description: string, mediaType: string, schema: JsonObject): JsonObject {
+  return { description, content: { [mediaType]: { schema } } }
+}
+
+/** What `/readyz` says (readiness.ts). */
+const readiness = (status: string) => ({
+  type: 'object',
+  required: ['status', 'checks', 'metadata'],
+  properties: {
+    status: { const: status },
+    checks: {
+      type: 'object',
+      required: ['database', 'broker', 'authorities', 'identities', 'bus'],
+      additionalProperties: { type: 'string', description: '`ok`, or why not' },
+    },
+    metadata: {
+      type: 'object',
+      required: ['imported', 'evaluation'],
+      properties: { imported: { type: 'boolean' }, evaluation: { type: 'boolean' } },
+    },
+  },
+})
+
+const status = {
+  type: 'object',
+  required: ['status'],
+  properties: { status: { const: 'ok' } },
+}
+
+function open(id: string, summary: string, more: JsonObject): JsonObject {
+  return { get: { operationId: id, summary, tags: ['server'], parameters: [], ...more } }
+}
+
+/** Paths of the operators' listener that lie outside the interface, for the OpenAPI document. `app.ts` mounts just these. */
+export const openPaths = {
+  '/healthz': open('getHealthz', 'Whether the process runs', {
+    description: 'Open to everybody',
+    security: [],
+    responses: { 200: answer('It runs', 'application/json', status) },
+  }),
+  '/readyz': open('getReadyz', 'Whether the server can do its work now', {
+    description: 'Open to everybody; looked at once a second at most',
+    security: [],
+    responses: {
+      200: answer('Ready', 'application/json', readiness('ready')),
+      503: answer('Not ready, and why', 'application/json', readiness('not-ready')),
+    },
+  }),
+  '/openapi.json': open('getOpenapi', 'This document', {
+    description: 'Open to everybody',
+    security: [],
+    responses: { 200: answer('OpenAPI 3.1', 'application/json', object) },
+  }),
+  '/metrics': open('getMetrics', 'Metrics in the text format of Prometheus', {
+    description: 'With the token of the file `metrics-token` in the data directory, or any API key',
+    security: [{ apiKey: [] }, { metricsToken: [] }],
+    responses: {
+      200: answer('Metrics', 'text/plain', { type: 'string' }),
+      401: problem,
+      429: problem,
+      default: problem,
+    },
+  }),
+} as const satisfies Record<string, JsonObject>
+
+export type OpenPath = keyof typeof openPaths
