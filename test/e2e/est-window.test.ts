@@ -160,7 +160,7 @@ describe('hints over MQTT', () => {
     expect(sent).toEqual([[device.deviceId, 'command', command]])
     // Out of turn: everything issued before now.
     sent.length = 0
-    const issuedBefore = new Date(ctx.clock.now().getTime() + 1000).toISOString()
+    const issuedBefore = new Date(ctx.clock.now().getTime() + 60_000).toISOString()
     await world.givenEstPolicy(profile.id, { renewal: { issuedBefore, spreadHours: 1 } })
     await sendRenewalHints(deps, ids)
     expect(sent).toHaveLength(1)
@@ -169,7 +169,7 @@ describe('hints over MQTT', () => {
 
   test('reach devices that stay connected, page by page', async () => {
     const profile = await world.givenProfile()
-    const issuedBefore = new Date(ctx.clock.now().getTime() + 1000).toISOString()
+    const issuedBefore = new Date(ctx.clock.now().getTime() + 60_000).toISOString()
     await world.givenEstPolicy(profile.id, { renewal: { issuedBefore, spreadHours: 1 } })
     const devices = [
       await world.givenDevice({ profile }),
