@@ -40,9 +40,7 @@ function certificates(db: Db) {
       isGroupDisabled,
       sql<boolean>`exists (select from certificate replaced
         where replaced.id = certificate.replaces_id
-          and 'issued' in (replaced.state, replaced.held_state))`.as(
-        'replaces_live',
-      ),
+          and 'issued' in (replaced.state, replaced.held_state))`.as('replaces_live'),
     ])
     .where('certificate.kind', '=', 'device')
     .where('certificate.fingerprint', 'is not', null)

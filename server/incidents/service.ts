@@ -67,8 +67,7 @@ export async function actOnDevice(
   })
   // Order matters: sockets first, they are the danger; then the list for third parties; then the answer.
   await announceIdentityChange(ctx, [deviceId])
-  const issuers =
-    command.action in revokes ? ctx.authorities.deviceIssuers.map(({ id }) => id) : []
+  const issuers = command.action in revokes ? ctx.authorities.deviceIssuers.map(({ id }) => id) : []
   for (const id of new Set([...authorityIds, ...issuers])) await publishCrl(ctx, id)
   return { state }
 }
