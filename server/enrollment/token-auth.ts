@@ -28,7 +28,9 @@ export type TokenAuthenticator = (
 /**
  * Finds the token by its hash. Expiry and uses are not looked at here: they are taken in the transaction that needs them, and
  * a request that was answered before is answered again. Wrong tokens are limited by remote address and profile: 20 at
- * once, 20 more a minute.
+ * once, 20 more a minute. The limit is for guesses alone: behind one address a whole factory may enroll, so the right token is
+ * let in whoever guesses beside it. What is asked of the database is one row by its index, and nothing for what is no token
+ * at all; 32 random bytes are not guessed at any rate.
  *
  * @returns a function that throws DomainError `not-authenticated` or `rate-limited`
  */
@@ -39,14 +41,14 @@ export function createTokenAuthenticator(deps: Deps): TokenAuthenticator {
     const now = deps.clock.now()
     // A name of our own form only: the place that is limited must not be the caller's to invent without end.
     const place = `${networkOf(address)}|${/^[a-z0-9-]{1,63}$/.test(name) ? name : ''}`
+    const found = await find(deps, { label, user, password })
+    if (typeof found !== 'string') return found
     if (!failures.allows(place, now)) {
       throw new DomainError(
         'rate-limited',
         'Too many wrong tokens from this address: wait a minute',
       )
     }
-    const found = await find(deps, { label, user, password })
-    if (typeof found !== 'string') return found
     const isLast = failures.failed(place, now)
     noteEvent(deps, {
       source: 'server',

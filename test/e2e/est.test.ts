@@ -218,20 +218,42 @@ describe('simpleenroll: who asks', () => {
     const body = base64Lines(request().csr)
     const attempt = (user: string, secret: string) =>
       est({ path: 'simpleenroll', user, token: secret, body })
+    const guess = `fse_${'x'.repeat(43)}`
     const statuses: number[] = []
-    for (let n = 0; n < 22; n++)
-      statuses.push((await attempt(line.name, `fse_${'x'.repeat(43)}`)).status)
+    for (let n = 0; n < 22; n++) statuses.push((await attempt(line.name, guess)).status)
     expect(statuses.filter((status) => status === 401)).toHaveLength(20)
-    const limited = await attempt(line.name, await world.givenToken(line.id))
-    expectPlainError(limited, 429)
-    expect(limited.headers['retry-after']).toBeDefined()
+    // Neither of another line, nor of no form, is a right one.
+    for (const wrong of [guess, 'short', await world.givenToken(profile.id)]) {
+      const limited = await attempt(line.name, wrong)
+      expectPlainError(limited, 429)
+      expect(limited.headers['retry-after']).toBeDefined()
+    }
     // Another line is not touched by it, and the limit ends.
     expect((await attempt(profile.name, token)).status).toBe(200)
     ctx.clock.advance({ seconds: 61 })
-    const own = { user: line.name, token: await world.givenToken(line.id) }
-    expect(
-      (await est({ path: 'simpleenroll', body: base64Lines(request().csr), ...own })).status,
-    ).toBe(200)
+    expect((await attempt(line.name, guess)).status).toBe(401)
+  })
+
+  test('whoever guesses at an address locks out no device behind it that has a right token', async () => {
+    const line = await world.givenProfile()
+    const attempt = (secret: string) =>
+      est({
+        path: 'simpleenroll',
+        user: line.name,
+        token: secret,
+        body: base64Lines(request().csr),
+      })
+    const wrong = `fse_${'x'.repeat(43)}`
+    for (let n = 0; n < 21; n++) await attempt(wrong)
+    expectPlainError(await attempt(wrong), 429)
+    // Each device of a line may have a token of its own, which nobody has seen before.
+    for (let n = 0; n < 2; n++) {
+      const own = await world.givenToken(line.id, { maxUses: 1 })
+      expect((await attempt(own)).status).toBe(200)
+      // And what has been used up is still no way in.
+      expect((await attempt(own)).status).toBe(403)
+    }
+    expectPlainError(await attempt(wrong), 429)
   })
 })
 
