@@ -141,6 +141,18 @@ export async function silentlyQueued(
   return rows.map((row) => row.device_id)
 }
 
+/** Of these devices, those that could begin with something that is neither put off nor unwanted. */
+export async function notStartedAmong(db: Db, deviceIds: readonly string[]): Promise<string[]> {
+  const rows = await db
+    .selectFrom('deployment')
+    .select('device_id')
+    .distinct()
+    .where('device_id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
+    .where('state', 'in', ['queued', 'offered'])
+    .execute()
+  return rows.map((row) => row.device_id)
+}
+
 export async function lockUnstarted(
   tx: Tx,
   ids: readonly string[],

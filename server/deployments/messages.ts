@@ -5,6 +5,7 @@ import { Choice, Report } from '../protocol/messages.ts'
 import { stopIfFailing } from '../rollouts/drive.ts'
 import { meetDevices } from '../rollouts/meet.ts'
 import { storeChoices } from './choice.ts'
+import { notStartedAmong } from './end-store.ts'
 import { type CheckedReport, checkProof } from './report-proof.ts'
 import { storeReports } from './report.ts'
 import { isOpen } from './steps.ts'
@@ -60,12 +61,18 @@ function isFailure(state: Change['after']['state']): boolean {
   return state !== 'succeeded' && (executedStates as readonly string[]).includes(state)
 }
 
-/** A device that has ended one deployment may have been waiting for another. */
+/**
+ * A device that has ended one deployment may have been waiting for another; and so may one whose owner put it off or wants
+ * none of it, for it is told of one at a time (director/store.ts).
+ */
 async function offerNext(ctx: Context, changes: readonly Change[]): Promise<void> {
-  const ended = changes.filter(({ after }) => !isOpen(after.state))
-  if (ended.length === 0) return
-  await wakeDevices(
-    ctx,
-    await meetDevices(ctx, [...new Set(ended.map(({ after }) => after.device_id))]),
-  )
+  const over = changes.filter(({ after: { state } }) => {
+    return !isOpen(state) || state === 'postponed' || state === 'opted_out'
+  })
+  if (over.length === 0) return
+  const ended = over.filter(({ after }) => !isOpen(after.state)).map(({ after }) => after.device_id)
+  const met = ended.length > 0 ? await meetDevices(ctx, [...new Set(ended)]) : []
+  const deviceIds = [...new Set(over.map(({ after }) => after.device_id))]
+  const waiting = await notStartedAmong(ctx.db, deviceIds)
+  await wakeDevices(ctx, [...new Set([...met, ...waiting])])
 }

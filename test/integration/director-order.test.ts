@@ -6,7 +6,7 @@ import type { DeploymentState } from '../../server/protocol/deployment.ts'
 import { meetDevices } from '../../server/rollouts/meet.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { newBuild } from '../support/rollout-given.ts'
-import { deploymentIdOf } from '../support/rollout-messages.ts'
+import { choose, deploymentIdOf, report } from '../support/rollout-messages.ts'
 import {
   act,
   givenDevices,
@@ -32,8 +32,8 @@ interface Given {
   postponedHours?: number
 }
 
-/** Which of these deployments, each of a component of its own and a minute younger than the one before, is offered. */
-async function offered(...given: readonly Given[]): Promise<number> {
+/** A device with these deployments, each of a component of its own and a minute younger than the one before. */
+async function givenSeveral(given: readonly Given[]) {
   const groupId = await givenGroup(world)
   const components = given.map((_, n) => `part-${n}`)
   const installed = components.map((component) => installedBuild(1, { component }))
@@ -58,6 +58,12 @@ async function offered(...given: readonly Given[]): Promise<number> {
       .where('id', '=', id)
       .execute()
   }
+  return { device, ids }
+}
+
+/** Which of them is offered. */
+async function offered(...given: readonly Given[]): Promise<number> {
+  const { device, ids } = await givenSeveral(given)
   const [row] = await readDesired(world.db, [device], world.clock.now())
   return ids.indexOf(row?.deployment?.id ?? '')
 }
@@ -97,5 +103,34 @@ describe('of several components, a device is told of', () => {
     expect(await offered(security('postponed', { postponedHours: 5 }), feature('queued'))).toBe(1)
     expect(await offered(security('postponed', { postponedHours: -1 }), feature('queued'))).toBe(0)
     expect(await offered(security('postponed', { postponedHours: 5 }))).toBe(0)
+  })
+})
+
+describe('a device asks again at once', () => {
+  const woken = async (given: readonly Given[], what: Parameters<typeof choose>[2]['choice']) => {
+    const { device, ids } = await givenSeveral(given)
+    const [first = ''] = ids
+    world.woken.length = 0
+    const until = new Date(world.clock.now().getTime() + 3_600_000).toISOString()
+    if (what === 'postpone')
+      await choose(world, device, { choice: what, deploymentId: first, until })
+    else await choose(world, device, { choice: what })
+    return world.woken.includes(device)
+  }
+
+  test('when its owner puts off one and another could begin', async () => {
+    expect(await woken([feature('offered'), security('queued')], 'postpone')).toBe(true)
+  })
+
+  test('but not when there is nothing else, or nothing its owner wants', async () => {
+    expect(await woken([feature('offered')], 'postpone')).toBe(false)
+    expect(await woken([feature('offered'), security('opted_out')], 'postpone')).toBe(false)
+  })
+
+  test('when one has ended and another was queued behind it', async () => {
+    const { device, ids } = await givenSeveral([feature('downloading'), security('queued')])
+    world.woken.length = 0
+    await report(world, device, ids[0] ?? '', 'failed_final', { code: 'no' })
+    expect(world.woken).toContain(device)
   })
 })
