@@ -171,10 +171,13 @@ describe('hints over MQTT', () => {
     const profile = await world.givenProfile()
     const issuedBefore = new Date(ctx.clock.now().getTime() + 60_000).toISOString()
     await world.givenEstPolicy(profile.id, { renewal: { issuedBefore, spreadHours: 1 } })
+    // The usual window of these tests opens at once: one device stands in one that is weeks away.
+    const distant = await world.givenProfile()
+    await world.givenEstPolicy(distant.id, { renewal: { opensPercent: 50, jitterPercent: 0 } })
     const devices = [
       await world.givenDevice({ profile }),
       await world.givenDevice({ profile }),
-      await world.givenDevice(),
+      await world.givenDevice({ profile: distant }),
     ]
     const strangers = Array.from({ length: 700 }, () => randomUUID())
     const told: string[] = []
