@@ -4,7 +4,7 @@ import { canonicalize } from './canonical.ts'
 import { MetadataError } from './errors.ts'
 import { type JsonObject, type JsonValue, parseStrict } from './json.ts'
 import { keyId, keyIdentity, publicKeyOf, type TufKey, tufKeyOf } from './keys.ts'
-import type { Envelope, RoleKeys, Signature } from './types.ts'
+import type { Envelope, PqSignature, RoleKeys, Signature } from './types.ts'
 
 /** More signatures than any role has keys. */
 const maxSignatures = 32
@@ -13,15 +13,25 @@ const maxSignatures = 32
  * The file of a metadata version: canonical, signatures first and `signed` last, so that a device can verify the
  * slice between without a parser (updates.md 2.1). `signed` must be canonical already; throws MetadataError otherwise.
  */
-export function encodeEnvelope(signed: Buffer, signatures: readonly Signature[]): Buffer {
-  requireDistinct(signatures.map(({ keyid }) => keyid))
+export function encodeEnvelope(
+  signed: Buffer,
+  signatures: readonly Signature[],
+  pqSignatures: readonly PqSignature[] = [],
+): Buffer {
+  requireDistinct(signatures)
+  requireDistinct(pqSignatures)
   if (!canonicalize(parseStrict(signed, signed.length)).equals(signed)) {
     throw new MetadataError('syntax', 'The signed part is not canonical')
   }
-  const list = signatures.map(({ keyid, sig }) => ({ keyid, sig }))
   return Buffer.concat([
     Buffer.from('{"signatures":'),
-    canonicalize(list),
+    canonicalize(signatures.map(({ keyid, sig }) => ({ keyid, sig }))),
+    ...(pqSignatures.length > 0
+      ? [
+          Buffer.from(',"x-pq-signatures":'),
+          canonicalize(pqSignatures.map(({ keyid, sig }) => ({ keyid, sig }))),
+        ]
+      : []),
     Buffer.from(',"signed":'),
     signed,
     Buffer.from('}'),
@@ -38,29 +48,39 @@ export function decodeEnvelope(bytes: Buffer, maxBytes: number): Envelope {
     throw new MetadataError('shape', 'Not a metadata file')
   }
   const signed: JsonValue = file['signed']
-  if (file['signatures'].length > maxSignatures) {
-    throw new MetadataError('signatures', `More than ${maxSignatures} signatures`)
+  return {
+    signed,
+    signedBytes: canonicalize(signed),
+    // Conformance suites send an empty signature for "not signed": it is well formed, it only never verifies.
+    signatures: readSignatures(file['signatures'], /^(?:[0-9a-f]{2})*$/),
+    pqSignatures: Object.hasOwn(file, 'x-pq-signatures')
+      ? readSignatures(file['x-pq-signatures'], /^[A-Za-z0-9+/]{0,8192}={0,2}$/)
+      : [],
   }
-  const signatures = file['signatures'].map(readSignature)
-  requireDistinct(signatures.map(({ keyid }) => keyid))
-  return { signed, signedBytes: canonicalize(signed), signatures }
 }
 
-function readSignature(value: JsonValue): Signature {
-  const { keyid, sig } = isObject(value) ? value : {}
-  // Conformance suites send an empty signature for "not signed": it is well formed, it only never verifies.
-  if (typeof keyid !== 'string' || typeof sig !== 'string' || !/^(?:[0-9a-f]{2})*$/.test(sig)) {
-    throw new MetadataError('signatures', 'A signature is {keyid, sig}, sig in lower hex')
+function readSignatures(values: JsonValue | undefined, form: RegExp): Signature[] {
+  if (!Array.isArray(values)) throw new MetadataError('shape', 'Signatures are not a list')
+  if (values.length > maxSignatures) {
+    throw new MetadataError('signatures', `More than ${maxSignatures} signatures`)
   }
-  return { keyid, sig }
+  const signatures = values.map((value) => {
+    const { keyid, sig } = isObject(value) ? value : {}
+    if (typeof keyid === 'string' && typeof sig === 'string' && form.test(sig)) {
+      return { keyid, sig }
+    }
+    throw new MetadataError('signatures', 'A signature is {keyid, sig}')
+  })
+  requireDistinct(signatures)
+  return signatures
 }
 
 function isObject(value: JsonValue | undefined): value is JsonObject {
   return typeof value === 'object' && !Array.isArray(value)
 }
 
-function requireDistinct(keyids: string[]): void {
-  if (new Set(keyids).size !== keyids.length) {
+function requireDistinct(signatures: readonly Signature[]): void {
+  if (new Set(signatures.map(({ keyid }) => keyid)).size !== signatures.length) {
     throw new MetadataError('signatures', 'A key id signs twice')
   }
 }

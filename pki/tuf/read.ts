@@ -65,6 +65,9 @@ const rootShape = object({
   keys,
   roles: object({ root: role, timestamp: role, snapshot: role, targets: role }),
   'x-evaluation': optional(flag),
+  'x-pq-keys': optional(keys),
+  'x-pq-roles': optional(object({ root: role, targets: optional(role) })),
+  'x-pq-required': optional(flag),
 })
 
 const timestampShape = object({
@@ -120,6 +123,7 @@ const delegation = object({
   // path_hash_prefixes is not supported, and such a role is refused rather than skipped.
   paths: list(text(/^./, 256)),
   terminating: flag,
+  'x-pq': optional(role),
 })
 const delegations = object({ keys, roles: list(delegation, { most: 1024 }) })
 
@@ -128,6 +132,7 @@ const targetsShape = object({
   ...file('targets'),
   targets: record(imageTarget, { names: targetPath }),
   delegations: optional(delegations),
+  'x-pq-keys': optional(keys),
 })
 
 const hours = integer(1)

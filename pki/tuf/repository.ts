@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 
-import { decodeEnvelope, meetsThreshold } from './envelope.ts'
+import { decodeEnvelope } from './envelope.ts'
 import { type AttackCode, MetadataError, VerificationError } from './errors.ts'
 import type { JsonValue } from './json.ts'
-import type { TufKey } from './keys.ts'
+import { isPqRequired, meetsSigners, rootSigners, type Signers } from './post-quantum.ts'
 import { readRoot, readSnapshot, readTimestamp } from './read.ts'
 import type {
   Bundle,
@@ -37,9 +37,7 @@ export interface Run {
 }
 
 /** Whose signatures a file needs, and how it may be read. */
-interface Expected<T> {
-  keys: Record<string, TufKey>
-  role: RoleKeys
+interface Expected<T> extends Signers {
   maxBytes: number
   read: (signed: JsonValue) => T
 }
@@ -70,10 +68,10 @@ function guarded<T>(work: () => T): T {
 }
 
 /** Parses a file and counts its signatures before anything in it is believed (TUF 1.0.34 section 5). */
-export function openSigned<T>(text: string, { keys, role, maxBytes, read }: Expected<T>): T {
+export function openSigned<T>(text: string, { maxBytes, read, ...signers }: Expected<T>): T {
   return guarded(() => {
     const envelope = decodeEnvelope(Buffer.from(text), maxBytes)
-    if (!meetsThreshold(envelope, keys, role)) refuse('arbitrary', 'Too few valid signatures')
+    if (!meetsSigners(envelope, signers)) refuse('arbitrary', 'Too few valid signatures')
     return read(envelope.signed)
   })
 }
@@ -154,9 +152,10 @@ export function openRoot(text: string, before?: RootMetadata): RootMetadata {
   return guarded(() => {
     const envelope = decodeEnvelope(Buffer.from(text), limits.root)
     const root = readRoot(envelope.signed)
-    for (const { keys, roles } of before ? [before, root] : [root]) {
-      if (!meetsThreshold(envelope, keys, roles.root))
+    for (const signer of before ? [before, root] : [root]) {
+      if (!meetsSigners(envelope, rootSigners(signer))) {
         refuse('arbitrary', 'Too few root signatures')
+      }
     }
     return root
   })
@@ -167,6 +166,10 @@ export function nextRoot(root: RootMetadata, text: string): RootMetadata {
   const next = openRoot(text, root)
   // TUF 5.3.5: exactly one more.
   if (next.version !== root.version + 1) refuse('rollback', 'A root version is skipped or repeated')
+  // updates.md 10: once a root asked for post-quantum signatures, none after it may do without.
+  if (isPqRequired(root) && !isPqRequired(next)) {
+    refuse('arbitrary', 'A root does without the post-quantum signatures that were required')
+  }
   // 3.6: going live means new devices, never a chain, in either direction.
   if (isEvaluation(next) !== isEvaluation(root)) {
     refuse('evaluation', 'A root chain may not join evaluation and production')

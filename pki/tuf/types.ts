@@ -22,6 +22,12 @@ export interface RootMetadata {
   roles: { root: RoleKeys; timestamp: RoleKeys; snapshot: RoleKeys; targets: RoleKeys }
   /** Keys made for trying the product out (updates.md 3.6). */
   'x-evaluation'?: boolean
+  /** Of the hybrid scheme (updates.md 10): ML-DSA keys by key id, `keyval.public` in base64. */
+  'x-pq-keys'?: Record<string, TufKey>
+  /** Who must sign besides the keys of `roles`. The director has `root` only. */
+  'x-pq-roles'?: { root: RoleKeys; targets?: RoleKeys }
+  /** From here on every root, image targets and delegated role is hybrid: a device never goes back (updates.md 10). */
+  'x-pq-required'?: boolean
 }
 
 /** How one metadata file is named by another: version always, length in bytes and hashes in ours. */
@@ -56,6 +62,8 @@ export interface Delegation extends RoleKeys {
   name: string
   paths: string[]
   terminating: boolean
+  /** Who must sign besides `keyids`; the keys are in `x-pq-keys` of the file that delegates (updates.md 10). */
+  'x-pq'?: RoleKeys
 }
 
 export interface Delegations {
@@ -70,6 +78,8 @@ export interface TargetsMetadata<T = ImageTarget> {
   expires: Instant
   targets: Record<string, T>
   delegations?: Delegations
+  /** ML-DSA keys of the delegated roles by key id, `keyval.public` in base64 (updates.md 10). */
+  'x-pq-keys'?: Record<string, TufKey>
 }
 
 /** A targets file of the director: one device, no delegations. */
@@ -166,11 +176,20 @@ export interface Signature {
   sig: string
 }
 
+/** A member of `x-pq-signatures`: ML-DSA over the same bytes, with the context `fleetseal-tuf-v1` (updates.md 10). */
+export interface PqSignature {
+  keyid: string
+  /** Base64. */
+  sig: string
+}
+
 /** A parsed metadata file. `signedBytes` is the canonical form of `signed`: what signatures are over. */
 export interface Envelope {
   signed: JsonValue
   signedBytes: Buffer
   signatures: Signature[]
+  /** Empty when the file has none. */
+  pqSignatures: PqSignature[]
 }
 
 /** What a device trusts of one repository: exact texts of files. Only `root` is there on a new device. */
