@@ -7,6 +7,7 @@ import { nameConstraintViolation } from './x509/name-constraints.ts'
 import type { Certificate } from './x509/parse.ts'
 import { parseCertificate } from './x509/parse.ts'
 import { policyViolation } from './x509/policies.ts'
+import { isEmptyName } from './x509/profiles.ts'
 
 export type PathPurpose = 'clientAuth' | 'serverAuth' | 'codeSigning' | 'ocspSigning'
 
@@ -54,11 +55,8 @@ const processed: ReadonlySet<string> = new Set([
   oids.policyMappings,
   oids.policyConstraints,
   oids.inhibitAnyPolicy,
-  oids.subjectKeyIdentifier,
-  oids.authorityKeyIdentifier,
+  // Key identifiers, AIA and freshestCRL are missing: RFC 5280 forbids to mark them critical.
   oids.cRLDistributionPoints,
-  oids.authorityInfoAccess,
-  oids.freshestCRL,
   oids.ocspNoCheck,
 ])
 
@@ -203,7 +201,9 @@ function checkExtensions({ extensions }: Certificate, index: number): void {
 
 /** §6.1.4 (k) to (n); self-issued certificates do not count for the path length. */
 function checkCa(down: readonly Certificate[], index: number): void {
-  const { isCa, keyUsage, basicConstraints } = certificateAt(down, index)
+  const { isCa, keyUsage, basicConstraints, subject } = certificateAt(down, index)
+  // §4.1.2.6: a CA has a name, or else everything without an issuer would be its own.
+  if (isEmptyName(subject)) throw new Refusal('malformed', index, 'The issuer has no name')
   if (!isCa) throw new Refusal('not-a-ca', index, 'The issuer is not a CA')
   // Stricter than §6.1.4 (n): an absent keyUsage does not allow it either.
   if (!keyUsage?.has('keyCertSign')) {
@@ -235,6 +235,10 @@ function checkLeaf(leaf: Certificate, purpose: PathPurpose): void {
   if (leaf.isCa) throw new Refusal('purpose', 0, 'A CA certificate is used as a leaf')
   if (!usableKey(leaf)) throw new Refusal('malformed', 0, 'The key is not allowed')
   const { keyUsage, extKeyUsage } = leaf
+  // §4.2.1.9 and §4.2.1.10: both are for CAs. Whoever has them in a leaf means something that we do not.
+  if (keyUsage?.has('keyCertSign') || leaf.nameConstraints) {
+    throw new Refusal('purpose', 0, 'A leaf with keyCertSign or name constraints')
+  }
   if (keyUsage && !keyUsage.has('digitalSignature')) {
     throw new Refusal('purpose', 0, 'The key usage lacks digitalSignature')
   }

@@ -147,8 +147,14 @@ export function readExtKeyUsage(reader: DerReader): string[] {
   return purposes
 }
 
+/** RFC 5280 §4.2.1.6. An address with a mask is no name; it belongs into name constraints. */
 export function readSubjectAltName(reader: DerReader): GeneralName[] {
-  return readGeneralNames(reader.enter(tags.sequence))
+  const { offset } = reader
+  const names = readGeneralNames(reader.enter(tags.sequence))
+  if (names.some((name) => name.type === 'ip' && ![4, 16].includes(name.value.length))) {
+    throw new PkiError('der', 'An IP address with a mask as a name', offset)
+  }
+  return names
 }
 
 export function readSubjectKeyId(reader: DerReader): Buffer {

@@ -27,10 +27,14 @@ export function nameConstraintViolation(
     const excluded = constraints.excluded.filter(({ type }) => type === name.type)
     if (permitted.length + excluded.length === 0) continue
     const within = subtreeTest(name)
-    if (!within) return `A ${name.type} name cannot be judged by the name constraints`
+    if (!within || ![...permitted, ...excluded].every(isSubtree)) {
+      return `A ${name.type} name cannot be judged by the name constraints`
+    }
     if (permitted.length > 0 && !permitted.some(within))
       return `A ${name.type} name is not permitted`
-    if (excluded.some(within)) return `A ${name.type} name is excluded`
+    if (excluded.some((base) => within(base) || mayStandFor(name, base))) {
+      return `A ${name.type} name is excluded`
+    }
   }
   return undefined
 }
@@ -51,6 +55,34 @@ function namesOf({
   return names
 }
 
+/**
+ * Whether a subtree is one (§4.2.1.10). What is not would permit nothing, which is well, and exclude nothing, which is not.
+ */
+function isSubtree(base: GeneralName): boolean {
+  switch (base.type) {
+    case 'dns':
+      return base.value === '' || isHost(base.value)
+    case 'email':
+      return base.value.split('@').length <= 2
+    case 'ip':
+      return base.value.length === 8 || base.value.length === 32
+    default:
+      return true
+  }
+}
+
+/** Labels of a host, underscores included, which the field has. */
+function isHost(text: string): boolean {
+  return /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/.test(text)
+}
+
+/** `*.example.com` in a certificate may be taken for `bar.example.com`, which is excluded (CVE-2025-61727). */
+function mayStandFor(name: GeneralName, base: GeneralName): boolean {
+  if (name.type !== 'dns' || base.type !== 'dns' || !name.value.startsWith('*.')) return false
+  const host = base.value.toLowerCase()
+  return host.slice(host.indexOf('.')) === name.value.toLowerCase().slice(1)
+}
+
 type SubtreeTest = (base: GeneralName) => boolean
 
 /** A test whether the name lies within a subtree of its own type; undefined when it cannot be told. */
@@ -62,11 +94,13 @@ function subtreeTest(name: GeneralName): SubtreeTest | undefined {
     }
     case 'dns': {
       const host = name.value.toLowerCase()
+      if (!isHost(host.replace(/^\*\./, ''))) return undefined
       return (base) => base.type === 'dns' && isBelow(host, base.value.toLowerCase())
     }
     case 'email': {
       const at = name.value.lastIndexOf('@')
-      if (at <= 0) return undefined
+      // One sign only: whoever reads a second one another way reads another host.
+      if (at <= 0 || name.value.indexOf('@') !== at) return undefined
       const host = name.value.slice(at + 1).toLowerCase()
       return (base) => base.type === 'email' && mailboxWithin(name.value, host, base.value)
     }
@@ -101,8 +135,7 @@ function startsWith(names: readonly Buffer[], base: readonly Buffer[]): boolean 
 
 /** dNSName: the base itself and everything with labels added on the left. */
 function isBelow(host: string, base: string): boolean {
-  const bare = base.startsWith('.') ? base.slice(1) : base
-  return bare === '' || host === bare || host.endsWith(`.${bare}`)
+  return base === '' || host === base || host.endsWith(`.${base}`)
 }
 
 /** URI and mail hosts: `.example.com` is every host below, `example.com` is that host only. */

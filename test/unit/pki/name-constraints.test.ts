@@ -114,6 +114,14 @@ test.each<[tag: number, base: GeneralName, name: GeneralName, isValid: boolean]>
   [permitted, ip(10, 0, 0, 0, 255, 0, 0, 0), ip(10, 1, 2, 3), true],
   [permitted, ip(10, 0, 0, 0, 255, 0, 0, 0), ip(11, 1, 2, 3), false],
   [permitted, ip(10, 0, 0, 0, 255, 0, 0, 0), dns('anything.example'), true],
+  // What is no subtree excludes nothing, so that nothing of its kind gets by.
+  [excluded, ip(10, 0, 0, 0, 255, 0, 0, 0), ip(11, 1, 2, 3), true],
+  [excluded, ip(10, 0, 0, 0), ip(10, 0, 0, 0), false],
+  [excluded, dns('*.example.com'), dns('a.example.com'), false],
+  [excluded, dns('.example.com'), dns('a.example.com'), false],
+  [excluded, email('a@b@example.com'), email('a@example.com'), false],
+  [excluded, dns('bar.example.com'), dns('*.Example.com'), false],
+  [excluded, dns('bar.example.com'), dns('*.example.org'), true],
 ])('A13 T13 constraint %# judges a name', async (tag, base, name, isValid) => {
   const ca = await rawCa(root, [unlimitedCa, certSign, subtree(tag, base)])
   const names = encodeSubjectAltName([name], false)
