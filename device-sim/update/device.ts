@@ -8,7 +8,7 @@ import { type DeviceClock, systemClock, TrustedClock } from '../clock.ts'
 import type { DeviceConfig } from '../config.ts'
 import type { Disk } from '../disk.ts'
 import { type Journal, loadJournal, saveJournal } from './journal.ts'
-import { bootComponent, type BootRecord, installedOf, type SlotName } from './slots.ts'
+import { bootDevice, type BootRecord, installedOf, type Running } from './slots.ts'
 import { loadTrusted } from './trusted.ts'
 
 export type Log = (message: string, details?: Record<string, unknown>) => void
@@ -20,11 +20,6 @@ export interface DeviceDeps {
   behavior?: Behavior | undefined
   clock?: DeviceClock | undefined
   log?: Log | undefined
-}
-
-interface Running {
-  slot: SlotName
-  record: BootRecord
 }
 
 /**
@@ -45,7 +40,7 @@ export class Device {
   healthy: boolean | undefined
   #journal: Journal
   trusted: TrustedState
-  readonly #running = new Map<string, Running>()
+  #running: ReadonlyMap<string, Running> = new Map()
 
   private constructor(deps: DeviceDeps, stored: { journal: Journal; trusted: TrustedState }) {
     this.disk = deps.disk
@@ -69,10 +64,7 @@ export class Device {
 
   async boot(): Promise<void> {
     this.healthy = undefined
-    for (const component of Object.keys(this.config.components)) {
-      const { running, record } = await bootComponent(this.disk, component)
-      this.#running.set(component, { slot: running, record })
-    }
+    this.#running = await bootDevice(this.disk, Object.keys(this.config.components))
     this.bootId = randomUUID()
   }
 
@@ -97,7 +89,7 @@ export class Device {
   }
 
   noteRecord(component: string, record: BootRecord): void {
-    this.#running.set(component, { ...this.running(component), record })
+    this.#running = new Map([...this.#running, [component, { ...this.running(component), record }]])
   }
 
   installed(): Installed[] {

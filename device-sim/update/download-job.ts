@@ -10,7 +10,8 @@ export type Fetch = (input: {
 
 interface Job {
   deploymentId: string
-  wanted: Wanted
+  /** One after the other; the outcome is `whole` when all are. */
+  wanted: readonly Wanted[]
   onProgress: (percent: number) => void
   /** Not called for a job that was abandoned. The job counts as running until this resolves or `release` is called. */
   onOutcome: (outcome: Outcome) => Promise<void>
@@ -37,7 +38,7 @@ export class DownloadJob {
     const { signal } = controller
     this.#current = { deploymentId, controller }
     this.#ended = this.#ended
-      .then(() => this.#fetch({ wanted, onProgress, signal }))
+      .then(() => this.#fetchAll(wanted, { onProgress, signal }))
       .catch((error: unknown): Outcome => {
         return { done: 'failed', final: false, code: 'internal', detail: messageOf(error) }
       })
@@ -45,6 +46,25 @@ export class DownloadJob {
         if (!signal.aborted) await onOutcome(outcome)
         if (this.#current?.controller === controller) this.#current = undefined
       })
+  }
+
+  async #fetchAll(
+    wanted: readonly Wanted[],
+    { onProgress, signal }: { onProgress: (percent: number) => void; signal: AbortSignal },
+  ): Promise<Outcome> {
+    const total = wanted.reduce((sum, { length }) => sum + length, 0)
+    let before = 0
+    for (const one of wanted) {
+      const outcome = await this.#fetch({
+        wanted: one,
+        onProgress: (percent) =>
+          onProgress(Math.floor((before * 100 + one.length * percent) / Math.max(total, 1))),
+        signal,
+      })
+      if (outcome.done !== 'whole') return outcome
+      before += one.length
+    }
+    return { done: 'whole' }
   }
 
   /** Its outcome is stored: another download may begin. */

@@ -1,11 +1,15 @@
-import type { VerifiedBundle, VerifiedTarget } from '../../pki/tuf/types.ts'
+import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
+import { isObject } from '../../pki/tuf/shape.ts'
+import type { ReleaseClass, VerifiedBundle, VerifiedTarget } from '../../pki/tuf/types.ts'
 import { mayMove, openStates } from '../../server/protocol/deployment.ts'
 import { removeFile } from '../disk.ts'
 import type { Device } from './device.ts'
-import { type Journal, queued, Task, type TaskPolicy, type TaskTarget } from './journal.ts'
+import { type Journal, partsOf, queued, Task, type TaskPolicy, type TaskTarget } from './journal.ts'
 import { moved, reportOf, securityEvent } from './report.ts'
 import { partFile } from './slots.ts'
 import type { RefusedBundle } from './verify.ts'
+
+const maxFileBytes = 65_536
 
 /** Whether the server may still take the task back: nothing has been written to a slot. */
 export function isStoppable({ state }: Task): boolean {
@@ -26,27 +30,29 @@ export async function adopt(device: Device, verified: VerifiedBundle): Promise<v
   const isBusy = task !== undefined && isOpen(task) && !isStoppable(task)
   if (isBusy) return
   const { targets, deploymentId } = verified
-  const [target] = targets
+  const target = mainOf(verified)
   if (!target) return await withdraw(device, task)
   if (deploymentId === undefined) {
     device.log('An update without a deployment is ignored', { path: target.path })
     return
   }
-  if (targets.length > 1) return await refuseSeveral(device, deploymentId)
-  const wanted = targetOf(target)
-  const policy = policyOf(verified, target)
-  if (task?.deploymentId === deploymentId && task.target.sha256 === wanted.sha256) {
+  const policy = policyOf(verified, classOf(targets))
+  const also = targets
+    .filter((one) => one !== target && !runs(device, one))
+    .map((one) => ({ target: targetOf(one) }))
+  const wanted = { target: targetOf(target), also }
+  if (task?.deploymentId === deploymentId && isSameSet(task, wanted)) {
     if (isOpen(task)) await device.store({ ...device.journal, task: { ...task, policy } })
     return
   }
-  const parsed = Task.safeParse({ deploymentId, state: 'queued', target: wanted, policy })
+  const parsed = Task.safeParse({ deploymentId, state: 'queued', ...wanted, policy })
   if (!parsed.success) {
     // Signed, and still nothing this device could keep or report about.
     const detail = `arbitrary: ${parsed.error.issues[0]?.path.join('.')} is not usable`
     const event = { kind: 'update-refused', detail, now: device.now() }
     return await device.store(securityEvent(device.journal, event))
   }
-  if (task && task.target.sha256 !== wanted.sha256) await removeParts(device, task)
+  if (task && !isSameSet(task, wanted)) await removeParts(device, task)
   await device.store(newTask(device, parsed.data))
 }
 
@@ -71,26 +77,36 @@ async function withdraw(device: Device, task: Task | undefined): Promise<void> {
   await device.store(rest)
 }
 
-/** One device-wide release at a time in this version; the parts of a set would each need their slot. */
-async function refuseSeveral(device: Device, deploymentId: string): Promise<void> {
-  const detail = 'This device installs one image at a time'
-  const failed = {
-    state: 'failed_final' as const,
-    code: 'several-targets',
-    detail,
-    now: device.now(),
-  }
-  const body = reportOf(deploymentId, failed)
-  const isKnown = device.journal.queue.some(
-    (entry) => entry.leaf === 'report' && entry.body.deploymentId === deploymentId,
-  )
-  if (!isKnown) await device.store(queued(device.journal, { leaf: 'report', body }))
+/** The image that the deployment is about, when there are several: the director names its component. */
+function mainOf({ targets, state }: VerifiedBundle): VerifiedTarget | undefined {
+  const [first] = targets
+  if (targets.length < 2) return first
+  const { signed } = decodeEnvelope(Buffer.from(state.director.targets ?? ''), maxFileBytes)
+  const named = isObject(signed) ? signed['x-main'] : undefined
+  return targets.find(({ component }) => component === named) ?? first
+}
+
+/** Of a set, the class that leaves the owner most: a feature must not come along with a fix unasked. */
+function classOf(targets: readonly VerifiedTarget[]): ReleaseClass {
+  const classes = targets.map(({ match }) => match.class)
+  return (['feature', 'security'] as const).find((one) => classes.includes(one)) ?? 'config'
+}
+
+function isSameSet(task: Task, wanted: Pick<Task, 'target' | 'also'>): boolean {
+  const hashes = ({ target, also }: Pick<Task, 'target' | 'also'>) =>
+    [target.sha256, ...also.map((one) => one.target.sha256)].join()
+  return hashes(task) === hashes(wanted)
+}
+
+function runs(device: Device, { component, sha256 }: { component: string; sha256: string }) {
+  const { slot, record } = device.running(component)
+  return record.slots[slot]?.sha256 === sha256
 }
 
 function newTask(device: Device, task: Task): Journal {
-  const { target } = task
-  const { slot, record } = device.running(target.component)
-  if (record.slots[slot]?.sha256 !== target.sha256) return { ...device.journal, task }
+  const { target, also } = task
+  const { slot } = device.running(target.component)
+  if (!runs(device, target) || also.length > 0) return { ...device.journal, task }
   // It runs already: all that is left is to prove it.
   const now = device.now()
   return moved(
@@ -100,8 +116,12 @@ function newTask(device: Device, task: Task): Journal {
   )
 }
 
-async function removeParts(device: Device, { target: { component } }: Task): Promise<void> {
-  for (const slot of ['a', 'b'] as const) await removeFile(device.disk, partFile(component, slot))
+async function removeParts(device: Device, task: Task): Promise<void> {
+  for (const { target } of partsOf(task)) {
+    for (const slot of ['a', 'b'] as const) {
+      await removeFile(device.disk, partFile(target.component, slot))
+    }
+  }
 }
 
 function targetOf({ path, component, length, sha256, match }: VerifiedTarget): TaskTarget {
@@ -110,11 +130,11 @@ function targetOf({ path, component, length, sha256, match }: VerifiedTarget): T
 }
 
 /** The class is the one signed offline: the director must not dress a feature as a fix (updates.md 2.3). */
-function policyOf({ policy }: VerifiedBundle, { match }: VerifiedTarget): TaskPolicy {
+function policyOf({ policy }: VerifiedBundle, releaseClass: ReleaseClass): TaskPolicy {
   if (!policy) {
-    const auto = match.class !== 'feature'
+    const auto = releaseClass !== 'feature'
     return {
-      class: match.class,
+      class: releaseClass,
       auto,
       consent: auto ? 'none' : 'install',
       optOut: 'honored',
@@ -124,7 +144,7 @@ function policyOf({ policy }: VerifiedBundle, { match }: VerifiedTarget): TaskPo
   }
   const { auto, consent, optOut, urgency, window, postpone, advisory } = policy
   return {
-    class: match.class,
+    class: releaseClass,
     auto,
     consent,
     optOut,

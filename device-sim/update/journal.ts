@@ -37,6 +37,8 @@ const Target = z.strictObject({
 })
 export type TaskTarget = z.infer<typeof Target>
 
+const slot = z.enum(['a', 'b'])
+
 /** One deployment, as far as this device is with it. */
 export const Task = z.strictObject({
   deploymentId: z.uuid(),
@@ -46,7 +48,12 @@ export const Task = z.strictObject({
   /** The owner said yes to this one. */
   accepted: z.boolean().default(false),
   /** Where it is written; known from `installing` on. */
-  slot: z.enum(['a', 'b']).optional(),
+  slot: slot.optional(),
+  /** Images of other components that are installed with it, and rolled back with it. */
+  also: z
+    .array(z.strictObject({ target: Target, slot: slot.optional() }))
+    .max(31)
+    .default([]),
   attempts: z.int().min(0).default(0),
   retryAt: at.optional(),
   testingSinceAt: at.optional(),
@@ -56,6 +63,13 @@ export const Task = z.strictObject({
   detail: text.optional(),
 })
 export type Task = z.infer<typeof Task>
+
+/** One image of a task. The first one is the deployment's own; the others come with it. */
+export type Part = Pick<Task, 'target' | 'slot'>
+
+export function partsOf({ target, slot: first, also }: Task): Part[] {
+  return [{ target, ...(first && { slot: first }) }, ...also]
+}
 
 /** What the owner was offered and answered, by release, so that another deployment of it starts no new count. */
 const Offer = z.strictObject({

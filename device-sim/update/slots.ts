@@ -28,6 +28,16 @@ const BootRecord = z.strictObject({
   sequence: z.int().min(1),
   active: z.enum(['a', 'b']),
   slots: z.strictObject({ a: SlotInfo.optional(), b: SlotInfo.optional() }),
+  /**
+   * Of a set of images that run together or not at all: while `component` runs the image `sha256`, this one runs from the slot
+   * that is not active. So one write, to the record of the one that leads, switches the whole set, and back.
+   */
+  follows: z
+    .strictObject({
+      component: z.string().min(1).max(32),
+      sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    })
+    .optional(),
 })
 /** What the bootloader goes by (updates.md 7.3): one per component. */
 export type BootRecord = z.infer<typeof BootRecord>
@@ -79,9 +89,9 @@ export async function findBootRecord(
 export async function writeBootRecord(
   disk: Disk,
   component: string,
-  { active, slots, sequence }: BootRecord,
+  { active, slots, sequence, follows }: BootRecord,
 ): Promise<BootRecord> {
-  const next: BootRecord = { sequence: sequence + 1, active, slots }
+  const next: BootRecord = { sequence: sequence + 1, active, slots, ...(follows && { follows }) }
   const text = JSON.stringify(next)
   const line = `${crc32(text).toString(16).padStart(8, '0')} ${text}`
   await disk.setBootFlag(
@@ -126,20 +136,77 @@ export async function hashFile(
   return { sha256: hash.digest('hex'), length }
 }
 
+export interface Running {
+  slot: SlotName
+  record: BootRecord
+}
+
+/**
+ * The bootloader of a device with several components. A set that was installed together is looked at first: when one of its
+ * images is not what was verified, the one that leads it is given up, and with it the set. Throws DeviceError when a
+ * component has nothing to run.
+ */
+export async function bootDevice(
+  disk: Disk,
+  components: readonly string[],
+): Promise<Map<string, Running>> {
+  const followers = new Map<string, NonNullable<BootRecord['follows']>>()
+  for (const component of components) {
+    const { follows } = await readBootRecord(disk, component)
+    if (!follows || !components.includes(follows.component)) continue
+    followers.set(component, follows)
+    await giveUpBrokenSet(disk, component, follows)
+  }
+  const running = new Map<string, Running>()
+  for (const component of components) {
+    if (!followers.has(component)) running.set(component, await bootComponent(disk, component))
+  }
+  for (const [component, follows] of followers) {
+    const lead = running.get(follows.component)
+    const isLed = lead?.record.slots[lead.slot]?.sha256 === follows.sha256
+    const led = isLed ? await bootLed(disk, component) : undefined
+    running.set(component, led ?? (await bootComponent(disk, component)))
+  }
+  return running
+}
+
+async function giveUpBrokenSet(
+  disk: Disk,
+  component: string,
+  { component: lead, sha256 }: NonNullable<BootRecord['follows']>,
+): Promise<void> {
+  const record = await readBootRecord(disk, lead)
+  const { active, slots } = record
+  const info = slots[active]
+  if (info?.sha256 !== sha256 || !info.bootable || info.successful) return
+  if (await bootLed(disk, component)) return
+  await writeBootRecord(disk, lead, {
+    ...record,
+    active: otherSlot(active),
+    slots: { ...slots, [active]: { ...info, bootable: false, tries: 0 } },
+  })
+}
+
+async function bootLed(disk: Disk, component: string): Promise<Running | undefined> {
+  const record = await readBootRecord(disk, component)
+  const slot = otherSlot(record.active)
+  const info = record.slots[slot]
+  if (!info?.bootable) return undefined
+  const { sha256 } = await hashFile(disk, imageFile(component, slot))
+  return sha256 === info.sha256 ? { slot, record } : undefined
+}
+
 /**
  * The bootloader: runs the active slot when its image is what was verified and it has a try left, or else the other
  * one. A try is spent before the image runs. Throws DeviceError when no slot can run.
  */
-export async function bootComponent(
-  disk: Disk,
-  component: string,
-): Promise<{ running: SlotName; record: BootRecord }> {
+async function bootComponent(disk: Disk, component: string): Promise<Running> {
   let record = await readBootRecord(disk, component)
   for (const slot of [record.active, otherSlot(record.active)] as const) {
     const info = record.slots[slot]
     if (!info?.bootable) continue
     const isWhole = (await hashFile(disk, imageFile(component, slot))).sha256 === info.sha256
-    if (isWhole && info.successful && record.active === slot) return { running: slot, record }
+    if (isWhole && info.successful && record.active === slot) return { slot, record }
     const mayRun = isWhole && (info.successful || info.tries > 0)
     const changed = mayRun ? spent(info) : { ...info, bootable: false, tries: 0 }
     record = await writeBootRecord(disk, component, {
@@ -147,7 +214,7 @@ export async function bootComponent(
       active: mayRun ? slot : otherSlot(slot),
       slots: { ...record.slots, [slot]: changed },
     })
-    if (mayRun) return { running: slot, record }
+    if (mayRun) return { slot, record }
   }
   throw new DeviceError(
     'damaged',

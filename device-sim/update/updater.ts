@@ -8,7 +8,7 @@ import { DownloadJob, type Fetch } from './download-job.ts'
 import type { Outcome } from './download.ts'
 import { spareSlot, succeeded } from './install.ts'
 import { adopt, isOpen, refused } from './intake.ts'
-import { acknowledged, type Entry, offerOf, type Task, withOffer } from './journal.ts'
+import { acknowledged, type Entry, offerOf, partsOf, type Task, withOffer } from './journal.ts'
 import { nextStep, type Situation, type Step } from './machine.ts'
 import { applyChoice, type OwnerRequest } from './owner.ts'
 import { perform } from './perform.ts'
@@ -245,18 +245,20 @@ export class Updater extends EventEmitter<UpdaterEvents> {
   }
 
   async #startDownload(task: Task): Promise<void> {
-    const { deploymentId, target } = task
+    const { deploymentId } = task
     const { retryAt: _, ...rest } = task
     const { journal } = this.device
     if (task.state !== 'downloading') {
       const report = { state: 'downloading' as const, progress: 0, now: this.device.now() }
       await this.device.store(moved(journal, rest, report))
     }
-    const { sha256, length } = target
-    const part = partFile(target.component, spareSlot(this.device, task))
+    const wanted = partsOf(task).map((one) => {
+      const { component, sha256, length } = one.target
+      return { sha256, length, part: partFile(component, spareSlot(this.device, one)) }
+    })
     this.#download.start({
       deploymentId,
-      wanted: { sha256, length, part },
+      wanted,
       onProgress: (percent) => this.#noteProgress(deploymentId, percent),
       onOutcome: (outcome) =>
         this.#takeDownload(deploymentId, outcome).catch((error: unknown) => this.#fault(error)),

@@ -42,7 +42,12 @@ export class DeviceLife {
   connected = true
   serverDown = false
   commits = true
-  fetch: (disk: Disk, wanted: Wanted, signal: AbortSignal) => Promise<Outcome> = honestFetch
+  fetch: (disk: Disk, wanted: Wanted, signal: AbortSignal) => Promise<Outcome> = async (
+    disk,
+    wanted,
+  ) => {
+    return await honestFetch(disk, wanted, this.world.contents.get(wanted.sha256))
+  }
   readonly #time = { ms: 0 }
   #updater: Updater | undefined
   #choices = 1
@@ -211,8 +216,12 @@ function configOf(config: Partial<DeviceConfig>): DeviceConfig {
   })
 }
 
-async function honestFetch(disk: Disk, { part }: Wanted): Promise<Outcome> {
-  await disk.writeAt(part, Buffer.from(firmware), 0)
+async function honestFetch(
+  disk: Disk,
+  { part }: Wanted,
+  content: string = firmware,
+): Promise<Outcome> {
+  await disk.writeAt(part, Buffer.from(content), 0)
   await disk.fsync(part)
   await disk.fsyncDir()
   return { done: 'whole' }

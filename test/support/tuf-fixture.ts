@@ -67,6 +67,8 @@ export class World {
   delegations: NewDelegation[] = []
   builds: Record<string, ImageTarget> = {}
   wanted: Record<string, DirectorTarget> = {}
+  /** By lower-hex SHA-256, what the builds are. */
+  readonly contents = new Map<string, string>()
   readonly device: DeviceFacts
 
   constructor({ evaluation = false, now = new Date('2026-11-23T09:00:00Z') } = {}) {
@@ -106,6 +108,7 @@ export class World {
   }: Build = {}): string {
     const { content = `${component} ${version}`, match } = rest
     const path = `fw/${match?.model ?? 'gate-2'}/${version}/${component}.bin`
+    this.contents.set(sha256(content), content)
     this.builds[path] = {
       length: content.length,
       hashes: { sha256: sha256(content) },

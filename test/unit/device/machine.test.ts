@@ -42,6 +42,7 @@ function at(state: DeploymentState, change: Partial<Task> = {}): Task {
     },
     accepted: false,
     attempts: 0,
+    also: [],
     ...change,
   }
 }
