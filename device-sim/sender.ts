@@ -39,7 +39,7 @@ export class Sender {
   kick(): void {
     if (!this.#isOpen || this.#isSending) return
     this.#isSending = true
-    void this.#drain().finally(() => (this.#isSending = false))
+    void this.#drain()
   }
 
   async #drain(): Promise<void> {
@@ -54,8 +54,12 @@ export class Sender {
     } catch (error) {
       // It goes on with the next connection.
       log('sending stopped', { error: messageOf(error) })
+    } finally {
+      // In the same breath as the last look at the queue, or a kick in between would be lost.
+      this.#isSending = false
     }
   }
+
   async #bodyOf(entry: NonNullable<ReturnType<Updater['next']>>): Promise<unknown> {
     if (entry.leaf !== 'report' || entry.seq === undefined) return entry.body
     return await this.#deps.prove(entry.body, entry.seq)

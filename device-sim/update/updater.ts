@@ -13,6 +13,7 @@ import { nextStep, type Situation, type Step } from './machine.ts'
 import { applyChoice, type OwnerRequest } from './owner.ts'
 import { perform } from './perform.ts'
 import { moved, reportOf } from './report.ts'
+import { situationOf } from './situation.ts'
 import { partFile } from './slots.ts'
 import { Turns } from './turns.ts'
 import { type RefusedBundle, takeBundle } from './verify.ts'
@@ -36,8 +37,6 @@ export interface UpdaterEvents {
   ended: []
 }
 
-/** updates.md 7.3: in all, also while the server is away. */
-const outageLimitMs = 86_400_000
 const maxWaitMs = 60_000
 const retryBaseMs = 15_000
 const faultPauseMs = 10_000
@@ -174,7 +173,13 @@ export class Updater extends EventEmitter<UpdaterEvents> {
   }
 
   async #step(): Promise<boolean> {
-    if (this.#isStopped || performance.now() < this.#pausedUntilMs) return false
+    if (this.#isStopped) return false
+    const pauseMs = this.#pausedUntilMs - performance.now()
+    if (pauseMs > 0) {
+      // A timer may be early, on a busy machine by much: without another one nothing would ever be done again.
+      this.#wakeIn(Math.ceil(pauseMs))
+      return false
+    }
     this.#abandonDownload()
     const step = nextStep(this.#situation())
     if (step.do === 'wait') {
@@ -199,31 +204,12 @@ export class Updater extends EventEmitter<UpdaterEvents> {
   }
 
   #situation(): Situation {
-    const { device } = this
-    const { journal, config } = device
-    const { task, owner } = journal
-    const component = task?.target.component ?? Object.keys(config.components)[0] ?? ''
-    const { record, slot } = device.running(component)
-    const local = device.clock.now()
-    const trusted = new Date(device.now())
-    return {
-      task,
-      offer: task ? offerOf(journal, task.target) : { key: '', postponed: [], declined: false },
-      owner,
-      managed: config.managed,
-      noticeMs: config.noticeMs,
-      now: device.now(),
-      record,
-      running: slot,
+    return situationOf(this.device, {
       connected: this.#deps.isConnected(),
       downloading: this.#download.deploymentId !== undefined,
-      healthy: device.healthy,
       flushing: this.#isFlushing(),
-      commitLimitMs: this.#deps.isServerDown() ? outageLimitMs : config.commitLimitMs,
-      quiet: config.quiet,
-      localMinutes: local.getHours() * 60 + local.getMinutes(),
-      utcMinutes: trusted.getUTCHours() * 60 + trusted.getUTCMinutes(),
-    }
+      isServerDown: this.#deps.isServerDown(),
+    })
   }
 
   /** Before a restart that was wished for, the server hears what it can hear soon. */

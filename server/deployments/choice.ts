@@ -6,6 +6,7 @@ import type { DeviceMessage } from '../mqtt/message.ts'
 import type { Choice } from '../protocol/messages.ts'
 import { judgeChoice, postponeLimitsOf } from './judge-choice.ts'
 import { type LedgerEntry, recordChoices } from './ledger.ts'
+import { auditRefusals } from './refusals.ts'
 import { appliedPostponements, type JudgedDeployment, lockDeployments } from './report-store.ts'
 import { isOpen } from './steps.ts'
 import { type Change, saveChanges } from './store.ts'
@@ -41,7 +42,8 @@ export async function storeChoices(
   await saveChanges(tx, changes, now)
   await setStandingChoices(tx, work.standingChanged)
   await recordChoices(tx, [...work.ledger.values()], now)
-  await recordMisconduct(tx, now, [...work.events.values()])
+  const recorded = await recordMisconduct(tx, now, [...work.events.values()])
+  for (const deviceId of await auditRefusals(tx, recorded, now)) work.refreshOf.add(deviceId)
   return { changes, refreshOf: [...work.refreshOf], events: [...work.events.values()] }
 }
 

@@ -20,8 +20,7 @@ export const deploymentMessages = [
     body: Report,
     prepare: checkProof,
     store: async ({ tx, messages, now }) => {
-      const { changes, commits, events } = await storeReports(tx, messages, now)
-      return afterwards({ changes, commits, events, refreshOf: [] })
+      return afterwards(await storeReports(tx, messages, now))
     },
   }),
 

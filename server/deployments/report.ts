@@ -4,6 +4,7 @@ import type { Tx } from '../db/client.ts'
 import { recordMisconduct, type SecurityEvent } from '../events/record.ts'
 import type { DeviceMessage } from '../mqtt/message.ts'
 import { judgeReport } from './judge-report.ts'
+import { auditRefusals } from './refusals.ts'
 import type { CheckedReport } from './report-proof.ts'
 import { historiesOf, type JudgedDeployment, lockDeployments } from './report-store.ts'
 import { isOpen } from './steps.ts'
@@ -15,12 +16,14 @@ export interface ReportResult {
   /** Devices in `testing`, and what they must bring back. */
   commits: readonly { deviceId: string; deploymentId: string; commitNonce: string }[]
   events: readonly SecurityEvent[]
+  /** Devices that said what may not be: they are asked to look again at what counts. */
+  refreshOf: readonly string[]
 }
 
 /**
- * Stores a group of reports in at most six statements. Every report of the group is stored or refused by itself: a report
- * about an unknown deployment, or another device's, or one that is no legal move, leaves a security event (one a device
- * and group) and changes nothing.
+ * Stores a group of reports in at most seven statements. Every report of the group is stored or refused by itself: a report
+ * about an unknown deployment, or another device's, or one that is no legal move, leaves a security event and an audit row
+ * (one a device and group, and an hour's share of them), is answered, and changes nothing.
  */
 export async function storeReports(
   tx: Tx,
@@ -69,11 +72,12 @@ export async function storeReports(
     } else if (state !== 'testing') commits.delete(row.id)
   }
   await saveChanges(tx, [...changes.values()], now)
-  await recordMisconduct(tx, now, [...events.values()])
+  const recorded = await recordMisconduct(tx, now, [...events.values()])
   return {
     changes: [...changes.values()],
     commits: [...commits.values()],
     events: [...events.values()],
+    refreshOf: await auditRefusals(tx, recorded, now),
   }
 }
 

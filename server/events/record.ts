@@ -41,22 +41,20 @@ const hourMs = 3_600_000
 
 /**
  * Like `recordEvents`, for what a device does wrong in messages that are acknowledged all the same: a device that never stops
- * must not fill the table. What is left out is counted in the metrics only.
+ * must not fill the table. What is left out is counted in the metrics only. Returns what was recorded.
  */
 export async function recordMisconduct(
   tx: Tx,
   now: Date,
   events: readonly SecurityEvent[],
-): Promise<void> {
-  if (events.length === 0) return
+): Promise<SecurityEvent[]> {
+  if (events.length === 0) return []
   const since = firstIdOf(new Date(now.getTime() - hourMs))
   const deviceIds = [...new Set(events.flatMap(({ deviceId }) => deviceId ?? []))]
   const full = new Set(await devicesWithMany(tx, deviceIds, { since, many: misconductPerHour }))
-  await recordEvents(
-    tx,
-    now,
-    events.filter(({ deviceId }) => deviceId === undefined || !full.has(deviceId)),
-  )
+  const recorded = events.filter(({ deviceId }) => deviceId === undefined || !full.has(deviceId))
+  await recordEvents(tx, now, recorded)
+  return recorded
 }
 
 type EventDeps = Pick<Context, 'db' | 'clock' | 'log' | 'metrics'>

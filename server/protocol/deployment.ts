@@ -27,56 +27,115 @@ export const deploymentStates = [
 export type DeploymentState = (typeof deploymentStates)[number]
 export type Mover = 'device' | 'owner' | 'engine' | 'operator'
 
-type Moves = Partial<Record<DeploymentState, readonly Mover[]>>
+export interface Move {
+  /** Whoever else says so is refused. */
+  by: readonly Mover[]
+  /** In words, for docs/device-update-states.md. */
+  when: string
+}
+type Moves = Partial<Record<DeploymentState, Move>>
+
+const device = ['device'] as const
+const owner = ['owner'] as const
+const engine = ['engine'] as const
 
 /** Ends that an operator or the engine may bring about before anything is written to a slot. */
 const stoppable: Moves = {
-  cancelled: ['operator', 'engine'],
-  superseded: ['engine'],
-  expired: ['engine'],
+  cancelled: {
+    by: ['operator', 'engine'],
+    when: 'the rollout is cancelled, the release withdrawn',
+  },
+  superseded: { by: engine, when: 'a newer release takes its place' },
+  expired: { by: engine, when: 'the rollout has ended, or the device is gone for good' },
 }
 /** Once the device works on it: no word past the limit is `lost`, a refusal for good is `failed_final`. */
-const started: Moves = { lost: ['engine'], failed_final: ['device', 'engine'] }
+const started: Moves = {
+  lost: { by: engine, when: 'no word past the limit of the state' },
+  failed_final: { by: ['device', 'engine'], when: 'the fifth try, or a code that is final' },
+}
+const refused: Move = { by: device, when: 'the device refuses it: any attack code' }
+const accepted: Move = {
+  by: ['owner', 'device', 'operator'],
+  when: 'the owner accepts; automatic class, or the deadline; an override on a managed device',
+}
+const postponed: Move = { by: owner, when: 'within the signed limits' }
+const optedOut: Move = { by: owner, when: 'no automatic installation' }
+const failed: Move = { by: device, when: 'a try failed; the next one follows after a pause' }
+const rolledBack: Move = {
+  by: device,
+  when: 'health failed or time ran out, and the old slot runs',
+}
+const revived: Move = { by: device, when: 'a later report says where the device really is' }
 
-const moves: Record<DeploymentState, Moves> = {
-  queued: { offered: ['device'], failed_final: ['device'], ...stoppable },
-  offered: {
-    postponed: ['owner'],
-    accepted: ['owner', 'device'],
-    opted_out: ['owner'],
-    failed_final: ['device'],
+/** `from` → `to`. docs/device-update-states.md is made of it (scripts/update-states.ts). */
+export const moves: Readonly<Record<DeploymentState, Moves>> = {
+  queued: {
+    offered: { by: device, when: 'the bundle was verified; the acknowledgement starts the clock' },
+    failed_final: refused,
     ...stoppable,
   },
+  offered: { postponed, accepted, opted_out: optedOut, failed_final: refused, ...stoppable },
   postponed: {
-    offered: ['device'],
-    accepted: ['owner', 'device'],
-    opted_out: ['owner'],
-    postponed: ['owner'],
-    failed_final: ['device'],
+    offered: { by: device, when: '`until` is reached, or there is a new advisory' },
+    postponed,
+    accepted,
+    opted_out: optedOut,
+    failed_final: refused,
     ...stoppable,
   },
-  opted_out: { accepted: ['owner'], offered: ['owner'], ...stoppable },
-  accepted: { downloading: ['device'], ...started, ...stoppable },
+  opted_out: {
+    accepted: {
+      by: ['owner', 'operator'],
+      when: 'the owner installs it after all; an override on a managed device',
+    },
+    offered: { by: owner, when: 'opted in again' },
+    ...stoppable,
+  },
+  accepted: {
+    downloading: { by: device, when: 'the preconditions hold' },
+    ...started,
+    ...stoppable,
+  },
   downloading: {
-    downloading: ['device'],
-    verified: ['device'],
-    failed: ['device'],
+    downloading: { by: device, when: 'progress, which is no history' },
+    verified: { by: device, when: 'all hashes are right' },
+    failed,
     ...started,
     ...stoppable,
   },
   verified: {
-    waiting_window: ['device'],
-    installing: ['device'],
-    failed: ['device'],
+    waiting_window: { by: device, when: 'window, quiet hours or preconditions are waited for' },
+    installing: { by: device, when: 'nothing is waited for' },
+    failed,
     ...started,
     ...stoppable,
   },
-  waiting_window: { installing: ['device'], ...started, ...stoppable },
-  installing: { installed: ['device'], failed: ['device'], ...started },
-  installed: { rebooting: ['device'], ...started },
-  rebooting: { testing: ['device'], rolled_back: ['device'], ...started },
-  testing: { succeeded: ['device'], rolled_back: ['device'], ...started },
-  failed: { downloading: ['device'], ...started, ...stoppable },
+  waiting_window: {
+    installing: { by: device, when: 'window, quiet hours and preconditions allow it' },
+    ...started,
+    ...stoppable,
+  },
+  installing: {
+    installed: { by: device, when: 'the slot was written and read back' },
+    failed,
+    ...started,
+  },
+  installed: { rebooting: { by: device, when: 'the slot was made active' }, ...started },
+  rebooting: {
+    testing: { by: device, when: 'the new image runs' },
+    rolled_back: rolledBack,
+    ...started,
+  },
+  testing: {
+    succeeded: { by: device, when: 'self-test, new contact and the nonce of the server' },
+    rolled_back: rolledBack,
+    ...started,
+  },
+  failed: {
+    downloading: { by: device, when: 'another try, with growing pauses, five in all' },
+    ...started,
+    ...stoppable,
+  },
   succeeded: {},
   rolled_back: {},
   failed_final: {},
@@ -85,18 +144,18 @@ const moves: Record<DeploymentState, Moves> = {
   expired: {},
   // A later report revives what was given up for lost, at whatever step the device really is.
   lost: {
-    accepted: ['device'],
-    downloading: ['device'],
-    verified: ['device'],
-    waiting_window: ['device'],
-    installing: ['device'],
-    installed: ['device'],
-    rebooting: ['device'],
-    testing: ['device'],
-    succeeded: ['device'],
-    rolled_back: ['device'],
-    failed: ['device'],
-    failed_final: ['device'],
+    accepted: revived,
+    downloading: revived,
+    verified: revived,
+    waiting_window: revived,
+    installing: revived,
+    installed: revived,
+    rebooting: revived,
+    testing: revived,
+    succeeded: revived,
+    rolled_back: revived,
+    failed: revived,
+    failed_final: revived,
   },
 }
 
@@ -117,7 +176,7 @@ export const executedStates = [
 export const stoppableStates = deploymentStates.filter((state) => moves[state].cancelled)
 
 export function mayMove(from: DeploymentState, to: DeploymentState, by: Mover): boolean {
-  return moves[from][to]?.includes(by) ?? false
+  return moves[from][to]?.by.includes(by) ?? false
 }
 
 /** The normal way through, in order: a report may skip steps that the device took while it was offline. */

@@ -107,6 +107,36 @@ test('twice, late and backward', async () => {
   expect(await row()).toMatchObject({ state: 'downloading' })
 })
 
+test('what may not be said is audited, answered with what counts, and changes nothing', async () => {
+  const { device, id, row } = await givenOne(world)
+  const audited = async () => {
+    const rows = await world.db
+      .selectFrom('audit_event')
+      .select(['action', 'actor', 'facts'])
+      .where('subject', '=', id)
+      .execute()
+    return rows.map(({ action, actor, facts }) => ({ action, actor, ...(facts as object) }))
+  }
+  await report(world, device, id, 'verified')
+  const before = await row()
+  world.woken.length = 0
+  // Honest: said before, and known.
+  await report(world, device, id, 'accepted')
+  expect(world.woken).toEqual([])
+  expect(await audited()).toEqual([])
+  await report(world, device, id, 'superseded')
+  expect(world.woken).toEqual([device])
+  expect(await audited()).toEqual([
+    expect.objectContaining({
+      action: 'report.refuse',
+      actor: `device:${device}`,
+      state: 'verified',
+      reported: 'superseded',
+    }),
+  ])
+  expect(await row()).toEqual(before)
+})
+
 test('the fifth failure is final', async () => {
   const { device, id, row } = await givenOne(world)
   for (let n = 0; n < 5; n++) {
