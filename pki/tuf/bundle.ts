@@ -1,6 +1,7 @@
+import type { RepositoryName } from './verify.ts'
 import { decodeEnvelope } from './envelope.ts'
 import { MetadataError, VerificationError } from './errors.ts'
-import { limits, type RepositoryName } from './repository.ts'
+import { limits } from './repository.ts'
 import { isObject } from './shape.ts'
 import type { Bundle, TrustedState } from './types.ts'
 

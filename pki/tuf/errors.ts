@@ -22,10 +22,13 @@ export class VerificationError extends Error {
   readonly code: AttackCode
   /** What had been verified, and may be kept, before the refusal. Set by verifyBundle. */
   state?: TrustedState
+  /** Name of a file that is listed and was neither sent nor held; whoever can fetch it may try again. */
+  readonly missing: string | undefined
 
-  constructor(code: AttackCode, message: string, options?: ErrorOptions) {
+  constructor(code: AttackCode, message: string, options?: ErrorOptions & { missing?: string }) {
     super(message, options)
     this.code = code
+    this.missing = options?.missing
   }
 }
 

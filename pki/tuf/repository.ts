@@ -4,19 +4,20 @@ import { decodeEnvelope } from './envelope.ts'
 import { type AttackCode, MetadataError, VerificationError } from './errors.ts'
 import type { JsonValue } from './json.ts'
 import { isPqRequired, meetsSigners, rootSigners, type Signers } from './post-quantum.ts'
-import { readRoot, readSnapshot, readTimestamp } from './read.ts'
+import { readRoot, readSnapshot, readTargets, readTimestamp } from './read.ts'
 import type {
-  Bundle,
-  DeviceFacts,
-  Instant,
+  Envelope,
   MetaFile,
-  RepositoryState,
-  RoleKeys,
   RootMetadata,
   SnapshotMetadata,
+  TargetsMetadata,
   TimestampMetadata,
-  TrustedState,
 } from './types.ts'
+
+/*
+ * One file of a repository: who must have signed it, and what it may be. The signer on its offline machine asks the same of what
+ * it is given as a device does.
+ */
 
 /** Step 0 of updates.md section 4: bytes and counts. JSON depth is capped in json.ts. */
 export const limits = {
@@ -27,33 +28,38 @@ export const limits = {
   delegated: 32,
 }
 
-export type RepositoryName = keyof Bundle
+/** How files are written: by the rules of updates.md 2.1, or, for the conformance command, by those of TUF alone. */
+export interface Format {
+  decode: (bytes: Buffer, maxBytes: number) => Envelope
+  root: (signed: JsonValue) => RootMetadata
+  timestamp: (signed: JsonValue) => TimestampMetadata
+  snapshot: (signed: JsonValue) => SnapshotMetadata
+  targets: (signed: JsonValue) => TargetsMetadata
+}
 
-/** One verification. `state` moves forward with every file that passed, so that a failure later loses nothing. */
-export interface Run {
-  state: TrustedState
-  readonly bundle: Bundle
-  readonly device: DeviceFacts
+export const fleetsealFormat: Format = {
+  decode: decodeEnvelope,
+  root: readRoot,
+  timestamp: readTimestamp,
+  snapshot: readSnapshot,
+  targets: readTargets,
 }
 
 /** Whose signatures a file needs, and how it may be read. */
-interface Expected<T> extends Signers {
+export interface Expected<T> extends Signers {
   maxBytes: number
   read: (signed: JsonValue) => T
+  decode?: Format['decode']
 }
 
-export function refuse(code: AttackCode, message: string): never {
-  throw new VerificationError(code, message)
-}
-
-export function keep(run: Run, name: RepositoryName, files: Partial<RepositoryState>): void {
-  run.state = { ...run.state, [name]: { ...run.state[name], ...files } }
-}
-
-/** A file as it came, if the bundle has it. */
-export function sent(run: Run, name: RepositoryName, file: string): string | undefined {
-  const files = run.bundle[name]
-  return Object.hasOwn(files, file) ? files[file] : undefined
+/** A demand of the verifier: where it does not hold, the update is refused as the attack that `code` names. */
+export function must(
+  holds: unknown,
+  code: AttackCode,
+  message: string,
+  options?: { missing: string },
+): asserts holds {
+  if (!holds) throw new VerificationError(code, message, options)
 }
 
 /** What is no metadata at all is refused like what nobody signed; too much of it has its own name. */
@@ -68,16 +74,17 @@ function guarded<T>(work: () => T): T {
 }
 
 /** Parses a file and counts its signatures before anything in it is believed (TUF 1.0.34 section 5). */
-export function openSigned<T>(text: string, { maxBytes, read, ...signers }: Expected<T>): T {
+export function openSigned<T>(text: string, expected: Expected<T>): T {
+  const { maxBytes, read, decode = decodeEnvelope, ...signers } = expected
   return guarded(() => {
-    const envelope = decodeEnvelope(Buffer.from(text), maxBytes)
-    if (!meetsSigners(envelope, signers)) refuse('arbitrary', 'Too few valid signatures')
+    const envelope = decode(Buffer.from(text), maxBytes)
+    must(meetsSigners(envelope, signers), 'arbitrary', 'Too few valid signatures')
     return read(envelope.signed)
   })
 }
 
 /** A stored file counts only while the current keys verify it (updates.md 3.4). */
-function openHeld<T>(text: string | undefined, expected: Expected<T>): T | undefined {
+export function openHeld<T>(text: string | undefined, expected: Expected<T>): T | undefined {
   try {
     return text === undefined ? undefined : openSigned(text, expected)
   } catch (error) {
@@ -86,94 +93,34 @@ function openHeld<T>(text: string | undefined, expected: Expected<T>): T | undef
   }
 }
 
-/** A file that another file names: its length and hash are asked before it is parsed (TUF 5.5.1, 5.6.1). */
-export function openListed<T extends { version: number; expires: Instant }>(
-  text: string | undefined,
-  listed: MetaFile | undefined,
-  expected: Omit<Expected<T>, 'maxBytes'>,
-): T {
-  if (text === undefined || listed === undefined) refuse('mix-and-match', 'A file is left out')
-  const bytes = Buffer.from(text)
-  if (listed.length !== undefined && listed.length !== bytes.length) {
-    refuse('mix-and-match', 'A file has not the length it is listed with')
-  }
-  if (listed.hashes !== undefined && !hashesMatch(bytes, listed.hashes)) {
-    refuse('mix-and-match', 'A file has not the hash it is listed with')
-  }
-  const file = openSigned(text, { ...expected, maxBytes: limits.bundle })
-  if (file.version !== listed.version) refuse('mix-and-match', 'A file has another version inside')
-  return file
-}
-
-function hashesMatch(bytes: Buffer, hashes: Record<string, string>): boolean {
-  const known = Object.entries(hashes).filter(([name]) => name === 'sha256' || name === 'sha512')
-  return (
-    known.length > 0 &&
-    known.every(([name, hash]) => createHash(name).update(bytes).digest('hex') === hash)
-  )
-}
-
-export function requireFresh(expires: Instant, time: Instant, what: string): void {
-  if (expires <= time) refuse('freeze', `${what} expired at ${expires}; it is ${time}`)
-}
-
-/** Step 1: from the trusted root to the newest one sent, each link signed by both (TUF 5.3). */
-export function followRoots(run: Run, name: RepositoryName): RootMetadata {
-  let root = openRoot(run.state[name].root)
-  // 3.6: an evaluation root is for devices that were told to try the product out.
-  if (isEvaluation(root) && !run.device.allowEvaluation) {
-    refuse('evaluation', 'The trusted root was made for evaluation')
-  }
-  const offered = Object.keys(run.bundle[name]).map(rootVersion)
-  const newest = Math.max(root.version, ...offered)
-  for (let steps = 0; root.version < newest; steps += 1) {
-    // 3.4: bounded in one run; what was walked is kept, so the next run goes on from there.
-    if (steps === limits.rotations) refuse('endless-data', 'More root rotations than one run takes')
-    const text = sent(run, name, `${root.version + 1}.root.json`)
-    if (text === undefined) refuse('rollback', `Root ${root.version + 1} is left out`)
-    const next = nextRoot(root, text)
-    keep(run, name, { root: text })
-    // 2.5: a stolen timestamp key may have moved the time far ahead; its replacement undoes that.
-    if (name === 'director' && losesKey(root.roles.timestamp, next.roles.timestamp)) {
-      const { timeAt: _, ...rest } = run.state
-      run.state = rest
-    }
-    root = next
-  }
-  return root
-}
-
-function rootVersion(file: string): number {
-  return Number(/^([1-9][0-9]{0,9})\.root\.json$/.exec(file)?.[1] ?? 0)
-}
-
 /** A root signs itself, so its keys are read first; every other signer of a link is a root already trusted. */
-export function openRoot(text: string, before?: RootMetadata): RootMetadata {
+export function openRoot(
+  text: string,
+  before?: RootMetadata,
+  { decode, root: read }: Format = fleetsealFormat,
+): RootMetadata {
   return guarded(() => {
-    const envelope = decodeEnvelope(Buffer.from(text), limits.root)
-    const root = readRoot(envelope.signed)
+    const envelope = decode(Buffer.from(text), limits.root)
+    const root = read(envelope.signed)
     for (const signer of before ? [before, root] : [root]) {
-      if (!meetsSigners(envelope, rootSigners(signer))) {
-        refuse('arbitrary', 'Too few root signatures')
-      }
+      must(meetsSigners(envelope, rootSigners(signer)), 'arbitrary', 'Too few root signatures')
     }
     return root
   })
 }
 
-export function nextRoot(root: RootMetadata, text: string): RootMetadata {
+/** The next link of a root chain. */
+export function nextRoot(root: RootMetadata, text: string, format?: Format): RootMetadata {
   // TUF 5.3.4: the threshold of the old root and of the new one.
-  const next = openRoot(text, root)
+  const next = openRoot(text, root, format)
   // TUF 5.3.5: exactly one more.
-  if (next.version !== root.version + 1) refuse('rollback', 'A root version is skipped or repeated')
+  must(next.version === root.version + 1, 'rollback', 'A root version is skipped or repeated')
   // updates.md 10: once a root asked for post-quantum signatures, none after it may do without.
-  if (isPqRequired(root) && !isPqRequired(next)) {
-    refuse('arbitrary', 'A root does without the post-quantum signatures that were required')
-  }
+  const isSticky = !isPqRequired(root) || isPqRequired(next)
+  must(isSticky, 'arbitrary', 'A root does without the post-quantum signatures that were required')
   // 3.6: going live means new devices, never a chain, in either direction.
-  if (isEvaluation(next) !== isEvaluation(root)) {
-    refuse('evaluation', 'A root chain may not join evaluation and production')
-  }
+  const isOneKind = isEvaluation(next) === isEvaluation(root)
+  must(isOneKind, 'evaluation', 'A root chain may not join evaluation and production')
   return next
 }
 
@@ -181,65 +128,13 @@ export function isEvaluation(root: RootMetadata): boolean {
   return root['x-evaluation'] === true
 }
 
-function losesKey(before: RoleKeys, after: RoleKeys): boolean {
-  return before.keyids.some((keyid) => !after.keyids.includes(keyid))
-}
-
-/** Step 2, first half: the timestamp sent, signed by the current root's key, not yet compared with the stored one. */
-export function offeredTimestamp(
-  run: Run,
-  name: RepositoryName,
-  root: RootMetadata,
-): TimestampMetadata | undefined {
-  const text = sent(run, name, 'timestamp.json')
-  return text === undefined ? undefined : openSigned(text, timestampOf(root))
-}
-
-function timestampOf({ keys, roles }: RootMetadata): Expected<TimestampMetadata> {
-  return { keys, role: roles.timestamp, maxBytes: limits.timestamp, read: readTimestamp }
-}
-
-/** Step 3: TUF 5.4.3 and 5.4.4. An equal version is discarded and the stored file stays (updates.md 2.5). */
-export function advanceTimestamp(
-  run: Run,
-  name: RepositoryName,
-  { root, offered, time }: { root: RootMetadata; offered?: TimestampMetadata; time: Instant },
-): TimestampMetadata {
-  const held = openHeld(run.state[name].timestamp, timestampOf(root))
-  if (offered && held && offered.version < held.version) {
-    refuse('rollback', `Timestamp ${offered.version} is older than ${held.version}`)
-  }
-  const newer = offered !== undefined && offered.version !== held?.version
-  const timestamp = newer ? offered : held
-  if (!timestamp) refuse('freeze', 'There is no timestamp')
-  const least = held?.meta['snapshot.json'].version ?? 0
-  if (timestamp.meta['snapshot.json'].version < least) {
-    refuse('rollback', 'The timestamp names an older snapshot')
-  }
-  requireFresh(timestamp.expires, time, `${name} timestamp`)
-  const text = newer ? sent(run, name, 'timestamp.json') : undefined
-  if (text !== undefined) keep(run, name, { timestamp: text })
-  return timestamp
-}
-
-/** Step 4: TUF 5.5. */
-export function advanceSnapshot(
-  run: Run,
-  name: RepositoryName,
-  { root, timestamp, time }: { root: RootMetadata; timestamp: TimestampMetadata; time: Instant },
-): SnapshotMetadata {
-  const expected = { keys: root.keys, role: root.roles.snapshot, read: readSnapshot }
-  const listed = timestamp.meta['snapshot.json']
-  const stored = run.state[name].snapshot
-  const text = sent(run, name, `${listed.version}.snapshot.json`) ?? stored
-  const snapshot = openListed(text, listed, expected)
-  const held = openHeld(stored, { ...expected, maxBytes: limits.bundle })
-  for (const [file, before] of Object.entries(held?.meta ?? {})) {
-    // TUF 5.5.5: nothing that was listed may vanish or fall.
-    const after = Object.hasOwn(snapshot.meta, file) ? snapshot.meta[file] : undefined
-    if (!after || after.version < before.version) refuse('rollback', `${file} is lost or older`)
-  }
-  requireFresh(snapshot.expires, time, `${name} snapshot`)
-  if (text !== undefined) keep(run, name, { snapshot: text })
-  return snapshot
+/** Length and hashes by which another file names this one, where it does; never a hash nobody can compute. */
+export function isAsListed(bytes: Buffer, { length, hashes }: MetaFile): boolean {
+  if (length !== undefined && length !== bytes.length) return false
+  if (hashes === undefined) return true
+  const known = Object.entries(hashes).filter(([name]) => name === 'sha256' || name === 'sha512')
+  return (
+    known.length > 0 &&
+    known.every(([name, hash]) => createHash(name).update(bytes).digest('hex') === hash)
+  )
 }

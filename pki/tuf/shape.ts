@@ -11,6 +11,11 @@ export function isObject(value: JsonValue | undefined): value is JsonObject {
   return typeof value === 'object' && !Array.isArray(value)
 }
 
+/** Names come from files and messages: `constructor` is a name like any other. */
+export function ownEntry<T>(object: Readonly<Record<string, T>>, name: string): T | undefined {
+  return Object.hasOwn(object, name) ? object[name] : undefined
+}
+
 export const text =
   (pattern = /^/, maxLength = 512): Check =>
   (value, where) => {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 
 import { buildTargets, type NewDelegation } from '../../../pki/tuf/build.ts'
-import { pathMatches } from '../../../pki/tuf/delegations.ts'
+import { pathMatches } from '../../../pki/tuf/paths.ts'
 import { attack, refusalOf } from '../../support/tuf-attack.ts'
 import { World } from '../../support/tuf-fixture.ts'
 import { at, signers } from '../../support/tuf-repository.ts'
