@@ -10,6 +10,8 @@ export interface Peer {
   fingerprint: string
   /** The device it names, to file the connection under; who the device is decides the directory alone. */
   deviceId: string | undefined
+  /** A certificate of an authority is none of a device, though OpenSSL lets it be a client's. */
+  isCa: boolean
   /**
    * DER, leaf first, as the peer sent it; of a resumed session, and of a certificate that names a device of ours, the leaf alone.
    * Kept from the first look: Node gives the issuers once for each connection and then never again.
@@ -30,7 +32,7 @@ export function peerOf(socket: TLSSocket): Peer | undefined {
   const der = certificate.raw
   const deviceId = deviceIdIn(der)
   const chain = deviceId === undefined ? chainOf(certificate) : [der]
-  const peer = { fingerprint: fingerprint(der), deviceId, chain }
+  const peer = { fingerprint: fingerprint(der), deviceId, isCa: certificate.ca, chain }
   peers.set(socket, peer)
   return peer
 }

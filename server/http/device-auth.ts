@@ -75,7 +75,7 @@ async function clientCertificateOf(deps: Deps, req: Request): Promise<ClientCert
   const peer = peerOf(socket)
   if (!peer) return { status: 'none' }
   // Why it is not authorized is not asked: one reason masks all others (pki.md T1).
-  if (socket.authorized !== true) return { status: 'untrusted' }
+  if (socket.authorized !== true || peer.isCa) return { status: 'untrusted' }
   const { fingerprint, deviceId } = peer
   if (deviceId === undefined) return { status: 'refused', refusal: 'unknown-certificate' }
   deps.connections.add(socket, { fingerprint, deviceId })

@@ -71,6 +71,10 @@ function check(socket: TLSSocket): string | Refused {
       fingerprint,
     })
   }
+  // OpenSSL lets an authority be a client if its key usage has digitalSignature; no device is one (pki.md A9).
+  if (socket.getPeerX509Certificate()?.ca !== false) {
+    return new Refused('certificate-not-trusted', { code: 'IS_CA', fingerprint })
+  }
   return fingerprint
 }
 

@@ -80,7 +80,15 @@ export async function createBrokerPki() {
   }
   /** Tells the listeners what they are told when the server certificate was renewed. */
   const renew = () => listeners.forEach((listener) => listener())
-  return { renew, authorities, rootPem: pem(root.certificate), servers, device, selfSigned }
+  return {
+    renew,
+    authorities,
+    rootPem: pem(root.certificate),
+    devices,
+    servers,
+    device,
+    selfSigned,
+  }
 }
 export type BrokerPki = Awaited<ReturnType<typeof createBrokerPki>>
 
