@@ -11,6 +11,7 @@ export type PkiErrorCode =
   | 'pkcs12'
   | 'wrap'
   | 'pem'
+  | 'token'
 
 /**
  * Every way this library refuses an input. The message names what is wrong and never holds the input
