@@ -1,0 +1,86 @@
+import { globSync, readFileSync } from 'node:fs'
+
+import { expect, test } from 'vitest'
+
+/**
+ * updates.md section 8 numbers the attacks and faults of an update from 1 to 140. The title of a test begins with the number it is
+ * for: `test('72 of other bytes…')`; a test of several has one title for each.
+ */
+const count = 140
+
+/** Numbers that have no test yet, each with what it is about. A number leaves the list with its test. */
+const pending = new Map<number, string>([
+  [58, '`have` far ahead raises an alarm'],
+  [69, 'oversize chunk'],
+  [70, 'chunk index out of range'],
+  [71, 'duplicate and reordered chunks'],
+  [73, 'truncated last chunk'],
+  [74, 'chunk of another file'],
+  [76, 'mirror 1 wrong bytes, mirror 2 right'],
+  [77, 'switch between HTTPS and MQTT in the middle of a file'],
+  [78, 'artifact not in my targets'],
+  [79, 'server memory bound with 1,000 requesters'],
+  [80, 'delta: wrong base'],
+  [81, 'delta: index hash wrong'],
+  [82, 'delta: window beyond the old image'],
+  [83, 'delta: block count or lengths inconsistent'],
+  [84, 'delta: frame expands beyond its block'],
+  [85, 'delta: trailing garbage, concatenated and skippable frames'],
+  [86, 'delta: block hash wrong'],
+  [87, 'delta: windowLog 31'],
+  [88, 'delta: right blocks, wrong whole hash'],
+  [89, 'delta: resume after every block'],
+  [90, 'delta: fallback to full'],
+  [95, 'force on an opted-out consumer device'],
+  [96, 'override with one approver, the same twice, expired'],
+  [100, 'quiet window too short'],
+  [101, 'battery low beats deadline'],
+  [102, 'security without fixes'],
+  [104, 'config value outside the offline schema'],
+  [109, 'stock clients accept hybrid files'],
+  [110, 'two concurrent publishes, one wins'],
+  [111, 'half-signed never served'],
+  [112, 'equal version, other bytes refused'],
+  [113, 're-sign job down: alarm'],
+  [114, 'restore of an old backup'],
+  [115, 'signature after publication idempotent'],
+  [116, 'N+1.root.json is 404'],
+  [117, 'every published bundle verifies with tuf-js and with our verifier'],
+  [118, 'polls write nothing'],
+  ...Array.from({ length: 16 }, (_, index): [number, string] => [120 + index, 'profile P']),
+])
+
+/** Titles that begin with a number of something else. */
+const others = [/^64 at once/]
+
+const titles = globSync('test/**/*.test.ts').flatMap((file) => {
+  const text = readFileSync(file, 'utf8')
+  const direct = text.matchAll(
+    /^\s*\]?\)?(?:test|attack|it)?(?:\.skipIf\(.*?\))?\(\s*(['"`])(\d.*?)\1/gm,
+  )
+  const rows = file.startsWith('test/unit/tuf/')
+    ? text.matchAll(/^\s*(['"`])(\d{1,3} .*?)\1,$/gm)
+    : []
+  return [...direct, ...rows].map(([, , title = '']) => title)
+})
+
+const tested = new Set(
+  titles
+    .filter((title) => others.every((other) => !other.test(title)))
+    .flatMap((title) => /^(\d{1,3})[ :,]/.exec(title)?.[1] ?? [])
+    .map(Number),
+)
+
+test('every numbered attack and fault is a test by its number, or is said to be missing', () => {
+  const all = Array.from({ length: count }, (_, index) => index + 1)
+  expect(tested.size).toBeGreaterThan(80)
+  expect(all.filter((number) => !tested.has(number) && !pending.has(number))).toEqual([])
+})
+
+test('what is said to be missing is a number of the list, with what it is about', () => {
+  for (const [number, what] of pending) {
+    expect(number).toBeGreaterThan(0)
+    expect(number).toBeLessThanOrEqual(count)
+    expect(what).not.toBe('')
+  }
+})
