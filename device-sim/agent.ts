@@ -17,7 +17,7 @@ import { withProof } from './report-proof.ts'
 import { Sender } from './sender.ts'
 import { type DeviceStatus, statusOf } from './status.ts'
 import type { Log } from './update/device.ts'
-import { download } from './update/download.ts'
+import { fetchImage } from './update/image.ts'
 import { Updater, type UpdaterEvents } from './update/updater.ts'
 
 export interface AgentOptions {
@@ -142,9 +142,10 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
       isConnected: () => connection.isConnected,
       isServerDown: () => connection.lastError === 'ECONNREFUSED',
       fetch: (input) =>
-        download({
+        fetchImage({
           ...input,
           disk,
+          mirrors: config.mirrors,
           server: () => ({
             ...this.#credentials(),
             host: config.serverHost,

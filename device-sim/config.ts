@@ -52,6 +52,19 @@ export const DeviceConfig = z.strictObject({
   reconnectMaxMs: z.int().min(100).max(3_600_000).default(30_000),
   /** How images come: by HTTPS, in chunks over MQTT, or by whichever works (updates.md section 6). */
   delivery: z.enum(['https', 'mqtt', 'auto']).default('auto'),
+  /** Where images are asked for first, without showing who asks; hashes decide (updates.md section 6). */
+  mirrors: z
+    .array(
+      z.strictObject({
+        url: z
+          .url({ protocol: /^https?$/ })
+          .max(500)
+          .regex(/[^/]$/, 'no slash at the end'),
+        ca: z.string().max(65_536).optional(),
+      }),
+    )
+    .max(4)
+    .default([]),
   /** How long a chunk is waited for before it is asked for again; doubled up to 5 minutes. */
   chunkRepairMs: z.int().min(50).max(300_000).default(5_000),
   /** The least rate of a download, in bytes a second over the window (updates.md section 4, step 10). */

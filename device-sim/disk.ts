@@ -16,6 +16,8 @@ export interface Disk {
   size(name: string): Promise<number | undefined>
   /** The file in pieces of at most 256 kB. */
   chunks(name: string): AsyncIterable<Buffer>
+  /** Up to `length` bytes from `position` on; fewer only at the end of the file, none when there is no file. */
+  readAt(name: string, position: number, length: number): Promise<Buffer>
   list(): Promise<string[]>
   /** Makes or replaces a file. */
   write(name: string, bytes: Buffer): Promise<void>
@@ -116,6 +118,21 @@ export class FileDisk implements Disk {
         at += bytesRead
         yield buffer.subarray(0, bytesRead)
       }
+    } finally {
+      await file.close()
+    }
+  }
+
+  async readAt(name: string, position: number, length: number): Promise<Buffer> {
+    const file = await this.#openExisting(name)
+    if (!file) return Buffer.alloc(0)
+    try {
+      const buffer = Buffer.allocUnsafe(length)
+      let done = 0
+      for (let got = -1; got !== 0 && done < length; done += got) {
+        got = (await file.read(buffer, done, length - done, position + done)).bytesRead
+      }
+      return buffer.subarray(0, done)
     } finally {
       await file.close()
     }

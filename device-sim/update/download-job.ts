@@ -54,6 +54,7 @@ export class DownloadJob {
   ): Promise<Outcome> {
     const total = wanted.reduce((sum, { length }) => sum + length, 0)
     let before = 0
+    const notes: string[] = []
     for (const one of wanted) {
       const outcome = await this.#fetch({
         wanted: one,
@@ -62,9 +63,10 @@ export class DownloadJob {
         signal,
       })
       if (outcome.done !== 'whole') return outcome
+      notes.push(...(outcome.notes ?? []))
       before += one.length
     }
-    return { done: 'whole' }
+    return { done: 'whole', notes }
   }
 
   /** Its outcome is stored: another download may begin. */

@@ -1,6 +1,11 @@
 import { createHash, type Hash } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
-import { request } from 'node:https'
+import {
+  type ClientRequest,
+  type IncomingMessage,
+  request as httpRequest,
+  type RequestOptions,
+} from 'node:http'
+import { request as httpsRequest } from 'node:https'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import { type Disk, DiskError, removeFile } from '../disk.ts'
@@ -26,8 +31,17 @@ export interface DownloadServer {
   certificates: string
 }
 
+/** Serves the same bytes to anybody under `/artifacts/<sha256>`; it is not trusted, hashes decide (updates.md section 6). */
+export interface Mirror {
+  /** `https://` or `http://`, without a slash at the end. */
+  url: string
+  /** PEM; the system's when left out. */
+  ca?: string | undefined
+}
+
 export type Outcome =
-  | { done: 'whole' }
+  /** `notes`: which ways were given up on the way, and why. */
+  | { done: 'whole'; notes?: readonly string[] }
   | { done: 'stopped' }
   /** Counts as a try; `final` when trying again cannot help. */
   | { done: 'failed'; final: boolean; code: string; detail: string }
@@ -35,6 +49,8 @@ export type Outcome =
 export interface DownloadInput {
   disk: Disk
   server: () => DownloadServer
+  /** Asked first, one after the other, each once. */
+  mirrors?: readonly Mirror[] | undefined
   /** To the broker, for chunks. */
   link: ChunkLink
   wanted: Wanted
@@ -48,7 +64,7 @@ const silenceMs = 30_000
 const firstWaitMs = 500
 const maxWaitMs = 60_000
 
-type Way = 'https' | 'mqtt'
+type Way = 'https' | 'mqtt' | Mirror
 
 /**
  * Fetches an artifact into the part file, by HTTPS (`GET /artifacts/:sha256`) or in chunks over MQTT (updates.md section 6, and
@@ -57,13 +73,15 @@ type Way = 'https' | 'mqtt'
  */
 export async function download(input: DownloadInput): Promise<Outcome> {
   const { delivery } = input.rules
+  const { outcome, notes } = await fromMirrors(input)
+  if (outcome) return outcome
   let way: Way = delivery === 'mqtt' ? 'mqtt' : 'https'
   let waitMs = firstWaitMs
   let before = -1
   while (!input.signal.aborted) {
     try {
       const isWhole = await fetchRest(input, way)
-      if (isWhole) return { done: 'whole' }
+      if (isWhole) return { done: 'whole', notes }
     } catch (error) {
       if (input.signal.aborted) break
       if (!(error instanceof Interruption)) return failed(error)
@@ -77,6 +95,27 @@ export async function download(input: DownloadInput): Promise<Outcome> {
     }
   }
   return { done: 'stopped' }
+}
+
+/** Whatever goes wrong with a mirror, the next one is asked, and the server in the end. */
+async function fromMirrors(
+  input: DownloadInput,
+): Promise<{ outcome: Outcome | undefined; notes: string[] }> {
+  const notes: string[] = []
+  for (const mirror of input.mirrors ?? []) {
+    if (input.signal.aborted) return { outcome: { done: 'stopped' }, notes }
+    try {
+      if (await fetchRest(input, mirror)) return { outcome: { done: 'whole', notes }, notes }
+      notes.push(`${mirror.url} was not used (hash): it sent other bytes`)
+    } catch (error) {
+      if (!(error instanceof Interruption || error instanceof Failure)) {
+        return { outcome: failed(error), notes }
+      }
+      const code = error instanceof Failure ? error.code : 'unreachable'
+      notes.push(`${mirror.url} was not used (${code}): ${error.message}`)
+    }
+  }
+  return { outcome: undefined, notes }
 }
 
 /** HTTPS costs the server less; chunks only while the broker is there to bring them. */
@@ -113,8 +152,10 @@ async function fetchRest(
     return await finish(disk, { part, sha256, isResumed: kept > 0, found: hash.digest('hex') })
   }
   if (kept < length || length === 0) {
-    const response = await ask(server(), wanted, { from: kept, signal: input.signal })
-    kept = startOf(response, { wanted, kept, isConnected: link.isConnected })
+    const source = way === 'https' || way === 'mqtt' ? server() : way
+    const response = await ask(source, wanted, { from: kept, signal: input.signal })
+    const isConnected = 'url' in source || link.isConnected
+    kept = startOf(response, { wanted, kept, isConnected })
     if (kept === 0) await removeFile(disk, part)
     const rest = kept === 0 ? createHash('sha256') : hash
     await receive(response, { disk, wanted, rules, hash: rest, from: kept, ...input })
@@ -151,17 +192,13 @@ async function hashOf(disk: Disk, part: string): Promise<Hash> {
 }
 
 async function ask(
-  server: DownloadServer,
+  source: DownloadServer | Mirror,
   { sha256 }: Wanted,
   { from, signal }: { from: number; signal: AbortSignal },
 ): Promise<IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
-  const sent = request({
-    host: server.host,
-    port: server.port,
-    path: `/artifacts/${sha256}`,
-    ca: server.root,
-    ...presenting(server),
+  const path = `/artifacts/${sha256}`
+  const common = {
     agent: false,
     timeout: silenceMs,
     signal,
@@ -169,7 +206,8 @@ async function ask(
       'accept-encoding': 'identity',
       ...(from > 0 && { range: `bytes=${from}-`, 'if-range': `"${sha256}"` }),
     },
-  })
+  } as const
+  const sent = 'url' in source ? askMirror(source, path, common) : askServer(source, path, common)
   sent.on('timeout', () => sent.destroy(new Error('The server is silent')))
   sent.on('error', reject)
   sent.on('response', resolve)
@@ -179,6 +217,18 @@ async function ask(
   } catch (error) {
     throw new Interruption(messageOf(error), { isUnreachable: true })
   }
+}
+
+function askServer(server: DownloadServer, path: string, common: RequestOptions): ClientRequest {
+  const { host, port, root } = server
+  return httpsRequest({ ...common, host, port, path, ca: root, ...presenting(server) })
+}
+
+/** The device's certificate is shown to nobody but its server. */
+function askMirror({ url, ca }: Mirror, path: string, common: RequestOptions): ClientRequest {
+  const target = new URL(`${url}${path}`)
+  if (target.protocol === 'http:') return httpRequest(target, common)
+  return httpsRequest(target, { ...common, ...(ca !== undefined && { ca }) })
 }
 
 /** From which byte the answer goes on. Throws for an answer that is no part of the artifact. */

@@ -7,6 +7,19 @@ export interface Wanted {
   length: number
   /** Where it is kept until it is whole; what is there already is not fetched again. */
   part: string
+  /** Shorter ways to the same bytes, best first. */
+  forms?: readonly Form[]
+}
+
+/** What may be fetched in an image's place, and what it takes to make the image of it (updates.md section 5). */
+export interface Form {
+  method: 'delta-z1' | 'zstd'
+  sha256: string
+  /** Bytes. */
+  length: number
+  /** Of a delta: the image it starts from, and its own first bytes. */
+  base?: { file: string; sha256: string; length: number }
+  index?: { length: number; sha256: string }
 }
 
 export interface DownloadRules {
@@ -48,6 +61,17 @@ export class Failure extends Error {
     super(message)
     this.code = code
     this.isFinal = isFinal
+  }
+}
+
+/** What was fetched in an image's place does not make the image. */
+export class UnusableForm extends Error {
+  override readonly name = 'UnusableForm'
+  readonly code: string
+
+  constructor(code: string, message: string) {
+    super(message)
+    this.code = code
   }
 }
 

@@ -6,15 +6,15 @@ import { messageOf } from '../errors.ts'
 import { Device, type DeviceDeps } from './device.ts'
 import { DownloadJob, type Fetch } from './download-job.ts'
 import type { Outcome } from './download.ts'
+import { wantedOf } from './forms.ts'
 import { spareSlot, succeeded } from './install.ts'
 import { adopt, isOpen, refused } from './intake.ts'
 import { acknowledged, type Entry, offerOf, partsOf, type Task, withOffer } from './journal.ts'
 import { nextStep, type Situation, type Step } from './machine.ts'
 import { applyChoice, type OwnerRequest } from './owner.ts'
 import { perform } from './perform.ts'
-import { moved, reportOf } from './report.ts'
+import { moved, reportOf, securityEvent } from './report.ts'
 import { situationOf } from './situation.ts'
-import { partFile } from './slots.ts'
 import { Turns } from './turns.ts'
 import { type RefusedBundle, takeBundle } from './verify.ts'
 
@@ -238,10 +238,9 @@ export class Updater extends EventEmitter<UpdaterEvents> {
       const report = { state: 'downloading' as const, progress: 0, now: this.device.now() }
       await this.device.store(moved(journal, rest, report))
     }
-    const wanted = partsOf(task).map((one) => {
-      const { component, sha256, length } = one.target
-      return { sha256, length, part: partFile(component, spareSlot(this.device, one)) }
-    })
+    const wanted = partsOf(task).map((one) =>
+      wantedOf(this.device, one, spareSlot(this.device, one)),
+    )
     this.#download.start({
       deploymentId,
       wanted,
@@ -314,7 +313,10 @@ function downloaded(device: Device, task: Task, outcome: Outcome) {
   const now = device.now()
   switch (outcome.done) {
     case 'whole':
-      return moved(device.journal, task, { state: 'verified', now })
+      return (outcome.notes ?? []).reduce(
+        (journal, detail) => securityEvent(journal, { kind: 'delivery-fallback', detail, now }),
+        moved(device.journal, task, { state: 'verified', now }),
+      )
     case 'stopped':
       return device.journal
     case 'failed': {

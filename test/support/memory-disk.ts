@@ -61,6 +61,12 @@ export class MemoryDisk implements Disk {
     if (bytes) yield Buffer.from(bytes)
   }
 
+  async readAt(name: string, position: number, length: number): Promise<Buffer> {
+    this.#live()
+    const bytes = this.#names.get(name)?.bytes ?? Buffer.alloc(0)
+    return Buffer.from(bytes.subarray(position, position + length))
+  }
+
   async list(): Promise<string[]> {
     this.#live()
     return [...this.#names.keys()]
