@@ -30,6 +30,7 @@ import { renewalWorkers } from './enrollment/renewal-worker.ts'
 import { enrollmentWorkers } from './enrollment/workers.ts'
 import { eventMessages } from './events/messages.ts'
 import { flushEvents } from './events/record.ts'
+import { groupWorkers } from './groups/dynamic.ts'
 import { createApp } from './http/app.ts'
 import { createDeviceApp } from './http/device-app.ts'
 import { listenHttp, listenHttps } from './http/listen.ts'
@@ -151,6 +152,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack): void {
   const workers: Worker[] = [
     ...auditWorkers(ctx),
     ...cleanupWorkers(ctx),
+    ...groupWorkers(ctx),
     ...enrollmentWorkers(ctx),
     ...renewalWorkers(ctx),
     ...scepWorkers(ctx),

@@ -37,7 +37,11 @@ export const deviceNoun: Noun = {
       args: '',
       summary: 'Devices, newest first',
       options: {
-        query: { type: 'string', value: 'TEXT', about: 'a piece of the name or serial number' },
+        query: {
+          type: 'string',
+          value: 'QUERY',
+          about: `a piece of the name or serial number, or a question like 'model = "cam-2" and lastSeen > 7d'`,
+        },
         group: { type: 'string', value: 'GROUP', about: 'only this group' },
         state: { type: 'string', value: 'STATE', about: `one of ${states.join(', ')}` },
         connected: { type: 'boolean', about: 'only those connected now' },

@@ -8,6 +8,7 @@ import type { Column } from '../table.ts'
 const columns: Column<GroupView>[] = [
   { head: 'name', cell: (group) => group.name },
   { head: 'devices', cell: (group) => group.deviceCount },
+  { head: 'query', cell: (group) => group.query },
   { head: 'cut off', cell: (group) => group.incident?.reason },
   { head: 'id', cell: (group) => group.id },
 ]
@@ -27,9 +28,12 @@ export const groupNoun: Noun = {
       verb: 'create',
       args: 'NAME',
       summary: 'Make a group',
-      options: { description: { type: 'string', value: 'TEXT', about: 'what it is for' } },
+      options: {
+        description: { type: 'string', value: 'TEXT', about: 'what it is for' },
+        query: queryOption('its members are the devices that this finds, now and later'),
+      },
       run: async ({ client, args: [name], values, out }) => {
-        const body = { name, description: values.text('description') }
+        const body = { name, description: values.text('description'), query: values.text('query') }
         show(out, await (await client()).create(GroupView, '/groups', body))
       },
     },
@@ -45,14 +49,19 @@ export const groupNoun: Noun = {
     {
       verb: 'change',
       args: 'GROUP',
-      summary: 'Rename or describe a group',
+      summary: 'Rename or describe a group, or change its query',
       options: {
         name: { type: 'string', value: 'NAME', about: 'its new name' },
         description: { type: 'string', value: 'TEXT', about: 'what it is for' },
+        query: queryOption('which devices it finds from now on'),
       },
       run: async ({ client, args: [group = ''], values, out }) => {
         const api = await client()
-        const body = { name: values.text('name'), description: values.text('description') }
+        const body = {
+          name: values.text('name'),
+          description: values.text('description'),
+          query: values.text('query'),
+        }
         show(out, await api.patch(GroupView, `/groups/${await groupId(api, group)}`, body))
       },
     },
@@ -95,6 +104,10 @@ export const groupNoun: Noun = {
   ],
 }
 
+function queryOption(about: string) {
+  return { type: 'string', value: 'QUERY', about } as const
+}
+
 function reasonOption() {
   return {
     reason: { type: 'string', value: 'TEXT', about: 'why, for the audit log (needed)' },
@@ -122,6 +135,8 @@ function show(out: CommandInput['out'], group: GroupView): void {
     ['name', one.name],
     ['description', one.description],
     ['devices', one.deviceCount],
+    ['query', one.query],
+    ['all looked at', one.query === null ? null : (one.evaluatedAt ?? 'not yet')],
     ['cut off', one.incident && `${one.incident.reason} (since ${one.incident.openedAt})`],
     ['id', one.id],
   ])

@@ -138,6 +138,11 @@ export interface DeviceGroupTable {
   description: Generated<string>
   policy: Generated<unknown>
   created_at: Date
+  /** Null: people choose the members. */
+  query: string | null
+  /** With a query: when all devices are to be looked at again. */
+  evaluate_at: Date | null
+  evaluated_at: Date | null
 }
 
 export interface EnrollmentProfileTable {

@@ -4,11 +4,13 @@ import { storable } from '../db/storable.ts'
 import { recordChoices } from '../deployments/ledger.ts'
 import { resendCommits } from '../deployments/wake.ts'
 import { sendRenewalHints } from '../enrollment/renewal-hint.ts'
+import { regroup } from '../groups/dynamic.ts'
 import { type DeviceMessage, message, type MessageHandler } from '../mqtt/message.ts'
 import type { BundleMessage, Have, Hello } from '../protocol/messages.ts'
 import { Hello as HelloSchema } from '../protocol/messages.ts'
 import { meetDevices } from '../rollouts/meet.ts'
 import { saveSelfDescriptions, type SelfDescription } from './hello-store.ts'
+import { announceIdentityChange } from './identity-change.ts'
 import { lockStandingChoices } from './standing-choice.ts'
 
 /** `bundlesFor` of director/service.ts: the files each device lacks, signed for it. */
@@ -32,27 +34,32 @@ export function helloMessage(
     store: async ({ tx, messages, now }) => {
       const newest = new Map(messages.map((one) => [one.deviceId, one]))
       greeting?.saidHello([...newest.keys()])
-      await storeHellos(tx, [...newest.values()], now)
-      return async (ctx) => await answerHellos(ctx, bundlesFor, [...newest.values()])
+      const regrouped = await storeHellos(tx, [...newest.values()], now)
+      return async (ctx) => {
+        // A group that is cut off cuts off who joins it.
+        await announceIdentityChange(ctx, regrouped)
+        await answerHellos(ctx, bundlesFor, [...newest.values()])
+      }
     },
   })
 }
 
 /**
- * Stores a group of hellos, one a device, in at most five statements. The owner's standing choice is the device's to say
+ * Stores a group of hellos, one a device, in six statements at most, and three more for groups with a query. Returns the devices
+ * that this put into other groups. The owner's standing choice is the device's to say
  * (updates.md §7.2): where it differs from ours, the device is right, and the ledger says when we learned of it.
  */
 export async function storeHellos(
   tx: Tx,
   hellos: readonly DeviceMessage<Hello>[],
   now: Date,
-): Promise<void> {
+): Promise<string[]> {
   const standing = await lockStandingChoices(
     tx,
     hellos.map(({ deviceId }) => deviceId),
   )
   const known = hellos.filter(({ deviceId }) => standing.has(deviceId))
-  if (known.length === 0) return
+  if (known.length === 0) return []
   await saveSelfDescriptions(tx, known.map(describe))
   const changed = known.filter(({ deviceId, body }) => standing.get(deviceId) !== body.optOut)
   await recordChoices(
@@ -64,6 +71,11 @@ export async function storeHellos(
       until: null,
       outcome: 'applied',
     })),
+    now,
+  )
+  return await regroup(
+    tx,
+    known.map(({ deviceId }) => deviceId),
     now,
   )
 }

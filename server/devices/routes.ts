@@ -1,23 +1,25 @@
 import { z } from 'zod'
 
+import { parseDeviceQuery } from '../device-query/parse.ts'
+import { matchingSql } from '../device-query/sql.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { actOnDevice } from '../incidents/service.ts'
 import { registerDevice } from './service.ts'
-import { type DeviceDetails, getDevice, listDevices } from './store.ts'
+import { type DeviceDetails, type DeviceFilter, getDevice, listDevices } from './store.ts'
 import { DeviceActionBody, deviceFilter, DeviceParams, DeviceView, NewDeviceBody } from './wire.ts'
 
 export const deviceRoutes = [
   route({
     method: 'get',
     path: '/devices',
-    summary: 'Devices, newest first; query is a piece of the name or serial number',
+    summary: 'Devices, newest first; query is a question, or a piece of the name or serial number',
     allow: ['admin', 'operator', 'viewer'],
     query: z.strictObject({ ...PageQuery.shape, ...deviceFilter }),
     response: Page(DeviceView),
     handle: async ({ ctx, query: { cursor, limit, query, groupId, state, connected } }) => {
       const rows = await listDevices(ctx.db, {
-        text: query,
+        ...wanted(query, ctx.clock.now()),
         groupId,
         state,
         connected: connected === undefined ? undefined : connected === 'true',
@@ -72,6 +74,16 @@ export const deviceRoutes = [
     },
   }),
 ]
+
+/** Comparisons, brackets and the words of the query language make a question; anything else is text to look for. */
+const isQuestion = /[=<>()"';!*]|(?:^|\s)(?:and|or|not|in|like|exists)(?:\s|$)/
+
+function wanted(query: string | undefined, now: Date): Pick<DeviceFilter, 'text' | 'matching'> {
+  if (query === undefined) return {}
+  return isQuestion.test(query)
+    ? { matching: matchingSql(parseDeviceQuery(query), now) }
+    : { text: query }
+}
 
 function view(device: DeviceDetails): DeviceView {
   return {

@@ -2,14 +2,8 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
-import { addMembers } from '../groups/service.ts'
-import {
-  type DeviceDetails,
-  findDevice,
-  findIdBySerial,
-  groupExists,
-  insertRegistered,
-} from './store.ts'
+import { addMembers, assertTakesMembers } from '../groups/service.ts'
+import { type DeviceDetails, findDevice, findIdBySerial, insertRegistered } from './store.ts'
 
 export interface RegisterDevice {
   id: string
@@ -33,9 +27,7 @@ export async function registerDevice(
   const name = command.name ?? serialNumber
   const now = clock.now()
   return await inTransaction(db, async (tx) => {
-    if (groupId !== undefined && !(await groupExists(tx, groupId))) {
-      throw new DomainError('not-found', 'No such group', { groupId })
-    }
+    if (groupId !== undefined) await assertTakesMembers(tx, groupId)
     const isNew = await insertRegistered(tx, { id, name, serial_number: serialNumber, now })
     if (isNew) {
       if (groupId !== undefined) await addMembers(tx, groupId, [id], now)

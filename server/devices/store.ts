@@ -1,4 +1,4 @@
-import { type Selectable, sql } from 'kysely'
+import { type RawBuilder, type Selectable, type SqlBool, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import type { DeviceTable } from '../db/schema.ts'
@@ -62,6 +62,8 @@ export async function getDevice(db: Db, id: string): Promise<DeviceDetails> {
 export interface DeviceFilter {
   /** A piece of the name or serial number. */
   text?: string | undefined
+  /** A condition on `device`. */
+  matching?: RawBuilder<SqlBool> | undefined
   groupId?: string | undefined
   state?: DeviceState | undefined
   connected?: boolean | undefined
@@ -71,8 +73,9 @@ export interface DeviceFilter {
 
 /** Newest first. `before` is the id of the last one seen. */
 export async function listDevices(db: Db, filter: DeviceFilter): Promise<DeviceDetails[]> {
-  const { text, groupId, state, connected, before, limit } = filter
+  const { text, matching, groupId, state, connected, before, limit } = filter
   let query = devices(db)
+  if (matching !== undefined) query = query.where(matching)
   if (state !== undefined) query = query.where('device.state', '=', state)
   if (before !== undefined) query = query.where('device.id', '<', before)
   if (groupId !== undefined) {
@@ -122,13 +125,4 @@ export async function findIdBySerial(db: Db, serialNumber: string): Promise<stri
     .where('serial_number', '=', serialNumber)
     .executeTakeFirst()
   return row?.id
-}
-
-export async function groupExists(db: Db, groupId: string): Promise<boolean> {
-  const row = await db
-    .selectFrom('device_group')
-    .select('id')
-    .where('id', '=', groupId)
-    .executeTakeFirst()
-  return row !== undefined
 }

@@ -5,20 +5,11 @@ import { deviceStates, operatorActions } from './state.ts'
 export const DeviceParams = z.object({ deviceId: z.uuid().lowercase() })
 
 /**
- * Filters of `GET /devices`. `query` is a piece of the name or serial number, upper and lower case alike; what reads like a
- * query language (`model==x`, `a and (b)`) is refused, because as plain text it would silently match nothing.
+ * Filters of `GET /devices`. `query` is a question like `model = "cam-2" and lastSeen > 7d` (docs/device-queries.md); without any
+ * comparison in it, it is a piece of the name or serial number, upper and lower case alike.
  */
 export const deviceFilter = {
-  query: z
-    .string()
-    .trim()
-    .min(1)
-    .max(100)
-    .regex(
-      /^[^=<>();"!*]*$/,
-      'is plain text to look for in name and serial number; operators are not available in this version',
-    )
-    .optional(),
+  query: z.string().trim().min(1).max(2_000).optional(),
   groupId: z.uuid().lowercase().optional(),
   state: z.enum(deviceStates).optional(),
   connected: z.enum(['true', 'false']).optional(),

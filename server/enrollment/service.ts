@@ -6,13 +6,13 @@ import { assertKek } from '../authorities/kek-check.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
+import { assertTakesMembers } from '../groups/service.ts'
 import { newProfile } from './new-profile.ts'
 import {
   expireToken,
   findProfile,
   findToken,
   getProfile,
-  groupExists,
   insertProfile,
   insertToken,
   type Profile,
@@ -39,9 +39,7 @@ export async function createProfile(
   const row = newProfile(id, body, { now, kek, privateWebhooks: config.privateWebhooks })
   return await inTransaction(db, async (tx) => {
     if (row.webhook_secret) await assertKek(tx, kek)
-    if (!(await groupExists(tx, body.groupId))) {
-      throw new DomainError('not-found', 'No such group', { groupId: body.groupId })
-    }
+    await assertTakesMembers(tx, body.groupId)
     if (await insertProfile(tx, row)) {
       const { name, groupId, registration, idPattern, quota } = body
       const { auth_type: auth, anchor_subjects: anchors, approval, replaceable } = row

@@ -59,15 +59,6 @@ export async function listProfiles(
   return await query.orderBy('id', 'desc').limit(limit).execute()
 }
 
-export async function groupExists(db: Db, groupId: string): Promise<boolean> {
-  const row = await db
-    .selectFrom('device_group')
-    .select('id')
-    .where('id', '=', groupId)
-    .executeTakeFirst()
-  return row !== undefined
-}
-
 /** Returns false when the id is taken. */
 export async function insertToken(tx: Tx, row: Token): Promise<boolean> {
   const inserted = await tx

@@ -35,7 +35,7 @@ export const groupRoutes = [
   route({
     method: 'post',
     path: '/groups',
-    summary: 'Make a group',
+    summary: 'Make a group; with a query, one whose members the server keeps',
     allow: ['admin', 'operator'],
     status: 201,
     creates: true,
@@ -43,8 +43,8 @@ export const groupRoutes = [
     response: GroupView,
     handle: async ({ ctx, body, actor, newId }) => {
       refuseUnavailable(body)
-      const { name, description } = body
-      return view(await createGroup(ctx, { id: newId, name, description, ...by(actor) }))
+      const { name, description, query = null } = body
+      return view(await createGroup(ctx, { id: newId, name, description, query, ...by(actor) }))
     },
   }),
 
@@ -61,7 +61,7 @@ export const groupRoutes = [
   route({
     method: 'patch',
     path: '/groups/:groupId',
-    summary: 'Rename or describe a group',
+    summary: 'Rename or describe a group, or change its query',
     allow: ['admin', 'operator'],
     params: GroupParams,
     body: ChangeGroupBody,
@@ -71,6 +71,7 @@ export const groupRoutes = [
       const changes = {
         ...(body.name === undefined ? {} : { name: body.name }),
         ...(body.description === undefined ? {} : { description: body.description }),
+        ...(body.query === undefined ? {} : { query: body.query }),
       }
       return view(await changeGroup(ctx, { id: params.groupId, changes, ...by(actor) }))
     },
@@ -134,14 +135,11 @@ export const groupRoutes = [
   }),
 ]
 
-function refuseUnavailable(body: { query?: unknown; policy?: unknown }): void {
-  for (const field of ['query', 'policy'] as const) {
-    if (body[field] !== undefined && body[field] !== null) {
-      throw new DomainError('invalid-request', `${field} is not available in this version`, {
-        issues: [{ at: field, message: 'not available in this version' }],
-      })
-    }
-  }
+function refuseUnavailable(body: { policy?: unknown }): void {
+  if (body.policy === undefined || body.policy === null) return
+  throw new DomainError('invalid-request', 'policy is not available in this version', {
+    issues: [{ at: 'policy', message: 'not available in this version' }],
+  })
 }
 
 function view(group: Group): GroupView {
@@ -152,6 +150,8 @@ function view(group: Group): GroupView {
     name: group.name,
     description: group.description,
     deviceCount: Number(group.device_count ?? 0),
+    query: group.query,
+    evaluatedAt: group.evaluated_at?.toISOString() ?? null,
     incident: open ? { id, reason, openedAt: openedAt.toISOString() } : null,
     createdAt: group.created_at.toISOString(),
   }

@@ -1,9 +1,10 @@
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
-import type { Tx } from '../db/client.ts'
+import type { Db, Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { announceIdentityChange, recordIdentityChanges } from '../devices/identity-change.ts'
 import { DomainError } from '../errors.ts'
+import { assertRoomForQuery, groupQuery } from './dynamic.ts'
 import {
   deleteGroup,
   deleteMembers,
@@ -27,13 +28,16 @@ type Deps = Pick<Context, 'db' | 'clock'>
 /** Makes a group. The same id again answers the group that was made; a name that is taken is a `conflict`. */
 export async function createGroup(
   { db, clock }: Deps,
-  command: By & { id: string; name: string; description: string },
+  command: By & { id: string; name: string; description: string; query?: string | null },
 ): Promise<Group> {
-  const { id, name, description, actor, requestId } = command
+  const { id, name, description, query = null, actor, requestId } = command
   const now = clock.now()
+  if (query !== null) groupQuery(query)
   return await inTransaction(db, async (tx) => {
-    if (await insertGroup(tx, { id, name, description, created_at: now })) {
-      const facts = { name, description }
+    if (query !== null) await assertRoomForQuery(tx, id)
+    const evaluate_at = query === null ? null : now
+    if (await insertGroup(tx, { id, name, description, query, evaluate_at, created_at: now })) {
+      const facts = { name, description, ...(query === null ? {} : { query }) }
       await recordAudit(tx, {
         at: now,
         actor,
@@ -51,25 +55,29 @@ export async function createGroup(
 
 export async function changeGroup(
   { db, clock }: Deps,
-  command: By & { id: string; changes: { name?: string; description?: string } },
+  command: By & { id: string; changes: { name?: string; description?: string; query?: string } },
 ): Promise<Group> {
   const { id, changes, actor, requestId } = command
   const now = clock.now()
+  if (changes.query !== undefined) groupQuery(changes.query)
   return await inTransaction(db, async (tx) => {
     const before = await getGroup(tx, id)
     if (changes.name !== undefined && (await isNameTaken(tx, changes.name, id))) {
       throw nameTaken(changes.name)
     }
     if (Object.keys(changes).length === 0) return before
-    await updateGroup(tx, id, changes)
-    const from = { name: before.name, description: before.description }
+    if (changes.query !== undefined && before.query === null) throw hasChosenMembers(id)
+    const again = changes.query === undefined ? {} : { evaluate_at: now }
+    await updateGroup(tx, id, { ...changes, ...again })
+    const { name, description, query } = before
+    const from = { name, description, ...(query === null ? {} : { query }) }
     const facts = { from, to: { ...from, ...changes } }
     await recordAudit(tx, { at: now, actor, action: 'group.change', subject: id, facts, requestId })
     return await getGroup(tx, id)
   })
 }
 
-/** Removes a group that nothing refers to: no devices, enrollment profiles, rollouts or incidents; else `conflict`. */
+/** Removes a group that nothing refers to: no devices (other than those that a query found), enrollment profiles, rollouts or incidents; else `conflict`. */
 export async function removeGroup(
   { db, clock }: Deps,
   { id, actor, requestId }: By & { id: string },
@@ -77,7 +85,8 @@ export async function removeGroup(
   const now = clock.now()
   await inTransaction(db, async (tx) => {
     const group = await getGroup(tx, id)
-    const uses = await usesOfGroup(tx, id)
+    const { devices, ...others } = await usesOfGroup(tx, id)
+    const uses = group.query === null && devices ? { devices, ...others } : others
     if (Object.keys(uses).length > 0) {
       const list = Object.entries(uses).map(([kind, count]) => `${count} ${kind}`)
       throw new DomainError('conflict', `The group is in use by ${list.join(', ')}`, {
@@ -88,6 +97,17 @@ export async function removeGroup(
     const facts = { name: group.name }
     await recordAudit(tx, { at: now, actor, action: 'group.delete', subject: id, facts, requestId })
   })
+}
+
+/** @throws DomainError `not-found`; `conflict` when the members are those that a query finds */
+export async function assertTakesMembers(db: Db, groupId: string): Promise<void> {
+  const { query } = await getGroup(db, groupId)
+  if (query === null) return
+  throw new DomainError(
+    'conflict',
+    'The members of this group are the devices that its query finds: change the query, or use another group',
+    { groupId, query },
+  )
 }
 
 /**
@@ -125,7 +145,7 @@ export async function setMembership(
   const { groupId, deviceId, member, actor, requestId } = command
   const now = ctx.clock.now()
   const changed = await inTransaction(ctx.db, async (tx) => {
-    await getGroup(tx, groupId)
+    await assertTakesMembers(tx, groupId)
     if (!(await deviceExists(tx, deviceId))) {
       throw new DomainError('not-found', 'No such device', { deviceId })
     }
@@ -145,6 +165,14 @@ export async function setMembership(
     return ids
   })
   await announceIdentityChange(ctx, changed)
+}
+
+function hasChosenMembers(groupId: string): DomainError {
+  return new DomainError(
+    'conflict',
+    'The members of this group are chosen by people: make another group for the query',
+    { groupId },
+  )
 }
 
 function nameTaken(name: string): DomainError {

@@ -56,7 +56,14 @@ export async function listGroups(
 /** Returns false when the id or the name is taken. */
 export async function insertGroup(
   tx: Tx,
-  row: { id: string; name: string; description: string; created_at: Date },
+  row: {
+    id: string
+    name: string
+    description: string
+    query: string | null
+    evaluate_at: Date | null
+    created_at: Date
+  },
 ): Promise<boolean> {
   const inserted = await tx
     .insertInto('device_group')
@@ -70,7 +77,7 @@ export async function insertGroup(
 export async function updateGroup(
   tx: Tx,
   id: string,
-  changes: { name?: string; description?: string },
+  changes: { name?: string; description?: string; query?: string; evaluate_at?: Date },
 ): Promise<void> {
   await tx.updateTable('device_group').set(changes).where('id', '=', id).execute()
 }

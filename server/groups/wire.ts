@@ -9,18 +9,22 @@ export const MemberParams = z.object({
   deviceId: z.uuid().lowercase(),
 })
 
+/** A question about devices, like `model = "cam-2" and attributes.region = "eu"` (docs/device-queries.md). */
+const query = z.string().trim().min(1).max(2_000)
+
 export const NewGroupBody = z.strictObject({
   name,
   description: description.default(''),
-  /** Dynamic groups and group policies are refused by the service, by name, until they exist. */
-  query: z.unknown().optional(),
+  /** Makes the group dynamic: its members are the devices that this finds, now and later. */
+  query: query.optional(),
+  /** Group policies are refused by the service, by name, until they exist. */
   policy: z.unknown().optional(),
 })
 
 export const ChangeGroupBody = z.strictObject({
   name: name.optional(),
   description: description.optional(),
-  query: z.unknown().optional(),
+  query: query.optional(),
   policy: z.unknown().optional(),
 })
 
@@ -32,6 +36,10 @@ export const GroupView = z.object({
   name: z.string(),
   description: z.string(),
   deviceCount: z.int(),
+  /** Of a dynamic group; null when people choose the members. */
+  query: z.string().nullable(),
+  /** Of a dynamic group: when all devices were last looked at. A device is also looked at whenever it says something new. */
+  evaluatedAt: z.iso.datetime().nullable(),
   /** An open incident: every device of the group is cut off. */
   incident: z.object({ id: z.uuid(), reason: z.string(), openedAt: z.iso.datetime() }).nullable(),
   createdAt: z.iso.datetime(),
