@@ -57,6 +57,12 @@ export const rolloutNoun: Noun = {
           value: 'RELEASE',
           about: 'id or MODEL/COMPONENT/VERSION (needed)',
         },
+        with: {
+          type: 'string',
+          multiple: true,
+          value: 'RELEASE',
+          about: 'one of another component, installed together with it or not at all',
+        },
         group: { type: 'string', value: 'GROUP', about: 'the group (needed)' },
         phase: {
           type: 'string',
@@ -133,9 +139,12 @@ async function create({ client, args: [name], values, out, world }: CommandInput
   const typed = values.texts('phase').map(parsePhase)
   const phases = typed.length > 0 ? typed : [{ percent: 100 }]
   const api = await client()
+  const along: string[] = []
+  for (const one of values.texts('with')) along.push(await releaseId(api, one))
   const body = {
     name,
     releaseId: await releaseId(api, release),
+    with: along,
     groupId: await groupId(api, group),
     phases,
   }
@@ -190,6 +199,7 @@ function show(out: CommandInput['out'], rollout: RolloutView): void {
         .join(', '),
     ],
     ['release', one.releaseId],
+    ...(one.with.length > 0 ? [['with', one.with.join(', ')] as const] : []),
     ['group', one.groupId],
     ['id', one.id],
   ])

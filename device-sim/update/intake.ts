@@ -2,6 +2,7 @@ import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
 import { isObject } from '../../pki/tuf/shape.ts'
 import type { ReleaseClass, VerifiedBundle, VerifiedTarget } from '../../pki/tuf/types.ts'
 import { mayMove, openStates } from '../../server/protocol/deployment.ts'
+import { classOfSet } from '../../server/protocol/release-class.ts'
 import { removeFile } from '../disk.ts'
 import type { Device } from './device.ts'
 import { type Journal, partsOf, queued, Task, type TaskPolicy, type TaskTarget } from './journal.ts'
@@ -36,7 +37,7 @@ export async function adopt(device: Device, verified: VerifiedBundle): Promise<v
     device.log('An update without a deployment is ignored', { path: target.path })
     return
   }
-  const policy = policyOf(verified, classOf(targets))
+  const policy = policyOf(verified, classOfSet(targets.map(({ match }) => match.class)))
   const also = targets
     .filter((one) => one !== target && !runs(device, one))
     .map((one) => ({ target: targetOf(one) }))
@@ -84,12 +85,6 @@ function mainOf({ targets, state }: VerifiedBundle): VerifiedTarget | undefined 
   const { signed } = decodeEnvelope(Buffer.from(state.director.targets ?? ''), maxFileBytes)
   const named = isObject(signed) ? signed['x-main'] : undefined
   return targets.find(({ component }) => component === named) ?? first
-}
-
-/** Of a set, the class that leaves the owner most: a feature must not come along with a fix unasked. */
-function classOf(targets: readonly VerifiedTarget[]): ReleaseClass {
-  const classes = targets.map(({ match }) => match.class)
-  return (['feature', 'security'] as const).find((one) => classes.includes(one)) ?? 'config'
 }
 
 function isSameSet(task: Task, wanted: Pick<Task, 'target' | 'also'>): boolean {

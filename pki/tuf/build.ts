@@ -126,6 +126,8 @@ export interface NewDirectorTargets extends Version {
   deviceId: string
   deploymentId?: string
   policy?: Policy
+  /** Of several targets, the component that the deployment is about; the others come with it. */
+  main?: string
   /** By path; empty when there is nothing for this device to install. */
   targets: Readonly<Record<string, DirectorTarget>>
 }
@@ -135,6 +137,7 @@ export function buildDirectorTargets({
   deviceId,
   deploymentId,
   policy,
+  main,
   targets,
   ...version
 }: NewDirectorTargets): Buffer {
@@ -143,6 +146,7 @@ export function buildDirectorTargets({
     targets,
     'x-deployment': deploymentId,
     'x-device': deviceId,
+    'x-main': main,
     'x-policy': policy,
   })
 }

@@ -38,6 +38,7 @@ import type {
   DirectorStateTable,
   RolloutTable,
   RolloutPhaseTable,
+  RolloutCompanionTable,
   DeploymentTable,
   DeploymentCountTable,
   DeploymentEventTable,
@@ -86,6 +87,7 @@ export interface Schema {
   director_state: DirectorStateTable
   rollout: RolloutTable
   rollout_phase: RolloutPhaseTable
+  rollout_companion: RolloutCompanionTable
   deployment: DeploymentTable
   deployment_count: DeploymentCountTable
   deployment_event: DeploymentEventTable

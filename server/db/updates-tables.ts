@@ -125,6 +125,12 @@ export interface RolloutPhaseTable {
   opened_at: Date | null
 }
 
+export interface RolloutCompanionTable {
+  rollout_id: string
+  release_id: string
+  component: string
+}
+
 export interface DeploymentTable {
   id: string
   rollout_id: string

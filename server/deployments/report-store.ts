@@ -35,8 +35,17 @@ export async function lockDeployments(
       'release.advisory as release_advisory',
       'rollout.policy as rollout_policy',
       'device.managed',
+      // Nothing, while one of those that came with it does not run.
       sql<string | null>`(select i->>'sha256' from jsonb_array_elements(device.installed) i
-        where i->>'component' = deployment.component limit 1)`.as('installed_sha256'),
+        where i->>'component' = deployment.component and not exists (
+          select from rollout_companion companion
+          join release along on along.id = companion.release_id
+          join artifact bytes on bytes.id = along.artifact_id
+          where companion.rollout_id = deployment.rollout_id and not exists (
+            select from jsonb_to_recordset(device.installed) runs(component text, build bigint, sha256 text)
+            where runs.component = along.component
+              and (runs.sha256 = bytes.sha256 or runs.build > along.build)))
+        limit 1)`.as('installed_sha256'),
       eb
         .exists(
           eb

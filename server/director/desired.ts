@@ -4,6 +4,7 @@ import type { CurrentMetadata } from '../metadata/current.ts'
 import { targetsIn } from '../metadata/drafts.ts'
 import { sha256Of } from '../metadata/online-files.ts'
 import { firmwarePath, firmwareRole } from '../metadata/roles.ts'
+import { classOfSet } from '../protocol/release-class.ts'
 import { policyFor } from './policy.ts'
 import type { DirectorContent } from './sign.ts'
 import type { DesiredRow } from './store.ts'
@@ -27,18 +28,32 @@ export function desiredOf(
   { deviceId, managed, deployment }: DesiredRow,
   builds: PublishedBuilds,
 ): Desired {
-  const found = deployment && builds.find(deployment.release)
-  if (!deployment || !found) return describe({ deviceId, targets: {} }, undefined)
+  const set = deployment ? [deployment.release, ...deployment.companions] : []
+  const found = set.flatMap(({ component, ...release }) => {
+    const build = builds.find({ component, ...release })
+    return build ? [{ component, ...build }] : []
+  })
+  // All or nothing: of a set of which one is withdrawn, none is offered.
+  if (!deployment || found.length < set.length) {
+    return describe({ deviceId, targets: {} }, undefined)
+  }
   const { release, rolloutPolicy } = deployment
-  const { path, target } = found
   const policy = policyFor({
-    class: release.class,
+    class: classOfSet(set.map((one) => one.class)),
     advisory: release.advisory,
     managed,
     rollout: rolloutPolicy,
   })
-  const targets = { [path]: directorTarget(deviceId, release.component, target) }
-  const content = { deviceId, deploymentId: deployment.id, policy, targets }
+  const targets = Object.fromEntries(
+    found.map(({ path, component, target }) => [path, directorTarget(deviceId, component, target)]),
+  )
+  const content = {
+    deviceId,
+    deploymentId: deployment.id,
+    policy,
+    targets,
+    ...(set.length > 1 && { main: release.component }),
+  }
   return describe(content, firmwareRole(release.model).role)
 }
 

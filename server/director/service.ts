@@ -116,8 +116,10 @@ async function readTogether(
   let current = await recentCurrent(db)
   const isOlder = rows.some(({ deployment }) => {
     if (!deployment) return false
-    const { model, metadata_version: version } = deployment.release
-    return (version ?? 0) > (current?.image.get(firmwareRole(model).role)?.version ?? 0)
+    return [deployment.release, ...deployment.companions].some(
+      ({ model, metadata_version: version }) =>
+        (version ?? 0) > (current?.image.get(firmwareRole(model).role)?.version ?? 0),
+    )
   })
   if (isOlder) {
     forgetCurrent(db)

@@ -14,6 +14,8 @@ export interface DirectorContent {
   deviceId: string
   deploymentId?: string
   policy?: Policy
+  /** Of several targets, the component that the deployment is about. */
+  main?: string
   targets: Record<string, DirectorTarget>
 }
 

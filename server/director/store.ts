@@ -6,6 +6,11 @@ import { endedStates } from '../protocol/deployment.ts'
 
 export type DirectorState = Selectable<DirectorStateTable>
 
+export type Companion = Pick<
+  Selectable<ReleaseTable>,
+  'model' | 'component' | 'version' | 'class' | 'metadata_version'
+>
+
 /** What a device shall run next, from one of its open deployments, and what was last signed for it. */
 export interface DesiredRow {
   deviceId: string
@@ -18,6 +23,8 @@ export interface DesiredRow {
           Selectable<ReleaseTable>,
           'model' | 'component' | 'version' | 'class' | 'advisory' | 'metadata_version'
         >
+        /** Releases that are installed with it and that the device does not run yet. */
+        companions: Companion[]
       }
     | undefined
   state: DirectorState | undefined
@@ -50,6 +57,7 @@ export async function readDesired(
             'release.class',
             'release.advisory',
             'release.metadata_version',
+            missingCompanions().as('companions'),
           ])
           .whereRef('deployment.device_id', '=', 'device.id')
           .where(
@@ -80,6 +88,7 @@ export async function readDesired(
       'next.class',
       'next.advisory',
       'next.metadata_version',
+      'next.companions',
       'signed.targets_version',
       'signed.snapshot_version',
       'signed.targets',
@@ -91,6 +100,18 @@ export async function readDesired(
     ])
     .execute()
   return rows.map(desiredOf)
+}
+
+/** Of the rollout's other releases, those that the device does not run yet. */
+function missingCompanions(): RawBuilder<Companion[] | null> {
+  return sql`(select jsonb_agg(jsonb_build_object(
+      'model', along.model, 'component', along.component, 'version', along.version,
+      'class', along.class, 'metadata_version', along.metadata_version)
+    order by along.component)
+    from rollout_companion companion join release along on along.id = companion.release_id
+    where companion.rollout_id = deployment.rollout_id and not exists (
+      select from jsonb_to_recordset(device.installed) runs(component text, build bigint)
+      where runs.component = along.component and runs.build >= along.build))`
 }
 
 /** A postponement that has run out is an offer again, also while the device has not said so. */
@@ -114,11 +135,12 @@ type Joined = { id: string; managed: boolean } & {
   class: 'security' | 'feature' | 'config' | null
   advisory: unknown
   metadata_version: number | null
+  companions: Companion[] | null
 }
 
 function desiredOf(row: Joined): DesiredRow {
   const { id, managed, deployment_id: deploymentId, rollout_policy: rolloutPolicy } = row
-  const { model, component, version, class: kind, advisory, metadata_version } = row
+  const { model, component, version, class: kind, advisory, metadata_version, companions } = row
   const { targets_version, snapshot_version, targets, snapshot, content_hash } = row
   const { artifact_sha256s, expires_at, signed_at } = row
   const isSigned =
@@ -139,6 +161,7 @@ function desiredOf(row: Joined): DesiredRow {
             id: deploymentId,
             rolloutPolicy,
             release: { model, component, version, class: kind, advisory, metadata_version },
+            companions: companions ?? [],
           }
         : undefined,
     state: isSigned

@@ -137,7 +137,13 @@ export async function listPublishedFates(db: Db, model: string): Promise<Release
           eb
             .selectFrom('rollout')
             .select('rollout.id')
-            .whereRef('rollout.release_id', '=', 'release.id')
+            .leftJoin('rollout_companion as along', 'along.rollout_id', 'rollout.id')
+            .where((or) =>
+              or.or([
+                or('rollout.release_id', '=', or.ref('release.id')),
+                or('along.release_id', '=', or.ref('release.id')),
+              ]),
+            )
             .where('rollout.state', 'in', ['draft', 'approved', 'running', 'paused']),
         )
         .$castTo<boolean>()

@@ -29,9 +29,14 @@ export function fits(): RawBuilder<SqlBool> {
     and device.model = release.model
     and device.hardware_ids && release.hardware_ids
     and ${buildFits()}
-    and ${requirementsMet()}
+    and ${requirementsMet(companionsOfRollout)}
+    and ${companionsFit(companionsOfRollout)}
   )`
 }
+
+/** Ids of the releases that come with the rollout's own. */
+const companionsOfRollout = sql`(select companion.release_id from rollout_companion companion
+  where companion.rollout_id = rollout.id)`
 
 export function mayTakePart(): RawBuilder<SqlBool> {
   return sql<SqlBool>`(device.state = 'active' and not exists (
@@ -49,12 +54,39 @@ export function buildFits(): RawBuilder<SqlBool> {
     end)`
 }
 
-export function requirementsMet(): RawBuilder<SqlBool> {
+/** Other components' least builds are there, or come along (updates.md section 4, step 8). */
+export function requirementsMet(companions: RawBuilder<unknown>): RawBuilder<SqlBool> {
   return sql<SqlBool>`not exists (
     select from jsonb_each_text(release.requires) needs
     where not exists (
       select from jsonb_to_recordset(device.installed) runs(component text, build bigint)
-      where runs.component = needs.key and runs.build >= needs.value::bigint))`
+      where runs.component = needs.key and runs.build >= needs.value::bigint)
+    and not exists (
+      select from release other where other.id in ${companions}
+        and other.component = needs.key and other.build >= needs.value::bigint))`
+}
+
+/**
+ * Every release that comes along can be installed beside it: the device has the component, at its build or above already, or
+ * able to take it; and what it needs in turn is there or comes along too.
+ */
+export function companionsFit(companions: RawBuilder<unknown>): RawBuilder<SqlBool> {
+  return sql<SqlBool>`not exists (
+    select from release along where along.id in ${companions} and not (
+      along.state = 'published' and device.hardware_ids && along.hardware_ids
+      and exists (
+        select from jsonb_to_recordset(device.installed) runs(component text, build bigint, svn bigint)
+        where runs.component = along.component and (runs.build >= along.build
+          or (runs.svn <= along.svn and runs.build >= coalesce(along.min_previous, 0))))
+      and not exists (
+        select from jsonb_each_text(along.requires) needs
+        where not (needs.key = release.component and release.build >= needs.value::bigint)
+          and not exists (
+            select from jsonb_to_recordset(device.installed) runs(component text, build bigint)
+            where runs.component = needs.key and runs.build >= needs.value::bigint)
+          and not exists (
+            select from release other where other.id in ${companions}
+              and other.component = needs.key and other.build >= needs.value::bigint))))`
 }
 
 /** `bucketOf` of bucket.ts, in SQL: the first 13 hex digits are 52 bits. */
@@ -147,8 +179,9 @@ interface Previewed {
  */
 export async function previewGroup(
   db: Db,
-  { groupId, releaseId, seed, percents }: PreviewQuestion,
+  { groupId, releaseId, companions, seed, percents }: PreviewQuestion,
 ): Promise<Previewed[]> {
+  const along = sql`(select unnest(${[...companions]}::uuid[]))`
   const bucket = seed ? bucketSql(sql`${seed}::bytea`) : sql`0::float8`
   const { rows } = await sql<Previewed>`
     with member_of as (
@@ -165,7 +198,7 @@ export async function previewGroup(
           where runs.component = release.component
             and (runs.build > release.build or runs.svn > release.svn)) then 'downgrade'
         when not ${buildFits()} then 'must-pass-through'
-        when not ${requirementsMet()} then 'incompatible'
+        when not ${requirementsMet(along)} or not ${companionsFit(along)} then 'incompatible'
         end as reason
       from device_group_member member
       join device on device.id = member.device_id
@@ -182,6 +215,8 @@ export async function previewGroup(
 export interface PreviewQuestion {
   groupId: string
   releaseId: string
+  /** Of the releases that come with it. */
+  companions: readonly string[]
   /** Absent: everybody counts as bucket 0. */
   seed?: Buffer
   /** Cumulative, rising. */

@@ -1,7 +1,7 @@
 import type { Db } from '../db/client.ts'
 import { DomainError } from '../errors.ts'
 import { previewGroup } from './meet-store.ts'
-import { getRollout, groupExists, isPublished, phasesOf } from './store.ts'
+import { companionsOf, getRollout, groupExists, isPublished, phasesOf } from './store.ts'
 import type { PreviewView } from './wire.ts'
 
 /** What would happen, told from what is known now. Writes nothing (rollouts.md §10, the first part of it). */
@@ -9,7 +9,8 @@ export async function previewRollout(db: Db, rolloutId: string): Promise<Preview
   const rollout = await getRollout(db, rolloutId)
   const percents = (await phasesOf(db, [rolloutId])).map((phase) => phase.percent)
   const { group_id: groupId, release_id: releaseId, seed } = rollout
-  const rows = await previewGroup(db, { groupId, releaseId, seed, percents })
+  const companions = (await companionsOf(db, [rolloutId])).map((one) => one.release_id)
+  const rows = await previewGroup(db, { groupId, releaseId, companions, seed, percents })
   const devicesOf = (no: number) =>
     sum(rows.filter((row) => row.reason === null && row.phase === no))
   return {
@@ -22,6 +23,7 @@ export async function previewRollout(db: Db, rolloutId: string): Promise<Preview
 export interface Definition {
   groupId: string
   releaseId: string
+  companions?: readonly string[]
   percents: readonly number[]
 }
 
@@ -34,7 +36,7 @@ export async function previewDefinition(db: Db, definition: Definition): Promise
   if (!(await groupExists(db, groupId))) {
     throw new DomainError('not-found', 'No such group', { groupId })
   }
-  const found = totals(await previewGroup(db, definition))
+  const found = totals(await previewGroup(db, { companions: [], ...definition }))
   const upTo = (percent: number) => Math.round((found.eligible * percent) / 100)
   return {
     ...found,

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 
+import type { Db } from '../db/client.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { type Actor, route } from '../http/route.ts'
 import { judgePhase } from './gate.ts'
@@ -7,7 +8,7 @@ import { previewDefinition, previewRollout } from './preview.ts'
 import { type Progress, progressesOf, progressOf } from './progress.ts'
 import { actOnRollout, createRollout } from './service.ts'
 import { rolloutStates } from './state.ts'
-import { getRollout, listRollouts, type Rollout } from './store.ts'
+import { companionsOf, getRollout, listRollouts, type Rollout } from './store.ts'
 import {
   ActionBody,
   PreviewBody,
@@ -39,10 +40,14 @@ export const rolloutRoutes = [
         ctx.db,
         rows.map((row) => row.id),
       )
+      const along = await companionsOf(
+        ctx.db,
+        rows.map((row) => row.id),
+      )
       return pageOf(
         rows,
         limit,
-        (row) => view(row, progresses.get(row.id)),
+        (row) => view(row, along, progresses.get(row.id)),
         (row) => row.id,
       )
     },
@@ -65,10 +70,18 @@ export const rolloutRoutes = [
         min_executed: phase.success.minExecuted,
         hold: phase.hold,
       }))
-      const { name, releaseId, groupId } = body
-      const command = { id: newId, name, releaseId, groupId, phases, ...by(actor) }
+      const { name, releaseId, with: along, groupId } = body
+      const command = {
+        id: newId,
+        name,
+        releaseId,
+        with: along,
+        groupId,
+        phases,
+        ...by(actor),
+      }
       const rollout = await createRollout(ctx, command)
-      return view(rollout, await progressOf(ctx.db, rollout))
+      return await viewOf(ctx.db, rollout)
     },
   }),
 
@@ -82,7 +95,7 @@ export const rolloutRoutes = [
     handle: async ({ ctx, body }) => {
       if ('rolloutId' in body) return await previewRollout(ctx.db, body.rolloutId)
       const percents = body.phases.map((phase) => phase.percent)
-      return await previewDefinition(ctx.db, { ...body, percents })
+      return await previewDefinition(ctx.db, { ...body, companions: body.with, percents })
     },
   }),
 
@@ -95,7 +108,7 @@ export const rolloutRoutes = [
     response: RolloutView,
     handle: async ({ ctx, params }) => {
       const rollout = await getRollout(ctx.db, params.rolloutId)
-      return view(rollout, await progressOf(ctx.db, rollout))
+      return await viewOf(ctx.db, rollout)
     },
   }),
 
@@ -110,17 +123,28 @@ export const rolloutRoutes = [
     handle: async ({ ctx, params, body, actor }) => {
       const { rolloutId } = params
       const rollout = await actOnRollout(ctx, { rolloutId, ...body, ...by(actor) })
-      return view(rollout, await progressOf(ctx.db, rollout))
+      return await viewOf(ctx.db, rollout)
     },
   }),
 ]
 
-function view(rollout: Rollout, progress: Progress = noProgress): RolloutView {
+async function viewOf(db: Db, rollout: Rollout): Promise<RolloutView> {
+  return view(rollout, await companionsOf(db, [rollout.id]), await progressOf(db, rollout))
+}
+
+function view(
+  rollout: Rollout,
+  along: readonly { rollout_id: string; release_id: string }[],
+  progress: Progress = noProgress,
+): RolloutView {
   const { succeeded, failed } = progress.all
   return {
     id: rollout.id,
     name: rollout.name,
     releaseId: rollout.release_id,
+    with: along
+      .filter(({ rollout_id }) => rollout_id === rollout.id)
+      .map(({ release_id }) => release_id),
     groupId: rollout.group_id,
     state: rollout.state,
     phase: rollout.phase_no,

@@ -15,8 +15,10 @@ import {
   insertRollout,
   isPublished,
   moveRollout,
+  notPublishedOf,
   openPhase,
   type Phase,
+  releasesById,
   type Rollout,
 } from './store.ts'
 
@@ -31,6 +33,8 @@ export interface NewRolloutCommand extends By {
   id: string
   name: string
   releaseId: string
+  /** Releases of other components that are installed together with it, or none of them. */
+  with?: readonly string[]
   groupId: string
   phases: readonly Omit<Phase, 'rollout_id' | 'opened_at'>[]
 }
@@ -41,11 +45,12 @@ export interface NewRolloutCommand extends By {
  */
 export async function createRollout(
   { db, clock }: Deps,
-  { id, name, releaseId, groupId, phases, actor, requestId }: NewRolloutCommand,
+  { id, name, releaseId, with: along = [], groupId, phases, actor, requestId }: NewRolloutCommand,
 ): Promise<Rollout> {
   const now = clock.now()
   return await inTransaction(db, async (tx) => {
     await mustBePublished(tx, releaseId)
+    const companions = await companionsFor(tx, releaseId, along)
     if (!(await groupExists(tx, groupId))) {
       throw new DomainError('not-found', 'No such group', { groupId })
     }
@@ -59,8 +64,14 @@ export async function createRollout(
       created_at: now,
       changed_at: now,
     }
-    if (await insertRollout(tx, row, phases)) {
-      const facts = { name, releaseId, groupId, percents: phases.map((phase) => phase.percent) }
+    if (await insertRollout(tx, row, phases, companions)) {
+      const facts = {
+        name,
+        releaseId,
+        with: along,
+        groupId,
+        percents: phases.map((phase) => phase.percent),
+      }
       await recordAudit(tx, {
         at: now,
         actor,
@@ -133,10 +144,10 @@ async function changesOf(
     case 'approve':
       return { set: {}, facts: {} }
     case 'start':
-      await mustBePublished(db, before.release_id)
+      await allMustBePublished(db, before)
       return { set: { ...base, phase_no: 1, started_at: now, reason: null }, facts: {} }
     case 'resume':
-      await mustBePublished(db, before.release_id)
+      await allMustBePublished(db, before)
       return { set: { ...base, reason: null }, facts: base }
     case 'pause':
       return { set: { reason: reason ?? null }, facts: {} }
@@ -169,12 +180,38 @@ function advance(before: Rollout, progress: Progress, seen: number | undefined):
   }
 }
 
+async function allMustBePublished(db: Db, { id }: Rollout): Promise<void> {
+  const releaseId = await notPublishedOf(db, id)
+  if (releaseId !== undefined) throw notPublished(releaseId)
+}
+
+/** Throws DomainError `invalid-request` for a set that no device could be given. */
+async function companionsFor(
+  db: Db,
+  releaseId: string,
+  along: readonly string[],
+): Promise<{ id: string; component: string }[]> {
+  if (along.length === 0) return []
+  for (const id of along) await mustBePublished(db, id)
+  const releases = await releasesById(db, [releaseId, ...along])
+  const refuse = (message: string) => new DomainError('invalid-request', message, { at: 'with' })
+  if (new Set(releases.map(({ model }) => model)).size > 1) {
+    throw refuse('Releases of one rollout are of one model')
+  }
+  if (releases.length !== along.length + 1) throw refuse('A release is named twice')
+  if (new Set(releases.map(({ component }) => component)).size !== releases.length) {
+    throw refuse('A rollout gives out one release of each component')
+  }
+  return releases.filter(({ id }) => id !== releaseId)
+}
+
 async function mustBePublished(db: Db, releaseId: string) {
   const published = await isPublished(db, releaseId)
   if (published === undefined) throw new DomainError('not-found', 'No such release', { releaseId })
-  if (!published) {
-    throw new DomainError('not-ready', 'The release is not published: publish it first', {
-      releaseId,
-    })
-  }
+  if (!published) throw notPublished(releaseId)
+}
+
+function notPublished(releaseId: string): DomainError {
+  const message = 'The release is not published: publish it first'
+  return new DomainError('not-ready', message, { releaseId })
 }

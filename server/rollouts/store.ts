@@ -1,7 +1,7 @@
 import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
-import type { RolloutPhaseTable, RolloutTable } from '../db/schema.ts'
+import type { ReleaseTable, RolloutPhaseTable, RolloutTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
 import type { RolloutState } from './state.ts'
@@ -47,6 +47,42 @@ export async function phasesOf(db: Db, rolloutIds: readonly string[]): Promise<P
     .execute()
 }
 
+/** The releases that come with those of the rollouts, by component. */
+export async function companionsOf(
+  db: Db,
+  rolloutIds: readonly string[],
+): Promise<{ rollout_id: string; release_id: string }[]> {
+  return await db
+    .selectFrom('rollout_companion')
+    .select(['rollout_id', 'release_id'])
+    .where('rollout_id', '=', sql<string>`any(${[...rolloutIds]}::uuid[])`)
+    .orderBy('rollout_id')
+    .orderBy('component')
+    .execute()
+}
+
+/** A release of the rollout that is not published; undefined when all are. */
+export async function notPublishedOf(db: Db, rolloutId: string): Promise<string | undefined> {
+  const { rows } = await sql<{ id: string }>`
+    select release.id from release
+    where release.state <> 'published' and release.id in (
+      select release_id from rollout where id = ${rolloutId}
+      union all select release_id from rollout_companion where rollout_id = ${rolloutId})
+    limit 1`.execute(db)
+  return rows[0]?.id
+}
+
+export async function releasesById(
+  db: Db,
+  ids: readonly string[],
+): Promise<Pick<Selectable<ReleaseTable>, 'id' | 'model' | 'component' | 'state'>[]> {
+  return await db
+    .selectFrom('release')
+    .select(['id', 'model', 'component', 'state'])
+    .where('id', '=', sql<string>`any(${[...ids]}::uuid[])`)
+    .execute()
+}
+
 export interface Count {
   rollout_id: string
   phase_no: number
@@ -70,6 +106,7 @@ export async function insertRollout(
   tx: Tx,
   rollout: NewRollout,
   phases: readonly Omit<Phase, 'rollout_id' | 'opened_at'>[],
+  companions: readonly { id: string; component: string }[],
 ): Promise<boolean> {
   const inserted = await tx
     .insertInto('rollout')
@@ -82,6 +119,18 @@ export async function insertRollout(
     .insertInto('rollout_phase')
     .values(phases.map((phase) => ({ ...phase, rollout_id: rollout.id, opened_at: null })))
     .execute()
+  if (companions.length > 0) {
+    await tx
+      .insertInto('rollout_companion')
+      .values(
+        companions.map(({ id: release_id, component }) => ({
+          rollout_id: rollout.id,
+          release_id,
+          component,
+        })),
+      )
+      .execute()
+  }
   return true
 }
 
@@ -135,13 +184,25 @@ export async function runningRollouts(db: Db, after: string, limit: number): Pro
     .execute()
 }
 
-/** Those that are not over and whose release was withdrawn, also if they were never started. */
+/** Those that are not over and one of whose releases was withdrawn, also if they were never started. */
 export async function ofWithdrawnReleases(db: Db, limit: number): Promise<Rollout[]> {
   return await db
     .selectFrom('rollout')
     .innerJoin('release', 'release.id', 'rollout.release_id')
     .selectAll('rollout')
-    .where('release.state', '=', 'withdrawn')
+    .where((eb) =>
+      eb.or([
+        eb('release.state', '=', 'withdrawn'),
+        eb.exists(
+          eb
+            .selectFrom('rollout_companion')
+            .innerJoin('release as along', 'along.id', 'rollout_companion.release_id')
+            .select('along.id')
+            .whereRef('rollout_companion.rollout_id', '=', 'rollout.id')
+            .where('along.state', '=', 'withdrawn'),
+        ),
+      ]),
+    )
     .where('rollout.state', 'in', ['draft', 'approved', 'running', 'paused'])
     .orderBy('rollout.id')
     .limit(limit)

@@ -49,6 +49,8 @@ const Phases = z
 
 const definition = {
   releaseId: id,
+  /** Releases of other components, installed with it or none of them. */
+  with: z.array(id).max(7).default([]),
   groupId: id,
   phases: Phases,
   query: notYet,
@@ -100,6 +102,7 @@ export const RolloutView = z.object({
   id: z.string(),
   name: z.string(),
   releaseId: z.string(),
+  with: z.array(z.string()),
   groupId: z.string(),
   state: z.enum(rolloutStates),
   /** The open phase; 0 before the start. */

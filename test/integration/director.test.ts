@@ -105,6 +105,67 @@ describe('a bundle', () => {
   })
 })
 
+describe('releases that are installed together', () => {
+  const installed = (radio: number) =>
+    JSON.stringify([
+      { component: 'main', version: '1', build: 400, svn: 0, sha256: '0'.repeat(64) },
+      { component: 'radio', version: '1', build: radio, svn: 0, sha256: '0'.repeat(64) },
+    ])
+
+  async function pair(radio: number) {
+    const device = await world.device()
+    const deployment = await world.deploy(device.id, release)
+    await world.ctx.db
+      .updateTable('device')
+      .set({ installed: installed(radio) })
+      .where('id', '=', device.id)
+      .execute()
+    await world.ctx.db
+      .insertInto('rollout_companion')
+      .columns(['rollout_id', 'release_id', 'component'])
+      .expression((eb) =>
+        eb
+          .selectFrom('deployment')
+          .where('id', '=', deployment)
+          .select((one) => [
+            'rollout_id',
+            one.val(companion).$castTo<string>().as('release_id'),
+            one.val('radio').as('component'),
+          ]),
+      )
+      .execute()
+    device.facts = {
+      ...device.facts,
+      components: { main: { build: 400, svn: 0 }, radio: { build: radio, svn: 0 } },
+    }
+    return device
+  }
+
+  let companion = ''
+  beforeAll(async () => {
+    const given = { component: 'radio', version: '1.1.0', build: 206, class: 'feature', fixes: [] }
+    companion = await world.publishRelease(given)
+  })
+
+  test('35 come as one bundle that says which of them it is about', async () => {
+    const device = await pair(205)
+    const { targets, policy, state } = await device.poll()
+    expect(targets.map(({ component }) => component).sort()).toEqual(['main', 'radio'])
+    expect(state.director.targets).toContain('"x-main":"main"')
+    // A feature comes along: the owner is asked.
+    expect(policy).toMatchObject({ class: 'feature', auto: false })
+    for (const { sha256 } of targets) {
+      expect(await mayDownload(world.ctx.db, device.id, sha256)).toBe(true)
+    }
+  })
+
+  test('leave out what runs already', async () => {
+    const { targets, policy } = await (await pair(206)).poll()
+    expect(targets.map(({ component }) => component)).toEqual(['main'])
+    expect(policy).toMatchObject({ class: 'security', auto: true })
+  })
+})
+
 describe('rights', () => {
   test('to bytes follow the targets: given with an offer, taken when it ends', async () => {
     const { sha256 } = await world.ctx.db

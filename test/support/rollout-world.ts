@@ -204,12 +204,14 @@ export async function givenRollout(
   groupId: string,
   releaseId: string,
   phases: readonly PhaseGiven[] = [{ percent: 100 }],
+  along: readonly string[] = [],
 ): Promise<string> {
   const id = newId(world.clock.now())
   await createRollout(world.ctx, {
     id,
     name: 'Spring update',
     releaseId,
+    with: along,
     groupId,
     ...world.by,
     phases: phases.map(({ percent, success = 95, minExecuted = 1, hold = false }, n) => ({

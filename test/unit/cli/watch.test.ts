@@ -21,6 +21,7 @@ const phase = (no: number, percent: number) => ({
 const rollout = (more: Partial<RolloutView>): RolloutView => ({
   id: 'r',
   name: 'r',
+  with: [],
   releaseId: 'x',
   groupId: 'g',
   state: 'running',
