@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto'
-import { createHash, createPublicKey, generateKeyPairSync } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, hash } from 'node:crypto'
 
 import type { KeyAlgorithm, KeyFamily } from './algorithms.ts'
 import { keyFamilyOf, readAlgorithm } from './algorithms.ts'
@@ -7,6 +7,7 @@ import { DerReader } from './der/reader.ts'
 import { tags } from './der/tags.ts'
 import { isLowOrderEd25519 } from './ed25519.ts'
 import { PkiError } from './errors.ts'
+import { toPem } from './pem.ts'
 import { rsaWeakness } from './rsa-weakness.ts'
 
 export type { KeyAlgorithm } from './algorithms.ts'
@@ -44,21 +45,21 @@ const maxRsaBits = 4096
 export function readPublicKey(spki: Buffer): PublicKey {
   const name = spki.toString('latin1')
   const recent = recentKeys.get(name)
-  if (recent) return { ...recent, spki }
+  if (recent) return { algorithm: recent.algorithm, family: recent.family, key: recent.key, spki }
   const { family, octets } = openSpki(spki)
   const algorithm = family === 'RSA' ? readRsa(octets) : checkOctets(family, octets)
-  const read = { algorithm, family, key: importKey(spki) }
+  const read = { algorithm, family, key: importKey(spki), keyId: keyIdOf(octets) }
   const [oldest] = recentKeys.keys()
   if (oldest !== undefined && recentKeys.size >= maxRecentKeys) recentKeys.delete(oldest)
   recentKeys.set(name, read)
-  return { ...read, spki }
+  return { algorithm, family, key: read.key, spki }
 }
 
 /**
  * Public keys that were read and found good. One issuance reads the issuer's key and the device's several times, and
  * importing a key costs as much as half a verification.
  */
-const recentKeys = new Map<string, Omit<PublicKey, 'spki'>>()
+const recentKeys = new Map<string, Omit<PublicKey, 'spki'> & { keyId: Buffer }>()
 const maxRecentKeys = 64
 
 /** The family of the key in a SubjectPublicKeyInfo, without a look at the key. Throws like `readPublicKey`. */
@@ -73,7 +74,12 @@ export function publicKeyOctets(spki: Buffer): Buffer {
 
 /** RFC 7093 §2 method 1: the leftmost 160 bits of SHA-256 over the subjectPublicKey octets. */
 export function keyIdentifier(spki: Buffer): Buffer {
-  return createHash('sha256').update(publicKeyOctets(spki)).digest().subarray(0, 20)
+  const recent = recentKeys.get(spki.toString('latin1'))
+  return recent ? recent.keyId : keyIdOf(publicKeyOctets(spki))
+}
+
+function keyIdOf(octets: Buffer): Buffer {
+  return hash('sha256', octets, 'buffer').subarray(0, 20)
 }
 
 /** A new private key. */
@@ -177,9 +183,13 @@ function bitLength(content: Buffer): number {
   return (content.length - 1) * 8 + (32 - Math.clz32(first))
 }
 
+/**
+ * As text, although there is nothing in it but the DER: Node 24 looks at every object it is given by way of two exceptions, and
+ * for text it does not, which is a third of the time.
+ */
 function importKey(spki: Buffer): KeyObject {
   try {
-    return createPublicKey({ key: spki, format: 'der', type: 'spki' })
+    return createPublicKey(toPem('PUBLIC KEY', spki))
   } catch (error) {
     throw new PkiError('key', 'The public key is not valid', undefined, { cause: error })
   }

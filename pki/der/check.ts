@@ -1,5 +1,5 @@
 import { PkiError } from '../errors.ts'
-import { maxDerBytes, maxDerDepth, readHeader } from './reader.ts'
+import { maxDerBytes, maxDerDepth, readHeaderInto, type Tlv } from './reader.ts'
 import { constructedBit, tags } from './tags.ts'
 import { checkPrimitive } from './values.ts'
 
@@ -7,8 +7,8 @@ const universalClass = 0x00
 const classMask = 0xc0
 
 interface Level {
-  readonly end: number
-  readonly isSet: boolean
+  end: number
+  isSet: boolean
   /** The element before, for the order of a SET OF. */
   previousStart: number
   previousEnd: number
@@ -31,27 +31,32 @@ export interface DerRules {
 export function checkDer(der: Buffer, rules: DerRules = {}): number[] {
   const { maxBytes = maxDerBytes, setOrder = 'refuse' } = rules
   if (der.length > maxBytes) throw new PkiError('der', `More than ${maxBytes} bytes`, 0)
-  const outer = readHeader(der, 0, der.length)
-  if (outer.end !== der.length) throw new PkiError('der', 'Trailing bytes', outer.end)
+  const element = { tag: 0, start: 0, contentStart: 0, end: 0 }
+  readHeaderInto(element, der, 0, der.length)
+  if (element.end !== der.length) throw new PkiError('der', 'Trailing bytes', element.end)
 
   const deviations: number[] = []
-  const levels: Level[] = [newLevel(der.length, false)]
+  // Of each depth one, used again for its next element.
+  const levels: Level[] = []
+  enterLevel(levels, 0, der.length, false)
+  let depth = 0
   let at = 0
-  for (let level = levels.at(-1); level; level = levels.at(-1)) {
+  for (let level = levels[0]; level; level = levels[depth]) {
     if (at >= level.end) {
-      levels.pop()
+      depth -= 1
       continue
     }
-    const element = readHeader(der, at, level.end)
+    readHeaderInto(element, der, at, level.end)
     if (level.isSet && !isAfterPrevious(der, level, element.start, element.end)) {
       if (setOrder === 'refuse') throw new PkiError('der', 'SET OF is not sorted', element.start)
       deviations.push(element.start)
     }
     level.previousStart = element.start
     level.previousEnd = element.end
-    if (entersElement(element.tag, der, element.contentStart, element.end, element.start)) {
-      if (levels.length >= maxDerDepth) throw new PkiError('der', 'Nested too deep', element.start)
-      levels.push(newLevel(element.end, element.tag === tags.set))
+    if (entersElement(der, element)) {
+      depth += 1
+      if (depth >= maxDerDepth) throw new PkiError('der', 'Nested too deep', element.start)
+      enterLevel(levels, depth, element.end, element.tag === tags.set)
       at = element.contentStart
     } else {
       at = element.end
@@ -60,8 +65,16 @@ export function checkDer(der: Buffer, rules: DerRules = {}): number[] {
   return deviations
 }
 
-function newLevel(end: number, isSet: boolean): Level {
-  return { end, isSet, previousStart: -1, previousEnd: -1 }
+function enterLevel(levels: Level[], depth: number, end: number, isSet: boolean): void {
+  const level = levels[depth]
+  if (!level) {
+    levels.push({ end, isSet, previousStart: -1, previousEnd: -1 })
+    return
+  }
+  level.end = end
+  level.isSet = isSet
+  level.previousStart = -1
+  level.previousEnd = -1
 }
 
 /** X.690 §11.6: ascending, compared as octet strings. Equal elements are allowed in a SET OF. */
@@ -71,18 +84,13 @@ function isAfterPrevious(der: Buffer, level: Level, start: number, end: number):
 }
 
 /** Whether the walk goes inside. Checks the element here if it is primitive. */
-function entersElement(
-  tag: number,
-  der: Buffer,
-  contentStart: number,
-  end: number,
-  start: number,
-): boolean {
+function entersElement(der: Buffer, element: Tlv): boolean {
+  const { tag, start } = element
   const isConstructed = (tag & constructedBit) !== 0
   if ((tag & classMask) !== universalClass) return isConstructed
   if (tag === tags.sequence || tag === tags.set) return true
   // A constructed string is BER; a primitive SEQUENCE (10) is nothing at all.
   if (isConstructed) throw new PkiError('der', 'Constructed form of a primitive type', start)
-  checkPrimitive(tag, der.subarray(contentStart, end), start)
+  checkPrimitive(tag, der, element)
   return false
 }

@@ -22,6 +22,18 @@ export interface Tlv {
  * `end` bounds the element; one that reaches past it is refused.
  */
 export function readHeader(buffer: Buffer, start: number, end: number): Tlv {
+  const element = { tag: 0, start: 0, contentStart: 0, end: 0 }
+  readHeaderInto(element, buffer, start, end)
+  return element
+}
+
+/** `readHeader` for a walk over many elements, which does not keep them. */
+export function readHeaderInto(
+  element: { -readonly [K in keyof Tlv]: Tlv[K] },
+  buffer: Buffer,
+  start: number,
+  end: number,
+): void {
   const tag = start < end ? buffer[start] : undefined
   if (tag === undefined) throw new PkiError('der', 'An element is missing', start)
   if ((tag & 0x1f) === 0x1f) throw new PkiError('der', 'High tag numbers are refused', start)
@@ -44,7 +56,10 @@ export function readHeader(buffer: Buffer, start: number, end: number): Tlv {
     }
   }
   if (length > end - at) throw new PkiError('der', 'Length reaches past the end', start)
-  return { tag, start, contentStart: at, end: at + length }
+  element.tag = tag
+  element.start = start
+  element.contentStart = at
+  element.end = at + length
 }
 
 export interface ReaderBounds {
@@ -135,9 +150,8 @@ export class DerReader {
   /** Content octets of an INTEGER, minimal two's complement. */
   integer(tag: number = tags.integer): Buffer {
     const element = this.next(tag)
-    const content = this.#contentOf(element)
-    checkInteger(content, element.start)
-    return content
+    checkInteger(this.buffer, element.contentStart, element.end, element.start)
+    return this.#contentOf(element)
   }
 
   /** A non-negative INTEGER below 2^31. */
@@ -156,13 +170,13 @@ export class DerReader {
   }
 
   oid(tag: number = tags.oid): string {
-    const element = this.next(tag)
-    return decodeOid(this.#contentOf(element), element.start)
+    const { start, contentStart, end } = this.next(tag)
+    return decodeOid(this.buffer, start, contentStart, end)
   }
 
   bitString(tag: number = tags.bitString): BitString {
-    const element = this.next(tag)
-    return decodeBitString(this.#contentOf(element), element.start)
+    const { start, contentStart, end } = this.next(tag)
+    return decodeBitString(this.buffer, contentStart, end, start)
   }
 
   /** A BIT STRING that holds whole octets: keys and signatures. */

@@ -58,33 +58,49 @@ function writeTwoDigits(target: Buffer, offset: number, value: number): number {
   return offset + 2
 }
 
-/** `YYYYMMDDHHMMSS` in UTC. */
-function timeDigits(at: Date): string {
-  return at.toISOString().slice(0, 19).replaceAll(/[-T:]/g, '')
-}
-
 /**
  * Reads the content of a UTCTime (`YYMMDDHHMMSSZ`) or GeneralizedTime (`YYYYMMDDHHMMSSZ`).
  * Throws PkiError `der` for offsets, fractions, missing seconds and dates that do not exist.
  */
 export function decodeTime(tag: number, content: Buffer, offset: number): Date {
-  const text = content.toString('latin1')
-  const isUtc = tag === tags.utcTime
-  const match = (isUtc ? /^(\d{2})(\d{10})Z$/ : /^(\d{4})(\d{10})Z$/).exec(text)
-  if (!match?.[1] || !match[2]) throw new PkiError('der', 'Malformed time', offset)
-  const short = Number(match[1])
-  const year = isUtc ? short + (short >= 50 ? 1900 : 2000) : short
-  const rest = match[2]
-  const digits = `${String(year).padStart(4, '0')}${rest}`
-  const at = new Date(
-    `${digits.slice(0, 4)}-${rest.slice(0, 2)}-${rest.slice(2, 4)}T` +
-      `${rest.slice(4, 6)}:${rest.slice(6, 8)}:${rest.slice(8, 10)}Z`,
-  )
-  // Date accepts 24:00:00 and 31 April and rolls them over; writing the result back shows it.
-  if (Number.isNaN(at.getTime()) || timeDigits(at) !== digits) {
-    throw new PkiError('der', 'A time that does not exist', offset)
+  const yearDigits = tag === tags.utcTime ? 2 : 4
+  const isZulu = content[content.length - 1] === 0x5a
+  if (content.length !== yearDigits + 11 || !isZulu || !hasDigits(content, yearDigits + 10)) {
+    throw new PkiError('der', 'Malformed time', offset)
   }
+  const short = twoDigits(content, 0)
+  const year =
+    yearDigits === 4 ? short * 100 + twoDigits(content, 2) : short + (short >= 50 ? 1900 : 2000)
+  const month = twoDigits(content, yearDigits)
+  const day = twoDigits(content, yearDigits + 2)
+  const hour = twoDigits(content, yearDigits + 4)
+  const minute = twoDigits(content, yearDigits + 6)
+  const second = twoDigits(content, yearDigits + 8)
+  const at = new Date(0)
+  at.setUTCFullYear(year, month - 1, day)
+  at.setUTCHours(hour, minute, second)
+  // Date rolls 31 April, 24:00 and leap seconds over; reading it back shows it.
+  const exists =
+    at.getUTCFullYear() === year &&
+    at.getUTCMonth() === month - 1 &&
+    at.getUTCDate() === day &&
+    at.getUTCHours() === hour &&
+    at.getUTCMinutes() === minute &&
+    at.getUTCSeconds() === second
+  if (!exists) throw new PkiError('der', 'A time that does not exist', offset)
   return at
+}
+
+function hasDigits(content: Buffer, count: number): boolean {
+  for (let at = 0; at < count; at++) {
+    const byte = content[at] ?? 0
+    if (byte < 0x30 || byte > 0x39) return false
+  }
+  return true
+}
+
+function twoDigits(content: Buffer, at: number): number {
+  return ((content[at] ?? 0) - 0x30) * 10 + (content[at + 1] ?? 0) - 0x30
 }
 
 /** RFC 5280 §4.1.2.5: a GeneralizedTime before 2050 has a second spelling and is refused. */

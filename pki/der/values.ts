@@ -1,3 +1,5 @@
+import { isAscii } from 'node:buffer'
+
 import { PkiError } from '../errors.ts'
 import { tags } from './tags.ts'
 import { decodeTime } from './time.ts'
@@ -9,9 +11,10 @@ const maxOidArcs = 32
 const maxOidArc = Number.MAX_SAFE_INTEGER
 
 /** X.690 §8.3: an INTEGER has content, and its first nine bits are not all equal. */
-export function checkInteger(content: Buffer, offset: number): void {
-  const [first, second] = content
+export function checkInteger(buffer: Buffer, start: number, end: number, offset: number): void {
+  const first = start < end ? buffer[start] : undefined
   if (first === undefined) throw new PkiError('der', 'INTEGER without content', offset)
+  const second = start + 1 < end ? buffer[start + 1] : undefined
   if (second === undefined) return
   const isPadded = (first === 0x00 && second < 0x80) || (first === 0xff && second >= 0x80)
   if (isPadded) throw new PkiError('der', 'INTEGER is not minimal', offset)
@@ -32,19 +35,27 @@ export interface BitString {
 }
 
 /** X.690 §11.2.1: unused bits are zero. */
-export function decodeBitString(content: Buffer, offset: number): BitString {
-  const [unusedBits] = content
+function checkBitString(buffer: Buffer, start: number, end: number, offset: number): void {
+  const unusedBits = start < end ? buffer[start] : undefined
   if (unusedBits === undefined || unusedBits > 7) {
     throw new PkiError('der', 'BIT STRING with a bad count of unused bits', offset)
   }
-  const bytes = content.subarray(1)
-  const last = bytes.at(-1)
+  const last = start + 1 < end ? buffer[end - 1] : undefined
   if (last === undefined) {
     if (unusedBits !== 0) throw new PkiError('der', 'Empty BIT STRING with unused bits', offset)
   } else if ((last & ((1 << unusedBits) - 1)) !== 0) {
     throw new PkiError('der', 'BIT STRING whose unused bits are not zero', offset)
   }
-  return { unusedBits, bytes }
+}
+
+export function decodeBitString(
+  buffer: Buffer,
+  start: number,
+  end: number,
+  offset: number,
+): BitString {
+  checkBitString(buffer, start, end, offset)
+  return { unusedBits: buffer[start] ?? 0, bytes: buffer.subarray(start + 1, end) }
 }
 
 /**
@@ -64,15 +75,36 @@ export function namedBits(value: BitString, offset: number): number[] {
   return bits
 }
 
+/** Dotted text of short object identifiers by their content: the first that were read are nearly all that ever are. */
+const known = new Map<string, string>()
+const maxKnown = 256
+const maxKnownBytes = 16
+
 /** X.690 §8.19 to dotted text. Arcs must be minimal, at most 32 of them, each below 2^53. */
-export function decodeOid(content: Buffer, offset: number): string {
-  if (content.length === 0 || content.length > maxOidBytes) {
+export function decodeOid(
+  buffer: Buffer,
+  offset: number,
+  start: number = 0,
+  end: number = buffer.length,
+): string {
+  const isShort = end - start <= maxKnownBytes
+  const name = isShort ? buffer.toString('latin1', start, end) : ''
+  const before = known.get(name)
+  if (before !== undefined) return before
+  const dotted = dottedText(buffer, start, end, offset)
+  if (isShort && known.size < maxKnown) known.set(name, dotted)
+  return dotted
+}
+
+function dottedText(buffer: Buffer, start: number, end: number, offset: number): string {
+  if (start >= end || end - start > maxOidBytes) {
     throw new PkiError('der', 'OBJECT IDENTIFIER is empty or too long', offset)
   }
   const arcs: number[] = []
   let arc = 0
   let isStart = true
-  for (const byte of content) {
+  for (let at = start; at < end; at++) {
+    const byte = buffer[at] ?? 0
     if (isStart && byte === 0x80) throw new PkiError('der', 'OID arc is not minimal', offset)
     if (arc > (maxOidArc - 127) / 128) throw new PkiError('der', 'OID arc is too large', offset)
     arc = arc * 128 + (byte & 0x7f)
@@ -122,6 +154,8 @@ export function decodeString(tag: number, content: Buffer, offset: number): stri
 }
 
 function decodeUtf8(content: Buffer, offset: number): string {
+  // Of ASCII both are the same text.
+  if (isAscii(content)) return content.toString('latin1')
   try {
     return utf8.decode(content)
   } catch (error) {
@@ -136,32 +170,36 @@ function matching(pattern: RegExp, content: Buffer, type: string, offset: number
 }
 
 /** Checks the content of one primitive element of a universal type. */
-export function checkPrimitive(tag: number, content: Buffer, offset: number): void {
+export function checkPrimitive(
+  tag: number,
+  buffer: Buffer,
+  { start: offset, contentStart: start, end }: { start: number; contentStart: number; end: number },
+): void {
   switch (tag) {
     case tags.boolean:
-      decodeBoolean(content, offset)
+      decodeBoolean(buffer.subarray(start, end), offset)
       return
     case tags.integer:
     case tags.enumerated:
-      checkInteger(content, offset)
+      checkInteger(buffer, start, end, offset)
       return
     case tags.bitString:
-      decodeBitString(content, offset)
+      checkBitString(buffer, start, end, offset)
       return
     case tags.octetString:
       return
     case tags.null:
-      if (content.length !== 0) throw new PkiError('der', 'NULL with content', offset)
+      if (start !== end) throw new PkiError('der', 'NULL with content', offset)
       return
     case tags.oid:
-      decodeOid(content, offset)
+      decodeOid(buffer, offset, start, end)
       return
     case tags.utcTime:
     case tags.generalizedTime:
-      decodeTime(tag, content, offset)
+      decodeTime(tag, buffer.subarray(start, end), offset)
       return
     default:
       // Character strings; anything else is refused in there.
-      decodeString(tag, content, offset)
+      decodeString(tag, buffer.subarray(start, end), offset)
   }
 }

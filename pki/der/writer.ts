@@ -6,18 +6,34 @@ import { decodeOid } from './values.ts'
 export function tlv(tag: number, ...parts: Buffer[]): Buffer {
   let length = 0
   for (const part of parts) length += part.length
-  return Buffer.concat([header(tag, length), ...parts])
+  const element = Buffer.allocUnsafe(headerBytes(length) + length)
+  let at = writeHeader(element, tag, length)
+  for (const part of parts) at += part.copy(element, at)
+  return element
 }
 
 /** Tag and length octets for `length` content bytes. */
 export function header(tag: number, length: number): Buffer {
-  if (length < 0x80) return Buffer.from([tag, length])
-  const octets = length < 0x100 ? 1 : length < 0x1_0000 ? 2 : length < 0x100_0000 ? 3 : 4
-  const head = Buffer.alloc(2 + octets)
-  head[0] = tag
-  head[1] = 0x80 | octets
-  head.writeUIntBE(length, 2, octets)
+  const head = Buffer.allocUnsafe(headerBytes(length))
+  writeHeader(head, tag, length)
   return head
+}
+
+function headerBytes(length: number): number {
+  if (length < 0x80) return 2
+  return length < 0x100 ? 3 : length < 0x1_0000 ? 4 : length < 0x100_0000 ? 5 : 6
+}
+
+/** Returns the offset behind it. */
+function writeHeader(target: Buffer, tag: number, length: number): number {
+  target[0] = tag
+  if (length < 0x80) {
+    target[1] = length
+    return 2
+  }
+  const octets = headerBytes(length) - 2
+  target[1] = 0x80 | octets
+  return target.writeUIntBE(length, 2, octets)
 }
 
 export function sequence(...parts: Buffer[]): Buffer {

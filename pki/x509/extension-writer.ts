@@ -22,6 +22,23 @@ export function encodeSubjectKeyId(keyId: Buffer): Buffer {
   return encodeExtension(oids.subjectKeyIdentifier, false, octetString(keyId))
 }
 
+const shared = new Map<string, Buffer>()
+const maxShared = 256
+
+/**
+ * Extensions that are the same in all certificates of an issuer, written once. A caller must not change what it is given.
+ *
+ * @param key says which extension and everything that goes into it
+ */
+export function writtenOnce(key: string, write: () => Buffer): Buffer {
+  const before = shared.get(key)
+  if (before) return before
+  const written = write()
+  if (shared.size >= maxShared) shared.clear()
+  shared.set(key, written)
+  return written
+}
+
 /** The issuer's key identifier copied, in the one form that survives re-issuing the issuer. */
 export function encodeAuthorityKeyId(keyId: Buffer): Buffer {
   const value = sequence(contextPrimitive(0, keyId))
@@ -45,7 +62,9 @@ export function encodeDistributionPointName(url: string): Buffer {
 }
 
 export function encodeCrlDistributionPoint(url: string): Buffer {
-  return encodeExtension(oids.cRLDistributionPoints, false, distributionPoints(url))
+  return writtenOnce(`crl ${url}`, () =>
+    encodeExtension(oids.cRLDistributionPoints, false, distributionPoints(url)),
+  )
 }
 
 /** Where the deltas to a full CRL are (RFC 5280 §5.2.6); never critical. */
@@ -59,6 +78,12 @@ function distributionPoints(url: string): Buffer {
 
 /** Where the issuer's certificate is, and where its OCSP responder is when there is one. */
 export function encodeAuthorityInfoAccess(caIssuersUrl?: string, ocspUrl?: string): Buffer {
+  // No URL has a space in it.
+  const key = `access ${caIssuersUrl ?? ''} ${ocspUrl ?? ''}`
+  return writtenOnce(key, () => authorityInfoAccess(caIssuersUrl, ocspUrl))
+}
+
+function authorityInfoAccess(caIssuersUrl?: string, ocspUrl?: string): Buffer {
   const descriptions: Buffer[] = []
   if (ocspUrl !== undefined) descriptions.push(accessDescription(oids.ocsp, ocspUrl))
   if (caIssuersUrl !== undefined) descriptions.push(accessDescription(oids.caIssuers, caIssuersUrl))

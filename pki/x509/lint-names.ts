@@ -71,9 +71,17 @@ export function lintSubject({ subject }: TbsCertificate, rules: Profile): string
 
 /** The URL of a CRL or a certificate: plain HTTP, because fetching it must not need a certificate. */
 export function lintHttpUrl(text: string): string[] {
+  if (goodUrls.has(text)) return []
   const isHttp = /^https?:\/\/[^\s/@]/.test(text) && URL.canParse(text)
-  return isHttp && text.length <= maxUriCharacters ? [] : ['A location is not an HTTP URL']
+  if (!isHttp || text.length > maxUriCharacters) return ['A location is not an HTTP URL']
+  if (goodUrls.size >= maxGoodUrls) goodUrls.clear()
+  goodUrls.add(text)
+  return []
 }
+
+/** The certificates of an issuer point to the same few places. */
+const goodUrls = new Set<string>()
+const maxGoodUrls = 64
 
 const stringTypes: ReadonlyMap<string, readonly number[]> = new Map([
   [oids.commonName, [tags.utf8String, tags.printableString]],

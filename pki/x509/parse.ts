@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 
 import { readAlgorithm } from '../algorithms.ts'
 import { checkDer } from '../der/check.ts'
@@ -102,9 +102,19 @@ export function parseTbs(tbs: Buffer): TbsCertificate {
   return readTbs(body, tbs)
 }
 
+/** The AlgorithmIdentifier in bytes that `parseTbs` has read or will: a look at their beginning and their end. */
+export function signatureAlgorithmIn(tbs: Buffer): Buffer {
+  const reader = new DerReader(tbs)
+  const body = reader.enter(tags.sequence)
+  reader.finish()
+  readVersion(body)
+  readSerial(body)
+  return readAlgorithm(body)
+}
+
 /** Lower-case hex SHA-256 of the DER: what a certificate is called everywhere in this system. */
 export function fingerprint(der: Buffer): string {
-  return createHash('sha256').update(der).digest('hex')
+  return hash('sha256', der)
 }
 
 function readTbs(body: DerReader, tbs: Buffer): TbsCertificate {

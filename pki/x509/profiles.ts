@@ -13,6 +13,7 @@ import {
   encodeNameConstraints,
   encodeSubjectAltName,
   encodeSubjectKeyId,
+  writtenOnce,
 } from './extension-writer.ts'
 import type { GeneralName } from './general-names.ts'
 
@@ -246,14 +247,7 @@ export function isNoExpiry(notAfter: Date): boolean {
 
 function extensionsOf(rules: Profile, input: TbsInput): Buffer[] {
   const keyUsage = (input.keyEncipherment && rules.encipheringKeyUsage) || rules.keyUsage
-  const extensions = [
-    encodeExtension(oids.basicConstraints, true, Buffer.from(rules.basicConstraints, 'hex')),
-    encodeExtension(oids.keyUsage, true, Buffer.from(keyUsage, 'hex')),
-  ]
-  if (rules.extKeyUsage.length > 0) {
-    const value = extKeyUsageValue(rules.extKeyUsage)
-    extensions.push(encodeExtension(oids.extKeyUsage, false, value))
-  }
+  const extensions = [usesOf(rules, keyUsage)]
   extensions.push(encodeSubjectKeyId(keyIdentifier(input.spki)))
   if (input.issuer) extensions.push(encodeAuthorityKeyId(input.issuer.keyId))
   if (input.san && input.san.length > 0) {
@@ -266,6 +260,21 @@ function extensionsOf(rules: Profile, input: TbsInput): Buffer[] {
   }
   if (rules.hasNoCheck) extensions.push(encodeExtension(oids.ocspNoCheck, false, nullValue()))
   return extensions
+}
+
+/** What a profile fixes for all its certificates: basicConstraints, keyUsage and extKeyUsage, one after the other. */
+function usesOf({ basicConstraints, extKeyUsage }: Profile, keyUsage: string): Buffer {
+  const purposes = extKeyUsage.join(' ')
+  return writtenOnce(`uses ${basicConstraints} ${keyUsage} ${purposes}`, () => {
+    const extensions = [
+      encodeExtension(oids.basicConstraints, true, Buffer.from(basicConstraints, 'hex')),
+      encodeExtension(oids.keyUsage, true, Buffer.from(keyUsage, 'hex')),
+    ]
+    if (extKeyUsage.length > 0) {
+      extensions.push(encodeExtension(oids.extKeyUsage, false, extKeyUsageValue(extKeyUsage)))
+    }
+    return Buffer.concat(extensions)
+  })
 }
 
 /** RFC 5280 §4.2.1.12 value of the extension. */

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 
 import { oids } from '../../pki/der/oids.ts'
 import { PkiError } from '../../pki/errors.ts'
@@ -140,7 +140,7 @@ export async function completeIntent(
 }
 
 export function spkiHash(spki: Buffer): Buffer {
-  return createHash('sha256').update(spki).digest()
+  return hash('sha256', spki, 'buffer')
 }
 
 function issuerOf({ devices, servers, find }: Deps['authorities'], id: string): Issuer {

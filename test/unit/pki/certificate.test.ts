@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 
 import fc from 'fast-check'
 import { beforeAll, expect, test } from 'vitest'
@@ -8,7 +8,7 @@ import { PkiError } from '../../../pki/errors.ts'
 import type { KeyAlgorithm } from '../../../pki/keys.ts'
 import { generatePrivateKey, keyIdentifier, spkiOf } from '../../../pki/keys.ts'
 import { encodeName } from '../../../pki/names.ts'
-import type { Signer } from '../../../pki/signer.ts'
+import { mustBeVerified, type Signer, softwareSigner } from '../../../pki/signer.ts'
 import { newSerial, signCertificate } from '../../../pki/x509/issue.ts'
 import { fingerprint, parseCertificate, parseTbs } from '../../../pki/x509/parse.ts'
 import { buildTbs, deviceIdentity } from '../../../pki/x509/profiles.ts'
@@ -162,6 +162,25 @@ test('a faulty signer is caught before the certificate leaves', async () => {
   }
   await expect(signCertificate(tbs, faulty)).rejects.toMatchObject({ code: 'key' })
   await expect(signCertificate(tbs, issuer.signer)).resolves.toBeInstanceOf(Buffer)
+})
+
+test('only an ECDSA signer of our own memory is taken at its word, and no copy of it', () => {
+  expect(mustBeVerified(softwareSigner(generatePrivateKey('P-256')))).toBe(false)
+  expect(mustBeVerified({ ...issuer.signer })).toBe(true)
+  for (const algorithm of ['Ed25519', 'RSA-2048', 'ML-DSA-44'] as const) {
+    expect(mustBeVerified(softwareSigner(generatePrivateKey(algorithm))), algorithm).toBe(true)
+  }
+})
+
+test('a stored EC key with the public part of another one is refused', () => {
+  const [own, other] = [generatePrivateKey('P-256'), generatePrivateKey('P-256')].map((key) =>
+    key.export({ format: 'der', type: 'pkcs8' }),
+  ) as [Buffer, Buffer]
+  // RFC 5915: the public point is the last 65 octets.
+  const mixed = Buffer.concat([own.subarray(0, -65), other.subarray(-65)])
+  const keyOf = (der: Buffer) => createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
+  expect(() => softwareSigner(keyOf(mixed))).toThrow(PkiError)
+  expect(softwareSigner(keyOf(own)).spki.subarray(-65)).toEqual(own.subarray(-65))
 })
 
 test.each([
