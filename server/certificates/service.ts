@@ -2,7 +2,6 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Tx } from '../db/client.ts'
 import { recordIdentityChanges } from '../devices/identity-change.ts'
 import { DomainError } from '../errors.ts'
-import { spkiHash } from './intent.ts'
 import { recordRevocations } from './revocation.ts'
 import type { RevocationReason } from './state.ts'
 import {
@@ -168,7 +167,7 @@ export async function abandonStaleIntents(
 
 /** @throws DomainError `not-allowed` when another device, or this server, has a certificate for this key */
 export async function assertKeyIsFree(tx: Tx, spki: Buffer, deviceId: string): Promise<void> {
-  if (await isKeyTaken(tx, spkiHash(spki), deviceId)) {
+  if (await isKeyTaken(tx, spki, deviceId)) {
     throw new DomainError('not-allowed', 'This key may not be used: make a new one')
   }
 }

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+
 import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
@@ -220,13 +222,24 @@ export async function markSuperseded(
     .execute()
 }
 
-/** Does a certificate of another device, or of a server, hold this key? */
-export async function isKeyTaken(db: Db, spkiSha256: Buffer, deviceId: string): Promise<boolean> {
+/**
+ * Does a certificate of another device, or of a server, hold this key; or an authority, whatever became of it?
+ *
+ * @param spki SubjectPublicKeyInfo, DER
+ */
+export async function isKeyTaken(db: Db, spki: Buffer, deviceId: string): Promise<boolean> {
   const row = await db
     .selectFrom('certificate')
     .select('id')
-    .where('spki_sha256', '=', spkiSha256)
+    .where('spki_sha256', '=', createHash('sha256').update(spki).digest())
     .where((eb) => eb.or([eb('device_id', 'is', null), eb('device_id', '!=', deviceId)]))
+    // A dozen rows: their certificates hold the bytes of the key.
+    .unionAll(
+      db
+        .selectFrom('authority')
+        .select('id')
+        .where(sql<boolean>`position(${spki}::bytea in certificate) > 0`),
+    )
     .limit(1)
     .executeTakeFirst()
   return row !== undefined

@@ -70,7 +70,7 @@ const opens = async (client: EstCall['client'], call: Partial<EstCall> = {}) =>
   (await est({ path: '/nothing-here', client, ...call })).status === 404
 
 describe('simplereenroll', () => {
-  test('E13 the same key and another key; R7 the old one ends when the new one was used', async () => {
+  test('E13 the same key and another key; R7, A3 the old one ends when the new one was used', async () => {
     const device = await world.givenDevice()
     const same = await reenroll(device, renewal(device, device.key))
     expect([same.status, same.certificates.length]).toEqual([200, 1])
@@ -85,7 +85,7 @@ describe('simplereenroll', () => {
     expect(await opens(device)).toBe(true)
     expect(await opens(next)).toBe(true)
     expect(await opens(device)).toBe(false)
-    // A3 a valid chain, but superseded
+    // A valid chain, but superseded.
     expect((await reenroll(device, renewal(device))).status).toBe(403)
     expect((await reenroll(next, renewal(device, key))).status).toBe(200)
     // The first renewal was never used: it ended when the second was issued.

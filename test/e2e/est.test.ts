@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
-import { generatePrivateKey } from '../../pki/keys.ts'
+import { generatePrivateKey, spkiOf } from '../../pki/keys.ts'
 import { encodeName } from '../../pki/names.ts'
 import { validatePath } from '../../pki/path-validate.ts'
 import { toPem } from '../../pki/pem.ts'
@@ -51,7 +51,6 @@ const enrollBody = (body: string | Buffer, headers: Record<string, string> = {})
 
 function expectPlainError(answer: EstAnswer, status: number) {
   expect(answer.status).toBe(status)
-  // E24
   expect(answer.headers['content-type']).toBe('text/plain; charset=utf-8')
   expect(answer.text.length).toBeLessThan(300)
 }
@@ -258,6 +257,24 @@ describe('simpleenroll: who asks', () => {
 })
 
 describe('simpleenroll: keys, names and connections', () => {
+  test('E24 every refusal is short plain text and never a certificate', async () => {
+    const good = base64Lines(request().csr)
+    const refused: [status: number, call: EstCall][] = [
+      [400, { path: 'simpleenroll', user: profile.name, token, body: '!' }],
+      [401, { path: 'simpleenroll', user: profile.name, token: 'wrong', body: good }],
+      [403, { path: 'simplereenroll', body: good }],
+      [404, { path: 'no-such-operation' }],
+      [405, { path: 'simpleenroll' }],
+      [413, { path: 'simpleenroll', user: profile.name, token, body: 'A'.repeat(100_000) }],
+      [415, { path: 'simpleenroll', body: good, headers: { 'Content-Type': 'text/html' } }],
+      [501, { path: 'fullcmc', body: good }],
+    ]
+    for (const [status, call] of refused) expectPlainError(await est(call), status)
+    // The honest twin is anything but plain text.
+    const answer = await enrollBody(good)
+    expect(answer.headers['content-type']).toBe('application/pkcs7-mime; smime-type=certs-only')
+  })
+
   test('C10 a request to be an authority, C12 a subject without a name', async () => {
     const key = generatePrivateKey('P-256')
     const { buildCsr } = await import('../../pki/csr/build.ts')
@@ -267,13 +284,21 @@ describe('simpleenroll: keys, names and connections', () => {
     expectPlainError(await enrollBody(base64Lines(deceptive)), 400)
   })
 
-  test.each(['P-256', 'P-384', 'Ed25519', 'RSA-2048', 'ML-DSA-44'] as const)(
-    'C1 a %s key',
-    async (algorithm) => {
-      const { csr } = newRequest(unique('SN'), { algorithm })
-      expect((await enrollBody(base64Lines(csr))).status).toBe(200)
-    },
-  )
+  test.each([
+    'P-256',
+    'P-384',
+    'Ed25519',
+    'RSA-2048',
+    'RSA-3072',
+    'ML-DSA-44',
+    'ML-DSA-65',
+    'ML-DSA-87',
+  ] as const)('C1 a request for a %s key gets a certificate', async (algorithm) => {
+    const { csr, key } = newRequest(unique('SN'), { algorithm })
+    const answer = await enrollBody(base64Lines(csr))
+    expect(answer.status).toBe(200)
+    expect(answer.certificates.map((der) => parseCertificate(der).spki)).toEqual([spkiOf(key)])
+  })
 
   test('E20 chunked, E21 Expect: 100-continue, E22 TLS 1.2 and 1.3', async () => {
     const chunked = await enrollBody(base64Lines(request().csr), { 'Transfer-Encoding': 'chunked' })

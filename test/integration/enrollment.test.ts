@@ -199,8 +199,6 @@ describe.each(kinds)('enrollment: names, crashes on %s', (kind) => {
       newRequest(other.serialNumber).csr,
       newRequest(unique('SN'), { uris: [`urn:uuid:${other.deviceId}`] }).csr,
       newRequest(unique('SN'), { uris: ['https://example.com/'] }).csr,
-      // C16 the key of another device
-      newRequest(unique('SN'), { key: other.key }).csr,
     ]) {
       await expect(world.enrollWith(token, csr)).rejects.toMatchObject({ code: 'not-allowed' })
     }
