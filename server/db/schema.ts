@@ -1,4 +1,11 @@
 import type {
+  DdiActionTable,
+  DdiDeviceTable,
+  DdiDigestTable,
+  DdiLineTable,
+  DdiProductTable,
+} from './ddi-tables.ts'
+import type {
   InstallationTable,
   AuthorityRequestTable,
   AuthorityTable,
@@ -96,3 +103,9 @@ export interface Schema {
 
 export type * from './identity-tables.ts'
 export type * from './updates-tables.ts'
+  ddi_product: DdiProductTable
+  ddi_line: DdiLineTable
+  ddi_device: DdiDeviceTable
+  ddi_action: DdiActionTable
+  ddi_digest: DdiDigestTable
+export type * from './ddi-tables.ts'

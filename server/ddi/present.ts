@@ -1,0 +1,90 @@
+import type { DdiProfile } from '../protocol/ddi.ts'
+import type { DeploymentState } from '../protocol/deployment.ts'
+
+export interface Waiting {
+  profile: DdiProfile
+  state: DeploymentState
+  /** May it install without asking its owner? */
+  auto: boolean
+  /** Of an approved override, or past the owner's deadline. */
+  forced: boolean
+  postponedUntil: Date | null
+  /** Of the last change: retries count from it. */
+  changedAt: Date
+  attempts: number
+  /** The device began, or may have: feedback came, or bytes went out. */
+  started: boolean
+  /** Has the final word of this action come? Then only a new action may follow. */
+  closed: boolean
+}
+
+/** What a root poll shows. `reason`: why there is no link, in the words of rollouts.md §4. */
+export type Shown =
+  | { link: 'none'; reason: string }
+  | { link: 'deploymentBase'; handling: 'attempt' | 'forced' }
+  | { link: 'confirmationBase' }
+  | { link: 'cancelAction' }
+
+const firstRetryMs = 15 * 60_000
+
+/**
+ * What to show a device for its next deployment (ddi.md §7 and §9). What was started is offered until it is closed, whatever else
+ * changed: SWUpdate and Zephyr can report in no other way. What was not started is shown only when the device may install it, because
+ * these clients install what they are shown; `skip` is never said.
+ */
+export function shownFor(waiting: Waiting, now: Date): Shown {
+  const { state, started, closed } = waiting
+  switch (state) {
+    case 'cancelled':
+    case 'superseded':
+    case 'expired':
+      return started && !closed ? { link: 'cancelAction' } : { link: 'none', reason: 'ended' }
+    case 'queued':
+    case 'offered':
+    case 'postponed':
+      return started && !closed ? offer(waiting) : unstarted(waiting, now)
+    case 'opted_out':
+      return waiting.forced ? offer(waiting) : { link: 'none', reason: 'opted-out' }
+    case 'failed':
+      return retry(waiting, now)
+    case 'accepted':
+    case 'downloading':
+    case 'verified':
+    case 'waiting_window':
+    case 'installing':
+    case 'installed':
+    case 'rebooting':
+    case 'testing':
+    case 'lost':
+      return closed ? { link: 'none', reason: 'proof-outstanding' } : offer(waiting)
+    case 'succeeded':
+    case 'rolled_back':
+    case 'failed_final':
+      return { link: 'none', reason: 'ended' }
+  }
+}
+
+function offer({ forced }: Waiting): Shown {
+  return { link: 'deploymentBase', handling: forced ? 'forced' : 'attempt' }
+}
+
+function unstarted(waiting: Waiting, now: Date): Shown {
+  if (waiting.forced) return offer(waiting)
+  const { postponedUntil } = waiting
+  if (waiting.state === 'postponed' && postponedUntil !== null && postponedUntil > now) {
+    return { link: 'none', reason: 'postponed' }
+  }
+  if (waiting.auto) return offer(waiting)
+  // Only a generic client can ask its owner through this interface; for the others somebody asks elsewhere.
+  return waiting.profile === 'generic'
+    ? { link: 'confirmationBase' }
+    : { link: 'none', reason: 'consent-needed' }
+}
+
+/** A try that failed is followed by another under a new id, after pauses that double. */
+function retry({ attempts, changedAt, forced }: Waiting, now: Date): Shown {
+  const pauseMs = firstRetryMs * 2 ** Math.max(0, Math.min(attempts, 10) - 1)
+  return now.getTime() >= changedAt.getTime() + pauseMs
+    ? { link: 'deploymentBase', handling: forced ? 'forced' : 'attempt' }
+    : { link: 'none', reason: 'retry-later' }
+}
