@@ -14,6 +14,7 @@ import type {
   Policy,
   RoleKeys,
   RootMetadata,
+  TargetsMetadata,
 } from './types.ts'
 
 /*
@@ -29,6 +30,8 @@ interface Version {
 export interface RoleSigners {
   keys: readonly TufKey[]
   threshold: number
+  /** ML-DSA keys, of which so many must sign besides (updates.md 10). */
+  pq?: { keys: readonly TufKey[]; threshold: number }
 }
 
 export type TopRole = keyof RootMetadata['roles']
@@ -37,6 +40,8 @@ export interface NewRoot extends Version {
   roles: Record<TopRole, RoleSigners>
   /** Signed into the root as `x-evaluation` (updates.md 3.6). */
   evaluation: boolean
+  /** Devices that saw such a root never again take one without post-quantum signatures (updates.md 10). */
+  pqRequired?: boolean
 }
 
 export interface NewDelegation extends RoleSigners {
@@ -48,11 +53,29 @@ export interface NewDelegation extends RoleSigners {
 const specVersion = '1.0.34'
 
 /** Root of either repository (TUF 1.0.34 section 4.3). */
-export function buildRoot({ roles, evaluation, ...version }: NewRoot): Buffer {
-  const { root, targets, snapshot, timestamp } = roles
+export function buildRoot({
+  roles,
+  evaluation,
+  pqRequired = false,
+  version,
+  expiresAt,
+}: NewRoot): Buffer {
   return finish(readRoot, {
-    ...head('root', version),
+    ...head('root', { version, expiresAt }),
     consistent_snapshot: true,
+    ...rootKeys(roles),
+    'x-evaluation': evaluation ? true : undefined,
+    'x-pq-required': pqRequired ? true : undefined,
+  })
+}
+
+function rootKeys(roles: NewRoot['roles']) {
+  const { root, targets, snapshot, timestamp } = roles
+  const hybrid = {
+    ...(root.pq && { root: roleKeys(root.pq) }),
+    ...(targets.pq && { targets: roleKeys(targets.pq) }),
+  }
+  return {
     keys: keyMap([root, targets, snapshot, timestamp]),
     roles: {
       root: roleKeys(root),
@@ -60,8 +83,50 @@ export function buildRoot({ roles, evaluation, ...version }: NewRoot): Buffer {
       snapshot: roleKeys(snapshot),
       timestamp: roleKeys(timestamp),
     },
-    'x-evaluation': evaluation ? true : undefined,
+    'x-pq-keys': pqKeyMap([root, targets]),
+    'x-pq-roles': root.pq ? hybrid : undefined,
+  }
+}
+
+/** The next text of a root: what it says, with other dates and, where `roles` names them, other keys. */
+export function rebuildRoot(
+  before: RootMetadata,
+  {
+    roles = {},
+    pqRequired = before['x-pq-required'] === true,
+    ...version
+  }: Version & { roles?: Partial<NewRoot['roles']>; pqRequired?: boolean },
+): Buffer {
+  return finish(readRoot, {
+    // Fields that are not ours are signed and kept.
+    ...before,
+    ...head('root', version),
+    ...rootKeys({ ...rootSignersIn(before), ...roles }),
+    'x-pq-required': pqRequired ? true : undefined,
   })
+}
+
+/** Who signs each role, as a root says it. */
+export function rootSignersIn({
+  keys,
+  roles,
+  'x-pq-keys': pqKeys = {},
+  'x-pq-roles': pqRoles,
+}: RootMetadata): NewRoot['roles'] {
+  const of = (role: RoleKeys, pq?: RoleKeys) => ({
+    ...signersIn(keys, role),
+    ...(pq && { pq: signersIn(pqKeys, pq) }),
+  })
+  return {
+    root: of(roles.root, pqRoles?.root),
+    targets: of(roles.targets, pqRoles?.targets),
+    snapshot: of(roles.snapshot),
+    timestamp: of(roles.timestamp),
+  }
+}
+
+function signersIn(keys: Readonly<Record<string, TufKey>>, { keyids, threshold }: RoleKeys) {
+  return { keys: keyids.flatMap((keyid) => keys[keyid] ?? []), threshold }
 }
 
 /** Targets of the image repository: delegations and nothing else (updates.md 2.3). */
@@ -76,9 +141,28 @@ export function buildTargets({
       name,
       paths,
       terminating,
+      ...(signers.pq && { 'x-pq': roleKeys(signers.pq) }),
     })),
   }
-  return finish(readTargets, { ...head('targets', version), delegations: built, targets: {} })
+  return finish(readTargets, {
+    ...head('targets', version),
+    delegations: built,
+    targets: {},
+    'x-pq-keys': pqKeyMap(delegations),
+  })
+}
+
+/** The delegations of a targets file, as `buildTargets` takes them. */
+export function delegationsIn({
+  delegations,
+  'x-pq-keys': pqKeys = {},
+}: Pick<TargetsMetadata, 'delegations' | 'x-pq-keys'>): NewDelegation[] {
+  const { keys, roles } = delegations ?? { keys: {}, roles: [] }
+  return roles.map(({ keyids, threshold, 'x-pq': pq, ...role }) => ({
+    ...role,
+    ...signersIn(keys, { keyids, threshold }),
+    ...(pq && { pq: signersIn(pqKeys, pq) }),
+  }))
 }
 
 /** The delegated role and the paths of one model's firmware (updates.md 2.2). */
@@ -183,11 +267,16 @@ function head(type: string, { version, expiresAt }: Version): Record<string, unk
   return { _type: type, expires: toInstant(expiresAt), spec_version: specVersion, version }
 }
 
-function roleKeys({ keys, threshold }: RoleSigners): RoleKeys {
+function roleKeys({ keys, threshold }: Pick<RoleSigners, 'keys' | 'threshold'>): RoleKeys {
   return { keyids: keys.map(keyId), threshold }
 }
 
-function keyMap(roles: readonly RoleSigners[]): Record<string, TufKey> {
+function pqKeyMap(roles: readonly RoleSigners[]): Record<string, TufKey> | undefined {
+  const hybrid = roles.flatMap(({ pq }) => pq ?? [])
+  return hybrid.length > 0 ? keyMap(hybrid) : undefined
+}
+
+function keyMap(roles: readonly Pick<RoleSigners, 'keys'>[]): Record<string, TufKey> {
   return Object.fromEntries(roles.flatMap(({ keys }) => keys.map((key) => [keyId(key), key])))
 }
 

@@ -156,3 +156,25 @@ export function delegationSigners(
     { keys: pqKeys, role: role['x-pq'], required },
   )
 }
+
+/** What is wrong with the post-quantum half of a role before it is published; as for the other half, in words. */
+export function pqFaults(
+  name: string,
+  { keys = {}, role }: { keys: PqKeys | undefined; role: RoleKeys | undefined },
+  required: boolean,
+): string[] {
+  if (!role) return required ? [`${name} has no post-quantum keys, which the root requires`] : []
+  const known = role.keyids.flatMap((keyid) => {
+    const key = Object.hasOwn(keys, keyid) ? keys[keyid] : undefined
+    const publicKey = key && pqPublicKeyOf(key)
+    return publicKey ? [keyIdentity(publicKey)] : []
+  })
+  const distinct = new Set(known).size
+  return [
+    ...(known.length === role.keyids.length
+      ? []
+      : [`${name} has a post-quantum key that cannot be used`]),
+    ...(distinct === known.length ? [] : [`${name} has one post-quantum key twice`]),
+    ...(distinct < role.threshold ? [`${name} has too few post-quantum keys to be signed`] : []),
+  ]
+}

@@ -1,9 +1,9 @@
 import { canonicalize } from './canonical.ts'
-import { meetsThreshold } from './envelope.ts'
 import { MetadataError } from './errors.ts'
 import { type JsonValue, parseStrict } from './json.ts'
 import { keyIdentity, publicKeyOf, type TufKey } from './keys.ts'
 import { pathMatches } from './paths.ts'
+import { isPqRequired, meetsSigners, pqFaults, rootSigners } from './post-quantum.ts'
 import { namePattern, readRoot, readTargets } from './read.ts'
 import { limits } from './repository.ts'
 import { toInstant } from './time.ts'
@@ -153,6 +153,8 @@ export function componentOf(path: string): string {
 export function checkTargetsDraft(draft: {
   signed: Buffer
   previous?: Buffer
+  /** The root asks for post-quantum signatures of every role. */
+  pqRequired?: boolean
   now: Date
 }): PublishProblem[] {
   return collect((report) => {
@@ -172,6 +174,8 @@ export function checkTargetsDraft(draft: {
       names.add(role.name)
       checkDelegation(report, role)
       checkSigners(report, role.name, { role, keys })
+      const pq = { keys: targets['x-pq-keys'], role: role['x-pq'] }
+      for (const fault of pqFaults(role.name, pq, draft.pqRequired === true)) report('keys', fault)
     }
   })
 }
@@ -222,7 +226,7 @@ export function checkRoot({
       const roots = [signed, ...(before ? [before] : [])].map((bytes) =>
         readSigned(bytes, readRoot),
       )
-      if (roots.some(({ keys, roles }) => !meetsThreshold(envelope, keys, roles.root))) {
+      if (roots.some((root) => !meetsSigners(envelope, rootSigners(root)))) {
         report('signatures', 'Too few signatures of root keys, old or new')
       }
     }),
@@ -248,6 +252,14 @@ export function checkRootDraft({
     }
     for (const [name, role] of Object.entries(root.roles)) {
       checkSigners(report, name, { role, keys: root.keys })
+    }
+    if (before && isPqRequired(before) && !isPqRequired(root)) {
+      report('keys', 'Post-quantum signatures were required, and devices never go back')
+    }
+    const hybrid = Object.entries({ root: undefined, ...root['x-pq-roles'] })
+    for (const [name, role] of hybrid) {
+      const pq = { keys: root['x-pq-keys'], role }
+      for (const fault of pqFaults(name, pq, isPqRequired(root))) report('keys', fault)
     }
     if (!root.consistent_snapshot) report('format', 'consistent_snapshot is off')
   })

@@ -31,6 +31,7 @@ export const wrappedColumns = [
   'authority.wrapped_key',
   'authority_request.wrapped_key',
   'enrollment_profile.webhook_secret',
+  'online_key.next_wrapped_key',
   'online_key.wrapped_key',
   'server_identity.wrapped_key',
 ] as const

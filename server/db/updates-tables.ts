@@ -64,6 +64,7 @@ export interface MetadataSignatureTable {
   keyid: string
   signed_sha256: string
   sig: string
+  scheme: Generated<string>
   sent_by: string
   at: Date
 }
@@ -72,6 +73,7 @@ export interface ReleaseKeyTable {
   keyid: string
   name: string
   public: string
+  scheme: Generated<string>
   created_at: Date
 }
 
@@ -82,6 +84,10 @@ export interface OnlineKeyTable {
   public: string
   wrapped_key: Buffer
   created_at: Date
+  next_keyid: string | null
+  next_public: string | null
+  next_wrapped_key: Buffer | null
+  next_created_at: Date | null
 }
 
 export interface DirectorStateTable {

@@ -21,6 +21,11 @@ export function unixSeconds(now: Date): number {
   return Math.floor(now.getTime() / 1000)
 }
 
+/** A timestamp is numbered by the clock; nothing else comes near the bound. */
+export function isBeyondReason(file: string, version: number, now: Date): boolean {
+  return version > (file === 'timestamp' ? unixSeconds(now) + maxAheadS : maxVersion)
+}
+
 /**
  * Whether an answer above what the device holds may be signed (updates.md 2.5): not when its director timestamp is
  * more than 300 s ahead of our clock, nor when any version is beyond reason.

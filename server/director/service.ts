@@ -1,14 +1,18 @@
+import { canonicalize } from '../../pki/tuf/canonical.ts'
 import { recordAudits } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
+import { rootsIn } from '../metadata/authority.ts'
 import { type CurrentMetadata, forgetCurrent, recentCurrent } from '../metadata/current.ts'
 import { sha256Of } from '../metadata/online-files.ts'
-import { onlineKeys, type OnlineKeys } from '../metadata/online-keys.ts'
+import { type OnlineKeys, onlineKeysOf } from '../metadata/online-keys.ts'
 import { signAgain } from '../metadata/publish.ts'
 import { firmwareRole } from '../metadata/roles.ts'
 import type { BundleMessage, Have } from '../protocol/messages.ts'
 import { bundleOf } from './bundle.ts'
+import { countedHave } from './counted.ts'
 import { type Desired, desiredOf, PublishedBuilds } from './desired.ts'
+import { formsFor } from './forms.ts'
 import {
   claimsMore,
   filesAhead,
@@ -69,8 +73,11 @@ export async function answersFor(
   requests: readonly BundleRequest[],
 ): Promise<Answer[]> {
   const now = ctx.clock.now()
+  const published = await recentCurrent(ctx.db)
+  if (!published) return []
   const byDevice = new Map(
     requests
+      .map((request) => ({ ...request, have: countedHave(request.have, published, now) }))
       .filter(({ deviceId, have }) => {
         if (mayAnswer(have, now)) return true
         raiseAlarm(ctx, 'timestamp-ahead', { deviceId, have: have.director ?? {} })
@@ -78,16 +85,20 @@ export async function answersFor(
       })
       .map((request) => [request.deviceId, request]),
   )
-  const published = await recentCurrent(ctx.db)
-  if (byDevice.size === 0 || !published) return []
+  if (byDevice.size === 0) return []
   if ([...byDevice.values()].some(({ have }) => isAheadOnline(have, published))) {
     await jumpAbove(ctx, published)
   }
-  const keys = await onlineKeys(ctx)
   const answers: Answer[] = []
   const waiting = new Set(byDevice.keys())
   for (let attempt = 1; waiting.size > 0 && attempt <= maxAttempts; attempt++) {
     const { rows: read, current } = await readTogether(ctx, [...waiting])
+    const keys = await onlineKeysOf(ctx, rootsIn(current))
+    if (!keys) {
+      // Another process published a root with other keys this second.
+      forgetCurrent(ctx.db)
+      continue
+    }
     const rows = read.filter(({ deviceId, state }) => {
       const have = byDevice.get(deviceId)?.have ?? {}
       return !claimsMore(have, state) || mayJump(ctx, deviceId)
@@ -147,6 +158,7 @@ async function ensureSigned(
   const { byDevice, current, keys } = known
   const now = ctx.clock.now()
   const builds = new PublishedBuilds(current)
+  const forms = await formsFor(ctx.db, rows, builds)
   const ready: Signed[] = []
   const changes: (Signed & StateChange)[] = []
   for (const row of rows) {
@@ -154,8 +166,8 @@ async function ensureSigned(
     const have = byDevice.get(deviceId)?.have ?? {}
     const ahead = filesAhead(have, { current, state })
     if (ahead.length > 0) raiseAlarm(ctx, 'metadata-ahead', { deviceId, files: ahead })
-    const desired = desiredOf(row, builds)
-    if (state && isGood(state, { desired, have, now })) ready.push({ row, desired, state })
+    const desired = desiredOf(row, builds, forms)
+    if (state && isGood(state, { desired, have, keys, now })) ready.push({ row, desired, state })
     else {
       const next = signNext(row, desired, { have, keys, now })
       changes.push({ row, desired, state: next, next, before: state })
@@ -166,14 +178,19 @@ async function ensureSigned(
 
 function isGood(
   state: DirectorState,
-  { desired, have, now }: { desired: Desired; have: Have; now: Date },
+  { desired, have, keys, now }: { desired: Desired; have: Have; keys: OnlineKeys; now: Date },
 ): boolean {
   return (
-    state.content_hash === desired.contentHash &&
+    state.content_hash === signedHash(desired, keys) &&
     state.expires_at.getTime() - now.getTime() > leastLeftMs &&
     haveOf(have, 'director', 'targets') <= state.targets_version &&
     haveOf(have, 'director', 'snapshot') <= state.snapshot_version
   )
+}
+
+/** Of the content and of the keys that signed it: after a root with other keys each device's files are signed again. */
+function signedHash({ contentHash }: Desired, { director }: OnlineKeys): string {
+  return sha256Of(canonicalize([contentHash, director.targets.tufKey, director.snapshot.tufKey]))
 }
 
 /** Above what the database and the device know (updates.md 2.5): also after a restored backup. */
@@ -195,7 +212,7 @@ function signNext(
     snapshot_version: files.snapshotVersion,
     targets: files.targets,
     snapshot: files.snapshot,
-    content_hash: desired.contentHash,
+    content_hash: signedHash(desired, keys),
     artifact_sha256s: desired.sha256s,
     expires_at: files.expiresAt,
     signed_at: now,

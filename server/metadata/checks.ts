@@ -1,5 +1,5 @@
 import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
-import { keyId } from '../../pki/tuf/keys.ts'
+import { isPqRequired } from '../../pki/tuf/post-quantum.ts'
 import {
   checkModelDraft,
   checkRoot,
@@ -12,10 +12,10 @@ import type { ImageTarget, RootMetadata } from '../../pki/tuf/types.ts'
 import type { Context } from '../context.ts'
 import type { Db } from '../db/client.ts'
 import { DomainError } from '../errors.ts'
-import { delegationOf, rootIn } from './authority.ts'
+import { delegationOf, rootIn, rootsIn } from './authority.ts'
 import { type CurrentMetadata, fileOf } from './current.ts'
 import { publishedTargets, targetsIn } from './drafts.ts'
-import { onlineKeys, type OnlineKeys } from './online-keys.ts'
+import { type HeldKeys, heldKeys, onlineRoles } from './online-keys.ts'
 import { modelOf, roleNameOf } from './roles.ts'
 import type { MetadataFile } from './store.ts'
 
@@ -53,11 +53,12 @@ async function problemsOf(ctx: Deps, input: Draft): Promise<PublishProblem[]> {
     const problems = checkRoot({ envelope: next, previous, now })
     return problems.length > 0
       ? problems
-      : onlineKeyProblems(repository, rootIn(envelope), await onlineKeys(ctx))
+      : onlineKeyProblems(repository, rootIn(envelope), await heldKeys(ctx))
   }
   const previous = base.image.get(role)
   const before = previous && decodeEnvelope(Buffer.from(previous.text), maxRootBytes).signedBytes
-  const common = { signed, now, ...(before ? { previous: before } : {}) }
+  const pqRequired = isPqRequired(rootsIn(base).image)
+  const common = { signed, now, pqRequired, ...(before ? { previous: before } : {}) }
   const model = modelOf(draft)
   if (model === undefined) return checkTargetsDraft(common)
   return [
@@ -75,41 +76,41 @@ async function problemsOf(ctx: Deps, input: Draft): Promise<PublishProblem[]> {
 const maxRootBytes = 65_536
 
 /**
- * The online roles of a root must be signed by the keys this server has, and by nothing else; the offline ones by none of
- * them, and never by one person alone.
+ * The online roles of a root must be signed by the keys this server has, in use or waiting, and by nothing else; the offline
+ * ones by none of them, and never by one person alone.
  */
 export function onlineKeyProblems(
   repository: 'image' | 'director',
-  { roles }: RootMetadata,
-  keys: OnlineKeys,
+  root: RootMetadata,
+  { byRole }: Pick<HeldKeys, 'byRole'>,
 ): PublishProblem[] {
   const problems: PublishProblem[] = []
-  const ours = Object.entries(keys[repository]).map(
-    ([role, { tufKey }]) => [role, keyId(tufKey)] as const,
-  )
-  for (const [role, keyid] of ours) {
-    const { keyids, threshold } = roles[role as keyof typeof roles]
-    if (keyids.join() === keyid && threshold === 1) continue
+  for (const [owner, role] of onlineRoles) {
+    if (owner !== repository) continue
+    const { keyids, threshold } = root.roles[role]
+    const ours = byRole.get(`${repository}/${role}`)
+    if (keyids.length === 1 && ours?.has(keyids[0] ?? '') && threshold === 1) continue
     problems.push({ fault: 'keys', detail: `The ${repository} ${role} is not this server's key` })
   }
-  const online = new Set(
-    [...Object.values(keys.image), ...Object.values(keys.director)].map(({ tufKey }) =>
-      keyId(tufKey),
-    ),
-  )
-  for (const role of repository === 'image'
-    ? (['root', 'targets'] as const)
-    : (['root'] as const)) {
-    const { keyids, threshold } = roles[role]
+  const online = new Set([...byRole.values()].flatMap((keys) => [...keys.keys()]))
+  const pqRoles = root['x-pq-roles']
+  for (const role of offlineRoles[repository]) {
+    const { keyids, threshold } = root.roles[role]
     if (keyids.some((keyid) => online.has(keyid))) {
       problems.push({ fault: 'keys', detail: `${role} may not be signed by a key of the server` })
     }
-    if (threshold < 2) {
+    if (Math.min(threshold, pqRoles?.[role]?.threshold ?? threshold) < 2) {
       problems.push({ fault: 'keys', detail: `${role} needs a threshold of at least 2` })
+    }
+    if (isPqRequired(root) && !pqRoles?.[role]) {
+      const detail = `${role} has no post-quantum keys, which this root requires`
+      problems.push({ fault: 'keys', detail })
     }
   }
   return problems
 }
+
+const offlineRoles = { image: ['root', 'targets'], director: ['root'] } as const
 
 async function hardwareOf(db: Db, model: string): Promise<string[]> {
   const row = await db

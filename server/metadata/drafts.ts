@@ -1,8 +1,9 @@
 import {
   buildModelTargets,
   buildTargets,
+  delegationsIn,
   firmwareDelegation,
-  type NewDelegation,
+  type RoleSigners,
 } from '../../pki/tuf/build.ts'
 import { canonicalize } from '../../pki/tuf/canonical.ts'
 import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
@@ -27,6 +28,7 @@ import {
   lockMetadata,
   type MetadataFile,
   nextVersion,
+  type ReleaseKey,
 } from './store.ts'
 
 /** Who asks for a draft, and when. */
@@ -154,27 +156,28 @@ export async function draftDelegations(tx: Tx, by: DraftedBy): Promise<void> {
   const models = await tx.selectFrom('model').select('name').orderBy('name').execute()
   const missing = models.filter(({ name }) => !known.has(firmwareRole(name).role))
   if (missing.length === 0) return
-  const keys = (await listReleaseKeys(tx)).map(({ public: key }) => ({
-    keytype: 'ed25519',
-    scheme: 'ed25519',
-    keyval: { public: key },
-  }))
-  const added = missing.map(({ name }) =>
-    firmwareDelegation(name, { keys, threshold: releaseThreshold }),
-  )
+  const signers = releaseSigners(await listReleaseKeys(tx))
+  const added = missing.map(({ name }) => firmwareDelegation(name, signers))
   const expiresAt = latestExpiry('targets', by.now)
   const build = (version: number) =>
     bounded(() => buildTargets({ version, expiresAt, delegations: [...delegations, ...added] }))
   await replaceDraft(tx, targetsRole, { build, expiresAt }, by)
 }
 
-/** The delegations of a targets file, as the builder takes them. */
-export function delegationsIn({ delegations }: TargetsMetadata): NewDelegation[] {
-  const { keys, roles } = delegations ?? { keys: {}, roles: [] }
-  return roles.map(({ keyids, ...role }) => ({
-    ...role,
-    keys: keyids.flatMap((keyid) => keys[keyid] ?? []),
+/** Two of the keys that may sign releases and, when there are ML-DSA keys among them, two of those. */
+function releaseSigners(rows: readonly ReleaseKey[]): RoleSigners {
+  const keys = rows.map(({ scheme, public: key }) => ({
+    keytype: scheme === 'ed25519' ? 'ed25519' : 'ml-dsa',
+    scheme,
+    keyval: { public: key },
   }))
+  const classical = keys.filter(({ scheme }) => scheme === 'ed25519')
+  const pq = keys.filter(({ scheme }) => scheme !== 'ed25519')
+  return {
+    keys: classical,
+    threshold: releaseThreshold,
+    ...(pq.length > 0 && { pq: { keys: pq, threshold: releaseThreshold } }),
+  }
 }
 
 /** The builds that a model's published file lists, by path; empty before its first. */

@@ -1,10 +1,11 @@
-import { decodeEnvelope, encodeEnvelope, meetsThreshold } from '../../pki/tuf/envelope.ts'
+import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
+import { keyId } from '../../pki/tuf/keys.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
-import { authorityOf } from './authority.ts'
+import { authoritiesOf, rootIn, rootsIn } from './authority.ts'
 import { checkDraft } from './checks.ts'
 import {
   type CurrentMetadata,
@@ -13,11 +14,13 @@ import {
   requireCurrent,
 } from './current.ts'
 import { nextOnlineVersion, publishedRow, signSnapshot, signTimestamp } from './online-files.ts'
-import { onlineKeys, type OnlineKeys } from './online-keys.ts'
+import { heldKeys, keysNamedBy, type OnlineKeys, onlineKeysOf } from './online-keys.ts'
+import { envelopeOf, missingIn } from './progress.ts'
 import { refuseRoleKeysHere } from './role-keys-here.ts'
 import { type RoleRef, roleNameOf } from './roles.ts'
 import { verifySamples } from './sample.ts'
 import {
+  activateNextKeys,
   findDraft,
   insertFiles,
   listSignatures,
@@ -53,9 +56,12 @@ export async function publishDraft(
   command: PublishDraft,
 ): Promise<{ version: number }> {
   for (let attempt = 1; ; attempt++) {
-    const plan = await prepare(ctx, command.ref)
     try {
+      const plan = await prepare(ctx, command.ref)
       await commit(ctx, command, plan)
+      const { version } = plan.draft
+      ctx.log.info({ role: roleNameOf(command.ref), version }, 'metadata published')
+      return { version }
     } catch (error) {
       if (!(error instanceof LostRace)) throw error
       if (attempt < maxAttempts) continue
@@ -63,17 +69,16 @@ export async function publishDraft(
     } finally {
       forgetCurrent(ctx.db)
     }
-    const { version } = plan.draft
-    ctx.log.info({ role: roleNameOf(command.ref), version }, 'metadata published')
-    return { version }
   }
 }
 
 interface Plan {
   draft: MetadataFile
   envelope: string
-  /** Signed for this publication; none for a root, which no other file lists. */
+  /** Signed for this publication; none for a root that keeps its online keys, which no other file lists. */
   online: PublishedFile[]
+  /** Key ids of online keys that waited for this root. */
+  activated: string[]
   /** What all of it was built on. */
   base: CurrentMetadata
   now: Date
@@ -89,10 +94,34 @@ async function prepare(ctx: PublishDeps, ref: RoleRef): Promise<Plan> {
   }
   const envelope = await signedEnvelope(ctx, { draft, base })
   await checkDraft(ctx, { draft, envelope, base, now })
-  const keys = await onlineKeys(ctx)
-  const { after, online } = candidate({ draft, envelope, base, keys, now })
-  verifySamples(keys.director, { before: base, after, changed: ref }, now)
-  return { draft, envelope, online, base, now }
+  const held = await heldKeys(ctx)
+  const roots = rootsIn(base)
+  const next = ref.role === 'root' ? { ...roots, [ref.repository]: rootIn(envelope) } : roots
+  const before = keysNamedBy(roots, held)
+  const after = keysNamedBy(next, held)
+  // Another process published other keys since the base was read.
+  if (!before || !after) throw new LostRace()
+  const activated = ref.role === 'root' ? newKeyIds(before[ref.repository], after) : []
+  const set = candidate({
+    draft,
+    envelope,
+    base,
+    keys: after,
+    isRekeyed: activated.length > 0,
+    now,
+  })
+  const keys = { before: before.director, after: after.director }
+  verifySamples(keys, { before: base, after: set.after, changed: ref }, now)
+  return { draft, envelope, online: set.online, activated, base, now }
+}
+
+/** Of the keys after, those that were not in use before. */
+function newKeyIds(before: OnlineKeys['image' | 'director'], after: OnlineKeys): string[] {
+  const known = new Set(Object.values(before).map(({ tufKey }) => keyId(tufKey)))
+  const keys = 'targets' in before ? after.director : after.image
+  return Object.values(keys)
+    .map(({ tufKey }) => keyId(tufKey))
+    .filter((id) => !known.has(id))
 }
 
 /** The file as it will be served, with every signature that was sent. Throws `not-ready` below the threshold. */
@@ -100,19 +129,14 @@ async function signedEnvelope(
   { db }: PublishDeps,
   { draft, base }: { draft: MetadataFile; base: CurrentMetadata },
 ): Promise<string> {
-  const rows = (await listSignatures(db, draft)).filter(
-    (row) => row.signed_sha256 === draft.signed_sha256,
-  )
-  const { keys, role } = authorityOf(base, draft)
-  const text = encodeEnvelope(
-    Buffer.from(draft.signed),
-    rows.map(({ keyid, sig }) => ({ keyid, sig })),
-  ).toString()
-  if (meetsThreshold(decodeEnvelope(Buffer.from(text), text.length), keys, role)) return text
+  const text = envelopeOf(draft, await listSignatures(db, draft))
+  const [missing] = missingIn(authoritiesOf(base, draft), text)
+  if (!missing) return text
+  const { signatures, threshold } = missing
   throw new DomainError(
     'not-ready',
-    `${rows.length} of ${role.threshold} signatures: sign the draft of ${roleNameOf(draft)} with "fleetseal sign"`,
-    { role: roleNameOf(draft), version: draft.version, threshold: role.threshold },
+    `${signatures} of ${threshold} signatures (${missing.scheme}, ${missing.keys} keys): sign the draft of ${roleNameOf(draft)} with "fleetseal sign"`,
+    { role: roleNameOf(draft), version: draft.version, threshold },
   )
 }
 
@@ -122,9 +146,11 @@ function candidate(plan: {
   envelope: string
   base: CurrentMetadata
   keys: OnlineKeys
+  /** A root that names other online keys. */
+  isRekeyed: boolean
   now: Date
 }): { after: CurrentMetadata; online: PublishedFile[] } {
-  const { draft, envelope, base, keys, now } = plan
+  const { draft, envelope, base, keys, isRekeyed, now } = plan
   const { repository, role, version, expires_at: expiresAt } = draft
   const file = { repository, role, version, text: envelope, expiresAt, publishedAt: now }
   if (repository === 'director') {
@@ -132,27 +158,28 @@ function candidate(plan: {
     return { after: { ...base, director: { root: file }, roots }, online: [] }
   }
   const image = new Map(base.image).set(role, file)
-  if (role === 'root') {
-    const roots = { ...base.roots, image: [...base.roots.image, envelope] }
-    return { after: { ...base, image, roots }, online: [] }
-  }
+  const roots = { ...base.roots, image: [...base.roots.image, envelope] }
+  if (role === 'root' && !isRekeyed) return { after: { ...base, image, roots }, online: [] }
   const next = (name: string) => nextOnlineVersion(base.image.get(name)?.version, now)
   const snapshot = signSnapshot(keys.image, image.values(), { version: next('snapshot'), now })
   const timestamp = signTimestamp(keys.image, snapshot, { version: next('timestamp'), now })
   image.set('snapshot', snapshot).set('timestamp', timestamp)
-  return { after: { ...base, image }, online: [snapshot, timestamp] }
+  const after = role === 'root' ? { ...base, image, roots } : { ...base, image }
+  return { after, online: [snapshot, timestamp] }
 }
 
 async function commit(
   { db }: PublishDeps,
   { ref, actor, requestId, also }: PublishDraft,
-  { draft, envelope, online, base, now }: Plan,
+  { draft, envelope, online, activated, base, now }: Plan,
 ): Promise<void> {
   await inTransaction(db, async (tx) => {
     await lockMetadata(tx)
     await requireUnchanged(tx, base)
     if (!(await markPublished(tx, draft, { envelope, now }))) throw new LostRace()
     if (online.length > 0) await insertFiles(tx, online.map(publishedRow))
+    const switched = await activateNextKeys(tx, draft.repository, activated)
+    if (switched.length !== activated.length) throw new LostRace()
     await also?.(tx, { version: draft.version, signed: draft.signed, now })
     await recordAudit(tx, {
       at: now,
@@ -166,6 +193,9 @@ async function commit(
           ({ keyid }) => keyid,
         ),
         online: Object.fromEntries(online.map(({ role, version }) => [role, version])),
+        ...(switched.length > 0 && {
+          onlineKeys: Object.fromEntries(switched.map(({ role, keyid }) => [role, keyid])),
+        }),
       },
       ...(requestId ? { requestId } : {}),
     })
@@ -191,7 +221,11 @@ export async function signAgain(
   { snapshot: withSnapshot }: { snapshot: boolean },
 ): Promise<boolean> {
   const now = ctx.clock.now()
-  const keys = await onlineKeys(ctx)
+  const keys = await onlineKeysOf(ctx, rootsIn(base))
+  if (!keys) {
+    forgetCurrent(ctx.db)
+    return false
+  }
   const next = (name: string) => nextOnlineVersion(base.image.get(name)?.version, now)
   const held = base.image.get('snapshot')
   const snapshot =

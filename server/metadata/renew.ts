@@ -1,17 +1,16 @@
-import { buildRoot, buildTargets } from '../../pki/tuf/build.ts'
+import { buildTargets, delegationsIn, rebuildRoot } from '../../pki/tuf/build.ts'
 import { canonicalize } from '../../pki/tuf/canonical.ts'
 import { MetadataError } from '../../pki/tuf/errors.ts'
 import { parseStrict } from '../../pki/tuf/json.ts'
 import { latestExpiry } from '../../pki/tuf/publish-check.ts'
 import { readRoot } from '../../pki/tuf/read.ts'
-import type { RoleKeys, RootMetadata } from '../../pki/tuf/types.ts'
+import type { RootMetadata } from '../../pki/tuf/types.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { rootIn } from './authority.ts'
 import { type CurrentMetadata, fileOf, requireCurrent } from './current.ts'
 import {
-  delegationsIn,
   type DraftedBy,
   draftModelTargets,
   type NewDraft,
@@ -66,25 +65,9 @@ function nextOf(
   return { expiresAt, build: (version) => buildTargets({ version, expiresAt, delegations }) }
 }
 
-function sameRoot({ keys, roles, ...root }: RootMetadata, now: Date): NewDraft {
-  const signersOf = ({ keyids, threshold }: RoleKeys) => ({
-    keys: keyids.flatMap((keyid) => keys[keyid] ?? []),
-    threshold,
-  })
+function sameRoot(root: RootMetadata, now: Date): NewDraft {
   const expiresAt = latestExpiry('root', now)
-  const build = (version: number) =>
-    buildRoot({
-      version,
-      expiresAt,
-      roles: {
-        root: signersOf(roles.root),
-        targets: signersOf(roles.targets),
-        snapshot: signersOf(roles.snapshot),
-        timestamp: signersOf(roles.timestamp),
-      },
-      evaluation: root['x-evaluation'] === true,
-    })
-  return { expiresAt, build }
+  return { expiresAt, build: (version) => rebuildRoot(root, { version, expiresAt }) }
 }
 
 const maxRootBytes = 65_536

@@ -1,6 +1,12 @@
-import { decodeEnvelope, encodeEnvelope, meetsThreshold } from '../../pki/tuf/envelope.ts'
+import { decodeEnvelope, encodeEnvelope } from '../../pki/tuf/envelope.ts'
 import { MetadataError } from '../../pki/tuf/errors.ts'
 import { keyId, publicKeyOf, type TufKey } from '../../pki/tuf/keys.ts'
+import {
+  isPqRequired,
+  meetsSigners,
+  pqPublicKeyOf,
+  targetsSigners,
+} from '../../pki/tuf/post-quantum.ts'
 import { checkRoot, checkTargetsDraft, type PublishProblem } from '../../pki/tuf/publish-check.ts'
 import type { Envelope } from '../../pki/tuf/types.ts'
 import { recordAudit } from '../audit/audit.ts'
@@ -13,7 +19,7 @@ import { onlineKeyProblems } from './checks.ts'
 import { forgetCurrent, type PublishedFile, readCurrent } from './current.ts'
 import { draftDelegations, targetsIn } from './drafts.ts'
 import { nextOnlineVersion, publishedRow, signSnapshot, signTimestamp } from './online-files.ts'
-import { onlineKeys, type OnlineKeys } from './online-keys.ts'
+import { type HeldKeys, heldKeys } from './online-keys.ts'
 import { findVersion, insertFiles, insertReleaseKeys, lockMetadata } from './store.ts'
 
 /** What `fleetseal sign init` writes as `public.json`: exact texts of files, and the keys that may sign releases. */
@@ -21,6 +27,8 @@ export interface ImportRoots {
   image: { root: string; targets: string }
   director: { root: string }
   releaseKeys: TufKey[]
+  /** Their ML-DSA halves, in the same order. */
+  releasePqKeys?: TufKey[] | undefined
   actor: string
   requestId?: string
 }
@@ -44,8 +52,9 @@ type Deps = Pick<Context, 'db' | 'clock' | 'kek' | 'log'>
  */
 export async function importRoots(ctx: Deps, command: ImportRoots): Promise<RootsImported> {
   const now = ctx.clock.now()
-  const keys = await onlineKeys(ctx)
-  const evaluation = requireTrustworthy(command, keys, now)
+  const held = await heldKeys(ctx)
+  const keys = held.active
+  const evaluation = requireTrustworthy(command, held, now)
   const files: PublishedFile[] = [
     firstFile('image', 'root', command.image.root, now),
     firstFile('image', 'targets', command.image.targets, now),
@@ -58,14 +67,17 @@ export async function importRoots(ctx: Deps, command: ImportRoots): Promise<Root
     await lockMetadata(tx)
     if (await areImported(tx, files)) return false
     await insertFiles(tx, [...files, snapshot, timestamp].map(publishedRow))
-    await storeReleaseKeys(tx, command.releaseKeys, now)
+    await storeReleaseKeys(tx, command, now)
     const { actor, requestId } = command
     const by = { actor, ...(requestId ? { requestId } : {}) }
     await recordAudit(tx, {
       at: now,
       action: 'metadata.import-roots',
       subject: 'root',
-      facts: { evaluation, releaseKeys: command.releaseKeys.map(keyId) },
+      facts: {
+        evaluation,
+        releaseKeys: [...command.releaseKeys, ...(command.releasePqKeys ?? [])].map(keyId),
+      },
       ...by,
     })
     await draftDelegations(tx, { now, ...by })
@@ -76,8 +88,8 @@ export async function importRoots(ctx: Deps, command: ImportRoots): Promise<Root
   return { evaluation, isNew }
 }
 
-function requireTrustworthy(command: ImportRoots, keys: OnlineKeys, now: Date): boolean {
-  const { image, director, releaseKeys } = command
+function requireTrustworthy(command: ImportRoots, keys: HeldKeys, now: Date): boolean {
+  const { image, director } = command
   const problems: PublishProblem[] = []
   try {
     for (const [repository, text] of [
@@ -87,7 +99,7 @@ function requireTrustworthy(command: ImportRoots, keys: OnlineKeys, now: Date): 
       problems.push(...checkRoot({ envelope: asServed(text), now }))
       problems.push(...onlineKeyProblems(repository, rootIn(text), keys))
     }
-    problems.push(...targetsProblems(image, now), ...releaseKeyProblems(releaseKeys, keys))
+    problems.push(...targetsProblems(image, now), ...releaseKeyProblems(command, keys))
     const [first, second] = [image.root, director.root].map(
       (text) => rootIn(text)['x-evaluation'] === true,
     )
@@ -106,35 +118,45 @@ function requireTrustworthy(command: ImportRoots, keys: OnlineKeys, now: Date): 
 /** What is served are these very bytes, so they must be canonical (updates.md 2.1). */
 function asServed(text: string): Envelope {
   const envelope = decodeEnvelope(Buffer.from(text), maxFileBytes)
-  if (encodeEnvelope(envelope.signedBytes, envelope.signatures).toString() === text) return envelope
+  const { signedBytes, signatures, pqSignatures } = envelope
+  if (encodeEnvelope(signedBytes, signatures, pqSignatures).toString() === text) return envelope
   throw new MetadataError('syntax', 'A file is not in canonical form')
 }
 
 function targetsProblems(image: ImportRoots['image'], now: Date): PublishProblem[] {
   const envelope = asServed(image.targets)
-  const problems = checkTargetsDraft({ signed: envelope.signedBytes, now })
-  const { keys, roles } = rootIn(image.root)
-  if (!meetsThreshold(envelope, keys, roles.targets)) {
+  const root = rootIn(image.root)
+  const pqRequired = isPqRequired(root)
+  const problems = checkTargetsDraft({ signed: envelope.signedBytes, pqRequired, now })
+  if (!meetsSigners(envelope, targetsSigners(root))) {
     problems.push({ fault: 'signatures', detail: 'Too few signatures of targets keys' })
   }
   return problems
 }
 
-function releaseKeyProblems(releaseKeys: readonly TufKey[], online: OnlineKeys): PublishProblem[] {
-  const ids = new Set(releaseKeys.map(keyId))
-  const ours = [...Object.values(online.image), ...Object.values(online.director)]
-  const usable = releaseKeys.every((key) => key.keytype === 'ed25519' && publicKeyOf(key))
-  if (!usable || ids.size !== releaseKeys.length || ids.size < leastReleaseKeys) {
-    return [
-      {
-        fault: 'keys',
-        detail: `At least ${leastReleaseKeys} different Ed25519 release keys are needed`,
-      },
-    ]
+function releaseKeyProblems(
+  { releaseKeys, releasePqKeys = [], image }: ImportRoots,
+  { byRole }: HeldKeys,
+): PublishProblem[] {
+  const keys = (detail: string): PublishProblem => ({ fault: 'keys', detail })
+  const problems: PublishProblem[] = []
+  if (!areUsable(releaseKeys, publicKeyOf)) {
+    problems.push(keys(`At least ${leastReleaseKeys} different Ed25519 release keys are needed`))
   }
-  return ours.some(({ tufKey }) => ids.has(keyId(tufKey)))
-    ? [{ fault: 'keys', detail: 'A key of the server may not sign releases' }]
-    : []
+  const wantsPq = releasePqKeys.length > 0 || isPqRequired(rootIn(image.root))
+  if (wantsPq && !areUsable(releasePqKeys, pqPublicKeyOf)) {
+    problems.push(keys(`At least ${leastReleaseKeys} different ML-DSA release keys are needed`))
+  }
+  const ours = new Set([...byRole.values()].flatMap((held) => [...held.keys()]))
+  if (releaseKeys.some((key) => ours.has(keyId(key)))) {
+    problems.push(keys('A key of the server may not sign releases'))
+  }
+  return problems
+}
+
+function areUsable(keys: readonly TufKey[], open: (key: TufKey) => unknown): boolean {
+  const ids = new Set(keys.map(keyId))
+  return keys.every(open) && ids.size === keys.length && ids.size >= leastReleaseKeys
 }
 
 function firstFile(
@@ -158,16 +180,23 @@ async function areImported(tx: Tx, files: readonly PublishedFile[]): Promise<boo
   )
 }
 
-async function storeReleaseKeys(tx: Tx, keys: readonly TufKey[], now: Date): Promise<void> {
-  await insertReleaseKeys(
-    tx,
-    keys.map((key, index) => ({
-      keyid: keyId(key),
-      name: releaseKeyNames[index] ?? `release-${index + 1}`,
-      public: key.keyval.public,
-      created_at: now,
-    })),
-  )
+async function storeReleaseKeys(
+  tx: Tx,
+  { releaseKeys, releasePqKeys = [] }: ImportRoots,
+  now: Date,
+): Promise<void> {
+  const row = (key: TufKey, name: string) => ({
+    keyid: keyId(key),
+    name,
+    public: key.keyval.public,
+    scheme: key.scheme,
+    created_at: now,
+  })
+  const nameOf = (index: number) => releaseKeyNames[index] ?? `release-${index + 1}`
+  await insertReleaseKeys(tx, [
+    ...releaseKeys.map((key, index) => row(key, nameOf(index))),
+    ...releasePqKeys.map((key, index) => row(key, `${nameOf(index)}.pq`)),
+  ])
 }
 
 export interface RootsReadiness {

@@ -5,10 +5,12 @@ import { type DraftFile, listRoles, readDraftFile, type RoleOverview } from './o
 import { draftRenewal } from './renew.ts'
 import { offlineRole } from './roles.ts'
 import { importRoots } from './roots.ts'
+import { rotateOnlineKeys } from './rotate.ts'
 import { sendSignatures } from './signatures.ts'
 import {
   DraftView,
   OnlineKeysView,
+  OnlineRotationBody,
   RenewalBody,
   RoleParams,
   RolesView,
@@ -63,6 +65,20 @@ export const metadataRoutes = [
     response: RootsView,
     handle: async ({ ctx, body, actor }) =>
       await importRoots(ctx, { ...body, actor: actor.id, requestId: actor.requestId }),
+  }),
+
+  route({
+    method: 'post',
+    path: '/metadata/online-keys/rotation',
+    summary:
+      'Make the next online keys of a repository and draft the root that names them; used once that is published',
+    allow: ['admin'],
+    body: OnlineRotationBody,
+    response: DraftView,
+    handle: async ({ ctx, body, actor }) => {
+      const by = { actor: actor.id, requestId: actor.requestId }
+      return draftView(await readDraftFile(ctx.db, await rotateOnlineKeys(ctx, { ...body, ...by })))
+    },
   }),
 
   route({

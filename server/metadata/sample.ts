@@ -36,7 +36,7 @@ interface Wish {
  * model when another role does. Throws DomainError `conflict` with the code a device would report.
  */
 export function verifySamples(
-  keys: OnlineKeys['director'],
+  keys: Record<'before' | 'after', OnlineKeys['director']>,
   sets: { before: CurrentMetadata; after: CurrentMetadata; changed: RoleRef },
   now: Date,
 ): void {
@@ -45,10 +45,10 @@ export function verifySamples(
   const wishes = wishesOf(after, now)
   const samples =
     model === undefined ? onePerModel(wishes) : wishes.filter((wish) => wish.model === model)
-  const held = heldState(keys, before)
+  const held = heldState(keys.before, before)
   for (const wish of samples) {
     for (const state of [firstState(after), held]) {
-      verifyOne({ keys, set: after, wish, state, now })
+      verifyOne({ keys: keys.after, set: after, wish, state, now })
     }
   }
 }

@@ -1,16 +1,18 @@
 import { verifySignature } from '../../pki/tuf/envelope.ts'
 import { parseStrict } from '../../pki/tuf/json.ts'
+import { type Signers, verifyPqSignature } from '../../pki/tuf/post-quantum.ts'
 import { readTargets } from '../../pki/tuf/read.ts'
-import type { Signature } from '../../pki/tuf/types.ts'
+import type { PqSignature, Signature } from '../../pki/tuf/types.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { recordEvents } from '../events/record.ts'
-import { authorityOf, signersOf } from './authority.ts'
-import { type CurrentMetadata, requireCurrent } from './current.ts'
+import { authoritiesOf, authorityOf, keysOf } from './authority.ts'
+import { requireCurrent } from './current.ts'
 import { publishedTargets } from './drafts.ts'
+import { envelopeOf, type Missing, missingIn } from './progress.ts'
 import { publishDraft, type PublishDeps } from './publish.ts'
 import { modelOf, type RoleRef, roleNameOf } from './roles.ts'
 import {
@@ -19,6 +21,7 @@ import {
   listSignatures,
   lockMetadata,
   type MetadataFile,
+  type MetadataSignature,
 } from './store.ts'
 
 export interface SendSignatures {
@@ -27,6 +30,8 @@ export interface SendSignatures {
   /** Lower hex, of the canonical text that was signed. */
   signedSha256: string
   signatures: Signature[]
+  /** ML-DSA, base64 (updates.md 10). */
+  pqSignatures?: PqSignature[] | undefined
   actor: string
   requestId?: string
 }
@@ -38,6 +43,8 @@ export interface SignedVersion {
   /** Distinct keys that signed. */
   signatures: number
   threshold: number
+  /** Thresholds that are not met yet, of a root also those of the keys it names itself. */
+  missing: Missing[]
 }
 
 /**
@@ -59,23 +66,29 @@ export async function sendSignatures(
     })
   }
   await requireSameBytes(ctx, command, file)
-  const { threshold } = authorityOf(current, file).role
-  const answer = (state: SignedVersion['state'], signatures: number): SignedVersion => ({
+  const answer = (
+    state: SignedVersion['state'],
+    rows: readonly MetadataSignature[],
+    missing: Missing[] = [],
+  ): SignedVersion => ({
     role: roleNameOf(command.ref),
     version: command.version,
     state,
-    signatures,
-    threshold,
+    signatures: rows.filter(({ scheme }) => scheme === 'ed25519').length,
+    threshold: authorityOf(current, file).role.threshold,
+    missing,
   })
   if (file.state === 'published') {
-    return answer('published', (await listSignatures(ctx.db, file)).length)
+    return answer('published', await listSignatures(ctx.db, file))
   }
-  requireValid(current, file, command.signatures)
-  const count = await inTransaction(ctx.db, (tx) => store(tx, { file, command, ctx }))
-  if (count < threshold || (await addsBuilds(ctx, file))) return answer('draft', count)
+  const authorities = authoritiesOf(current, file)
+  const sent = requireValid(authorities, file, command)
+  const rows = await inTransaction(ctx.db, (tx) => store(tx, { file, sent, command, ctx }))
+  const missing = missingIn(authorities, envelopeOf(file, rows))
+  if (missing.length > 0 || (await addsBuilds(ctx, file))) return answer('draft', rows, missing)
   const { actor, requestId } = command
   await publishDraft(ctx, { ref: command.ref, actor, ...(requestId ? { requestId } : {}) })
-  return answer('published', count)
+  return answer('published', rows)
 }
 
 /** Equivocation: two texts under one version would let two devices believe different things. */
@@ -107,34 +120,48 @@ async function requireSameBytes(
   })
 }
 
-function requireValid(
-  current: CurrentMetadata,
-  file: MetadataFile,
-  signatures: readonly Signature[],
-): void {
-  const signers = signersOf(current, file)
-  const signed = Buffer.from(file.signed)
-  for (const { keyid, sig } of signatures) {
-    const key = signers.get(keyid)
-    if (!key) {
-      throw new DomainError('signature-invalid', `${roleNameOf(file)} is not signed by this key`, {
-        keyid,
-      })
-    }
-    if (!verifySignature(signed, key, sig)) {
-      throw new DomainError('signature-invalid', 'The signature is not that of this draft', {
-        keyid,
-      })
-    }
-  }
+interface Sent {
+  keyid: string
+  sig: string
+  scheme: string
 }
 
-/** Gives how many distinct keys have signed this draft now. */
+/** Every signature is by a key of the role over this very text. */
+function requireValid(
+  authorities: readonly Signers[],
+  file: MetadataFile,
+  { signatures, pqSignatures = [] }: Pick<SendSignatures, 'signatures' | 'pqSignatures'>,
+): Sent[] {
+  const signed = Buffer.from(file.signed)
+  const check = (
+    half: 'classical' | 'pq',
+    given: readonly Signature[],
+    verify: typeof verifySignature,
+  ): Sent[] => {
+    const signers = keysOf(authorities, half)
+    return given.map(({ keyid, sig }) => {
+      const key = signers.get(keyid)
+      if (!key) throw invalid(`${roleNameOf(file)} is not signed by this key`, keyid)
+      if (!verify(signed, key, sig)) throw invalid('The signature is not that of this draft', keyid)
+      return { keyid, sig, scheme: key.scheme }
+    })
+  }
+  return [
+    ...check('classical', signatures, verifySignature),
+    ...check('pq', pqSignatures, verifyPqSignature),
+  ]
+}
+
+function invalid(message: string, keyid: string): DomainError {
+  return new DomainError('signature-invalid', message, { keyid })
+}
+
+/** Gives all signatures of this draft. */
 async function store(
   tx: Tx,
-  input: { file: MetadataFile; command: SendSignatures; ctx: Pick<Context, 'clock'> },
-): Promise<number> {
-  const { file, command, ctx } = input
+  input: { file: MetadataFile; sent: Sent[]; command: SendSignatures; ctx: Pick<Context, 'clock'> },
+): Promise<MetadataSignature[]> {
+  const { file, sent, command, ctx } = input
   const { repository, role, version, signed_sha256: signedSha256 } = file
   const { actor, requestId } = command
   const now = ctx.clock.now()
@@ -145,12 +172,13 @@ async function store(
   }
   const added = await insertSignatures(
     tx,
-    command.signatures.map(({ keyid, sig }) => ({
+    sent.map(({ keyid, sig, scheme }) => ({
       repository,
       role,
       version,
       keyid,
       sig,
+      scheme,
       signed_sha256: signedSha256,
       sent_by: actor,
       at: now,
@@ -166,7 +194,7 @@ async function store(
       ...(requestId ? { requestId } : {}),
     })
   }
-  return (await listSignatures(tx, file)).length
+  return await listSignatures(tx, file)
 }
 
 /** Whether a person decides when the version goes out: it lists something that was not published before. */

@@ -216,6 +216,7 @@ export async function countSignatures(db: Db): Promise<(Version & { signatures: 
         .on(sql<boolean>`f.repository = s.repository`),
     )
     .where('f.state', '=', 'draft')
+    .where('s.scheme', '=', 'ed25519')
     .groupBy(['f.repository', 'f.role', 'f.version'])
     .select(({ fn }) => [
       'f.repository',
@@ -240,6 +241,56 @@ export async function insertOnlineKeys(tx: Tx, rows: OnlineKeyRow[]): Promise<On
     .execute()
 }
 
+/** The next keys of roles that have none waiting, or of all when it is asked again; gives the rows that were changed. */
+export async function setNextKeys(
+  tx: Tx,
+  rows: readonly OnlineKeyRow[],
+  { again }: { again: boolean },
+): Promise<OnlineKeyRow[]> {
+  const changed: OnlineKeyRow[] = []
+  for (const row of rows) {
+    const updated = await tx
+      .updateTable('online_key')
+      .set({
+        next_keyid: row.keyid,
+        next_public: row.public,
+        next_wrapped_key: row.wrapped_key,
+        next_created_at: row.created_at,
+      })
+      .where('repository', '=', row.repository)
+      .where('role', '=', row.role)
+      .$if(!again, (query) => query.where('next_keyid', 'is', null))
+      .returningAll()
+      .execute()
+    changed.push(...updated)
+  }
+  return changed
+}
+
+/** Puts waiting keys in the place of the ones in use, which are gone then. Gives the roles whose key waited still. */
+export async function activateNextKeys(
+  tx: Tx,
+  repository: OnlineKeyRow['repository'],
+  keyids: readonly string[],
+): Promise<Pick<OnlineKeyRow, 'role' | 'keyid'>[]> {
+  return await tx
+    .updateTable('online_key')
+    .set((eb) => ({
+      keyid: sql<string>`next_keyid`,
+      public: sql<string>`next_public`,
+      wrapped_key: sql<Buffer>`next_wrapped_key`,
+      created_at: sql<Date>`next_created_at`,
+      next_keyid: eb.val(null),
+      next_public: eb.val(null),
+      next_wrapped_key: eb.val(null),
+      next_created_at: eb.val(null),
+    }))
+    .where('repository', '=', repository)
+    .where('next_keyid', '=', sql<string>`any(${[...keyids]}::text[])`)
+    .returning(['role', 'keyid'])
+    .execute()
+}
+
 export async function lockOnlineKeys(tx: Tx): Promise<OnlineKeyRow[]> {
   return await tx
     .selectFrom('online_key')
@@ -253,11 +304,11 @@ export async function lockOnlineKeys(tx: Tx): Promise<OnlineKeyRow[]> {
 export async function setWrappedOnlineKey(
   tx: Tx,
   { repository, role }: Pick<OnlineKeyRow, 'repository' | 'role'>,
-  wrapped: Buffer,
+  wrapped: { active: Buffer; next: Buffer | null },
 ): Promise<void> {
   await tx
     .updateTable('online_key')
-    .set({ wrapped_key: wrapped })
+    .set({ wrapped_key: wrapped.active, next_wrapped_key: wrapped.next })
     .where('repository', '=', repository)
     .where('role', '=', role)
     .execute()

@@ -10,6 +10,13 @@ const TufKey = z.strictObject({
   keyval: z.strictObject({ public: sha256 }),
 })
 
+/** ML-DSA (FIPS 204); `public` is base64 of the raw key (updates.md 10). */
+const PqKey = z.strictObject({
+  keytype: z.literal('ml-dsa'),
+  scheme: z.enum(['ml-dsa-44', 'ml-dsa-65', 'ml-dsa-87']),
+  keyval: z.strictObject({ public: z.base64().max(4096) }),
+})
+
 export const RoleParams = z.object({ role: z.string().min(1).max(64) })
 export const VersionParams = RoleParams.extend({
   version: z
@@ -23,6 +30,7 @@ export const RootsBody = z.object({
   image: z.object({ root: fileText, targets: fileText }),
   director: z.object({ root: fileText }),
   releaseKeys: z.array(TufKey).min(2).max(16),
+  releasePqKeys: z.array(PqKey).max(16).optional(),
 })
 
 export const RootsView = z.object({
@@ -34,6 +42,18 @@ export const RootsView = z.object({
 /** Only a root brings a text: the next one with other keys. */
 export const RenewalBody = z.strictObject({ signed: fileText.optional() })
 
+/** Which keys of the server are to be replaced: all of a repository when no roles are named. */
+export const OnlineRotationBody = z.strictObject({
+  repository: z.enum(['image', 'director']),
+  roles: z
+    .array(z.enum(['targets', 'snapshot', 'timestamp']))
+    .min(1)
+    .max(3)
+    .optional(),
+  /** Other keys in the place of keys that wait for their root already. */
+  again: z.boolean().optional(),
+})
+
 export const SignaturesBody = z.strictObject({
   signedSha256: sha256,
   signatures: z
@@ -43,8 +63,12 @@ export const SignaturesBody = z.strictObject({
         sig: z.string().regex(/^[0-9a-f]{128}$/),
       }),
     )
-    .min(1)
     .max(16),
+  /** Of the ML-DSA halves of hybrid keys; over the same text, with the context `fleetseal-tuf-v1`. */
+  pqSignatures: z
+    .array(z.strictObject({ keyid: sha256, sig: z.base64().max(8192) }))
+    .max(16)
+    .optional(),
 })
 
 export const SignedView = z.object({
@@ -53,6 +77,15 @@ export const SignedView = z.object({
   state: z.enum(['draft', 'published']),
   signatures: z.int(),
   threshold: z.int(),
+  /** Thresholds that are not met yet: of a root also those of the keys it names itself. */
+  missing: z.array(
+    z.object({
+      keys: z.enum(['current', 'next']),
+      scheme: z.enum(['ed25519', 'ml-dsa']),
+      signatures: z.int(),
+      threshold: z.int(),
+    }),
+  ),
 })
 
 export const OnlineKeysView = z.object({

@@ -75,6 +75,16 @@ async function start(): Promise<WorldContext['kek']> {
 
 async function givenEverything(): Promise<void> {
   await ensureOnlineKeys(ctx)
+  await handle.db
+    .updateTable('online_key')
+    .set((eb) => ({
+      next_keyid: eb.ref('keyid'),
+      next_public: eb.ref('public'),
+      next_wrapped_key: eb.ref('wrapped_key'),
+      next_created_at: eb.ref('created_at'),
+    }))
+    .where('role', '=', 'targets')
+    .execute()
   await createRequest(ctx, { id: id(), purpose: 'devices', ...by })
   await world.givenProfile({ webhook: { url: 'https://example.com/enroll' } })
 }
