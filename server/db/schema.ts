@@ -6,6 +6,13 @@ import type {
   DdiProductTable,
 } from './ddi-tables.ts'
 import type {
+  DdiActionTable,
+  DdiDeviceTable,
+  DdiDigestTable,
+  DdiLineTable,
+  DdiProductTable,
+} from './ddi-tables.ts'
+import type {
   InstallationTable,
   AuthorityRequestTable,
   AuthorityTable,
@@ -99,8 +106,14 @@ export interface Schema {
   deployment_count: DeploymentCountTable
   deployment_event: DeploymentEventTable
   choice_event: ChoiceEventTable
+  ddi_product: DdiProductTable
+  ddi_line: DdiLineTable
+  ddi_device: DdiDeviceTable
+  ddi_action: DdiActionTable
+  ddi_digest: DdiDigestTable
 }
 
+export type * from './ddi-tables.ts'
 export type * from './identity-tables.ts'
 export type * from './updates-tables.ts'
   ddi_product: DdiProductTable
