@@ -6,13 +6,6 @@ import type {
   DdiProductTable,
 } from './ddi-tables.ts'
 import type {
-  DdiActionTable,
-  DdiDeviceTable,
-  DdiDigestTable,
-  DdiLineTable,
-  DdiProductTable,
-} from './ddi-tables.ts'
-import type {
   InstallationTable,
   AuthorityRequestTable,
   AuthorityTable,
@@ -116,9 +109,3 @@ export interface Schema {
 export type * from './ddi-tables.ts'
 export type * from './identity-tables.ts'
 export type * from './updates-tables.ts'
-  ddi_product: DdiProductTable
-  ddi_line: DdiLineTable
-  ddi_device: DdiDeviceTable
-  ddi_action: DdiActionTable
-  ddi_digest: DdiDigestTable
-export type * from './ddi-tables.ts'
