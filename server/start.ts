@@ -20,6 +20,7 @@ import { ConnectionIndex } from './connections.ts'
 import type { Context } from './context.ts'
 import { connectPostgres, type DatabaseHandle, openEmbedded } from './db/client.ts'
 import { migrateToLatest } from './db/migrate.ts'
+import { deltaWorkers } from './deltas/workers.ts'
 import { deploymentMessages } from './deployments/messages.ts'
 import { subscribeWake } from './deployments/wake.ts'
 import { deploymentWorkers } from './deployments/workers.ts'
@@ -159,6 +160,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack): void {
     ...metadataWorkers(ctx),
     ...rolloutWorkers(ctx),
     ...deploymentWorkers(ctx),
+    ...deltaWorkers(ctx),
     crlWorker(ctx),
     serverCertificateWorker(ctx),
     authorityWorker(ctx),

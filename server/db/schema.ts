@@ -43,6 +43,8 @@ import type {
   ReleaseKeyTable,
   OnlineKeyTable,
   DirectorStateTable,
+  DeliveryFormTable,
+  DeliveryPlanTable,
   RolloutTable,
   RolloutPhaseTable,
   RolloutCompanionTable,
@@ -92,6 +94,8 @@ export interface Schema {
   release_key: ReleaseKeyTable
   online_key: OnlineKeyTable
   director_state: DirectorStateTable
+  delivery_form: DeliveryFormTable
+  delivery_plan: DeliveryPlanTable
   rollout: RolloutTable
   rollout_phase: RolloutPhaseTable
   rollout_companion: RolloutCompanionTable

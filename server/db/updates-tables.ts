@@ -1,5 +1,6 @@
 import type { Generated, GeneratedAlways } from 'kysely'
 
+import type { FormMethod, FormReason, FormState } from '../deltas/state.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
 import type { ReleaseState } from '../releases/state.ts'
 import type { RolloutState } from '../rollouts/state.ts'
@@ -100,6 +101,31 @@ export interface DirectorStateTable {
   artifact_sha256s: string[]
   expires_at: Date
   signed_at: Date
+}
+
+export interface DeliveryFormTable {
+  id: string
+  target_sha256: string
+  method: FormMethod
+  base_sha256: string | null
+  state: Generated<FormState>
+  reason: FormReason | null
+  sha256: string | null
+  length: number | null
+  index_length: number | null
+  index_sha256: string | null
+  block_bytes: number | null
+  cpu_ms: number | null
+  lease: string | null
+  leased_until: Date | null
+  attempts: Generated<number>
+  created_at: Date
+  changed_at: Date
+}
+
+export interface DeliveryPlanTable {
+  release_id: string
+  planned_at: Date
 }
 
 export interface RolloutTable {

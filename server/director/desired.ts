@@ -1,10 +1,11 @@
 import { canonicalize } from '../../pki/tuf/canonical.ts'
-import type { DirectorTarget, ImageTarget } from '../../pki/tuf/types.ts'
+import type { DeliveryEntry, DirectorTarget, ImageTarget } from '../../pki/tuf/types.ts'
 import type { CurrentMetadata } from '../metadata/current.ts'
 import { targetsIn } from '../metadata/drafts.ts'
 import { sha256Of } from '../metadata/online-files.ts'
 import { firmwarePath, firmwareRole } from '../metadata/roles.ts'
 import { classOfSet } from '../protocol/release-class.ts'
+import { noForms, type TargetForms } from './forms.ts'
 import { policyFor } from './policy.ts'
 import type { DirectorContent } from './sign.ts'
 import type { DesiredRow } from './store.ts'
@@ -25,9 +26,11 @@ export interface Desired {
  * not listed there is not offered.
  */
 export function desiredOf(
-  { deviceId, managed, deployment }: DesiredRow,
+  row: DesiredRow,
   builds: PublishedBuilds,
+  forms: TargetForms = noForms,
 ): Desired {
+  const { deviceId, managed, deployment } = row
   const set = deployment ? [deployment.release, ...deployment.companions] : []
   const found = set.flatMap(({ component, ...release }) => {
     const build = builds.find({ component, ...release })
@@ -45,7 +48,11 @@ export function desiredOf(
     rollout: rolloutPolicy,
   })
   const targets = Object.fromEntries(
-    found.map(({ path, component, target }) => [path, directorTarget(deviceId, component, target)]),
+    found.map(({ path, component, target }) => {
+      const { length, hashes } = target
+      const shorter = forms.for(row, { sha256: hashes['sha256'] ?? '', length })
+      return [path, directorTarget(deviceId, component, { target, shorter })]
+    }),
   )
   const content = {
     deviceId,
@@ -73,14 +80,15 @@ function describe(content: DirectorContent, imageRole: string | undefined): Desi
 function directorTarget(
   deviceId: string,
   component: string,
-  { length, hashes, custom }: ImageTarget,
+  { target, shorter }: { target: ImageTarget; shorter: DeliveryEntry[] },
 ): DirectorTarget {
+  const { length, hashes, custom } = target
   return {
     length,
     hashes,
     custom: {
       component,
-      delivery: [{ m: 'full', length, sha256: hashes['sha256'] ?? '' }],
+      delivery: [...shorter, { m: 'full', length, sha256: hashes['sha256'] ?? '' }],
       deviceId,
       match: custom.match,
       v: 1,

@@ -15,6 +15,8 @@ export type Companion = Pick<
 export interface DesiredRow {
   deviceId: string
   managed: boolean
+  /** SHA-256 of the images that run, by the device's own word. */
+  installed: string[]
   deployment:
     | {
         id: string
@@ -80,6 +82,7 @@ export async function readDesired(
     .select([
       'device.id',
       'device.managed',
+      'device.installed',
       'next.deployment_id',
       'next.rollout_policy',
       'next.model',
@@ -124,7 +127,7 @@ function turnOf(now: Date): RawBuilder<number> {
     else 0 end`
 }
 
-type Joined = { id: string; managed: boolean } & {
+type Joined = { id: string; managed: boolean; installed: unknown } & {
   [K in keyof Omit<DirectorState, 'device_id'>]: DirectorState[K] | null
 } & {
   deployment_id: string | null
@@ -155,6 +158,7 @@ function desiredOf(row: Joined): DesiredRow {
   return {
     deviceId: id,
     managed,
+    installed: hashesIn(row.installed),
     deployment:
       deploymentId !== null && model !== null && component !== null && version !== null && kind
         ? {
@@ -178,6 +182,28 @@ function desiredOf(row: Joined): DesiredRow {
         }
       : undefined,
   }
+}
+
+/** As `hello` stored it. */
+function hashesIn(installed: unknown): string[] {
+  return (installed as { sha256?: string }[]).flatMap(({ sha256 }) => sha256 ?? [])
+}
+
+/** What was made of these bytes, deltas before zstd. */
+export async function readForms(db: Db, targetSha256s: readonly string[]) {
+  const rows = await db
+    .selectFrom('delivery_form')
+    .select(['target_sha256', 'method', 'base_sha256', 'sha256', 'length'])
+    .select(['index_length', 'index_sha256'])
+    .where('target_sha256', '=', sql<string>`any(${[...targetSha256s]}::text[])`)
+    .where('state', '=', 'made')
+    .orderBy('method')
+    .orderBy('created_at')
+    .orderBy('id')
+    .execute()
+  return rows.flatMap(({ sha256, length, ...form }) =>
+    sha256 !== null && length !== null ? [{ ...form, sha256, length }] : [],
+  )
 }
 
 /** A new state of a device, and the versions it was built on; none when it is the first. */
