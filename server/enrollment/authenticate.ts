@@ -39,6 +39,9 @@ export function createEnrollmentAuthenticator(deps: Deps): EnrollmentAuthenticat
     const credentials = basicCredentials(authorization)
     if (credentials) return await byToken(credentials, { label, address })
     if (!isUnknown && certificate.status !== 'untrusted') throw await missing(deps, label)
+    const found = await authenticateCertificate(deps, req.socket, label)
+    if (found) return found
+    // Asked only now, as with tokens: whoever tries wrong ones locks out no device behind the same address.
     const place = networkOf(address)
     const now = deps.clock.now()
     if (!failures.allows(place, now)) {
@@ -47,8 +50,6 @@ export function createEnrollmentAuthenticator(deps: Deps): EnrollmentAuthenticat
         'Too many wrong certificates from this address: wait a minute',
       )
     }
-    const found = await authenticateCertificate(deps, req.socket, label)
-    if (found) return found
     const isLast = failures.failed(place, now)
     noteEvent(deps, {
       source: 'server',

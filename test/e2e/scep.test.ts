@@ -115,7 +115,9 @@ describe('a challenge', () => {
       expect(outcome, challenge).toMatchObject({ status: 'failure', failure: 'badRequest' })
     }
   })
+})
 
+describe('a challenge that is guessed', () => {
   test('wrong challenges are limited by address and profile', async () => {
     const pump = await newParty()
     const { scep: limited } = await site.givenLine()
@@ -128,6 +130,25 @@ describe('a challenge', () => {
     expect((await wrong()).status).toBe('failure')
   })
 
+  test('whoever guesses at an address locks out no device behind it that has a right challenge', async () => {
+    const pump = await newParty()
+    const { line, scep: limited } = await site.givenLine()
+    const ask = async (commonName: string, challenge: string) => {
+      const question = first(challengedCsr(pump, { commonName, challenge }))
+      return await limited.ask({ question, party: pump, transactionId: newTransaction() })
+    }
+    for (let n = 0; n < 20; n += 1) await ask('x', 'a'.repeat(32))
+    await expect(ask('x', 'a'.repeat(32))).rejects.toThrow('429')
+    const commonName = unique('PUMP')
+    const challenge = await site.givenChallenge(commonName, { profileId: line.id })
+    // The challenge of another device is still no way in.
+    expect((await ask(unique('PUMP'), challenge)).status).toBe('failure')
+    expect((await ask(commonName, challenge)).status).toBe('success')
+    await expect(ask('x', 'b'.repeat(32))).rejects.toThrow('429')
+  })
+})
+
+describe('a challenge of a careful line', () => {
   test('waits where somebody has to approve it, and is polled for', async () => {
     const { line: slow, scep: careful } = await site.givenLine({ approval: 'manual' })
     const commonName = unique('PUMP')
