@@ -26,7 +26,8 @@ export interface Ended {
   rolloutId: string
 }
 
-export const newVersion = '2.0.0'
+/** A fix stays on the line of what runs, 1.0: an owner who wants no features gets it all the same. */
+export const newVersion = '1.0.1'
 const group = 'lab'
 const profile = 'line-1'
 const settleMs = 90_000

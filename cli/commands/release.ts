@@ -9,6 +9,7 @@ import { readSmall } from '../settings.ts'
 import type { Column } from '../table.ts'
 import type { Values } from '../values.ts'
 
+const mixed = ['not_technically_feasible', 'fix_is_functional_change'] as const
 const classes = ['security', 'feature', 'config'] as const
 
 const columns: Column<ReleaseView>[] = [
@@ -72,8 +73,14 @@ export const releaseNoun: Noun = {
         advisory: {
           type: 'string',
           value: 'FILE',
-          about: 'JSON: id, severity, url, text, exploited',
+          about: 'JSON: id, severity, url, text, action, exploited',
         },
+        mixed: {
+          type: 'string',
+          value: 'WHY',
+          about: `a fix that brings features: ${mixed.join(' or ')}`,
+        },
+        'mixed-reason': { type: 'string', value: 'TEXT', about: 'and in words' },
       },
       run: create,
     },
@@ -139,6 +146,7 @@ async function create({ client, args: [path = ''], values, out }: CommandInput):
     fixes: values.texts('fixes'),
     notes,
     advisory,
+    mixedReason: mixedReasonOf(values),
   }
   show(out, await api.create(ReleaseView, '/releases', body))
 }
@@ -159,6 +167,14 @@ async function advisoryOf(values: Values): Promise<unknown> {
   } catch {
     throw usageError(`${file} is not JSON`)
   }
+}
+
+function mixedReasonOf(values: Values): { kind: string; text: string } | undefined {
+  const kind = values.oneOf('mixed', mixed)
+  const text = values.text('mixed-reason')
+  if (kind === undefined && text === undefined) return undefined
+  if (kind !== undefined && text !== undefined) return { kind, text }
+  throw usageError('--mixed and --mixed-reason belong together')
 }
 
 function requiresOf(values: Values): Record<string, number> {
@@ -189,6 +205,7 @@ function show(out: CommandInput['out'], release: ReleaseView): void {
     ['state', one.state],
     ['hardware ids', one.hardwareIds.join(', ')],
     ['fixes', one.fixes.join(', ')],
+    ['mixed', one.mixedReason && `${one.mixedReason.kind}: ${one.mixedReason.text}`],
     ['artifact', one.artifactId],
     [
       'signed in',

@@ -160,6 +160,8 @@ export interface Policy {
   window: string[]
   postpone?: { eachH: number; graceH: number; maxCount: number; totalH: number }
   advisory?: { id: string; severity: string; url: string }
+  /** What the owner is told, encoded as server/protocol/notice.ts has it; `sha256` is of the whole text, also of what is cut. */
+  notice?: { text: string; action?: string; sha256: string }
   /** Managed devices only: two different approvers. */
   override?: { by: string[]; reason: string; until: Instant }
 }

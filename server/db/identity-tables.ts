@@ -164,6 +164,7 @@ export interface EnrollmentProfileTable {
   replaceable: Generated<'off' | 'same-key' | 'on'>
   webhook_url: string | null
   webhook_secret: Buffer | null
+  managed: Generated<boolean>
   created_at: Date
 }
 
@@ -270,6 +271,7 @@ export interface DeviceTable {
   installed: Generated<unknown>
   update_opt_out: Generated<boolean>
   managed: Generated<boolean>
+  managed_agreed: Generated<boolean>
   enrollment_profile_id: string | null
   created_at: Date
   changed_at: Date

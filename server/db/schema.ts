@@ -52,6 +52,7 @@ import type {
   DeploymentCountTable,
   DeploymentEventTable,
   ChoiceEventTable,
+  UpdateOverrideTable,
 } from './updates-tables.ts'
 
 /**
@@ -108,6 +109,7 @@ export interface Schema {
   ddi_device: DdiDeviceTable
   ddi_action: DdiActionTable
   ddi_digest: DdiDigestTable
+  update_override: UpdateOverrideTable
 }
 
 export type * from './ddi-tables.ts'

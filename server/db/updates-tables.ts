@@ -20,6 +20,7 @@ export interface ModelTable {
   id: string
   name: string
   hardware_ids: string[]
+  policy: Generated<unknown>
   created_at: Date
 }
 
@@ -38,6 +39,7 @@ export interface ReleaseTable {
   fixes: Generated<string[]>
   notes: Generated<string>
   advisory: unknown
+  mixed_reason: unknown
   state: Generated<ReleaseState>
   metadata_version: number | null
   created_by: string
@@ -215,5 +217,26 @@ export interface ChoiceEventTable {
   outcome: string
   /** Of a row that stands for choices which were not recorded: how many. */
   omitted: number | null
+  /** Of the release. */
+  version: string | null
+  /** Of the text that the device showed. */
+  text_sha256: string | null
+  /** By the device's trusted time. */
+  chosen_at: Date | null
   at: Date
+}
+
+/** An operator's word over the owner's, on one managed device (updates.md §7.2). */
+export interface UpdateOverrideTable {
+  id: string
+  deployment_id: string
+  reason: string
+  until: Date
+  /** Two, and neither is who asked for it. */
+  approved_by: Generated<string[]>
+  created_by: string
+  created_at: Date
+  approved_at: Date | null
+  revoked_by: string | null
+  revoked_at: Date | null
 }

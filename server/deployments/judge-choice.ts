@@ -17,6 +17,7 @@ export interface PolicyRow {
   release_class: PolicyFacts['class']
   release_advisory: unknown
   rollout_policy: unknown
+  model_policy: unknown
   managed: boolean
 }
 
@@ -31,6 +32,7 @@ export function postponeLimitsOf(row: PolicyRow): PostponeLimits {
     advisory: row.release_advisory,
     managed: row.managed,
     rollout: row.rollout_policy,
+    model: row.model_policy,
   })
   if (!postpone) return row.release_class === 'feature' ? free : none
   const { eachH, maxCount, totalH } = postpone

@@ -9,6 +9,7 @@ export interface JudgedDeployment extends Selectable<DeploymentTable> {
   release_class: 'security' | 'feature' | 'config'
   release_advisory: unknown
   rollout_policy: unknown
+  model_policy: unknown
   managed: boolean
   installed_sha256: string | null
   busy: boolean
@@ -27,6 +28,7 @@ export async function lockDeployments(
     .innerJoin('rollout', 'rollout.id', 'deployment.rollout_id')
     .innerJoin('release', 'release.id', 'deployment.release_id')
     .innerJoin('artifact', 'artifact.id', 'release.artifact_id')
+    .innerJoin('model', 'model.name', 'release.model')
     .innerJoin('device', 'device.id', 'deployment.device_id')
     .selectAll('deployment')
     .select((eb) => [
@@ -34,7 +36,8 @@ export async function lockDeployments(
       'release.class as release_class',
       'release.advisory as release_advisory',
       'rollout.policy as rollout_policy',
-      'device.managed',
+      'model.policy as model_policy',
+      sql<boolean>`device.managed and device.managed_agreed`.as('managed'),
       // Nothing, while one of those that came with it does not run.
       sql<string | null>`(select i->>'sha256' from jsonb_array_elements(device.installed) i
         where i->>'component' = deployment.component and not exists (

@@ -1,10 +1,12 @@
 import { canonicalize } from '../../pki/tuf/canonical.ts'
+import { toInstant } from '../../pki/tuf/time.ts'
 import type { DeliveryEntry, DirectorTarget, ImageTarget } from '../../pki/tuf/types.ts'
 import type { CurrentMetadata } from '../metadata/current.ts'
 import { targetsIn } from '../metadata/drafts.ts'
 import { sha256Of } from '../metadata/online-files.ts'
 import { firmwarePath, firmwareRole } from '../metadata/roles.ts'
 import { classOfSet } from '../protocol/release-class.ts'
+import { leavesLine } from '../protocol/version-line.ts'
 import { noForms, type TargetForms } from './forms.ts'
 import { policyFor } from './policy.ts'
 import type { DirectorContent } from './sign.ts'
@@ -40,12 +42,19 @@ export function desiredOf(
   if (!deployment || found.length < set.length) {
     return describe({ deviceId, targets: {} }, undefined)
   }
-  const { release, rolloutPolicy } = deployment
+  const { release, rolloutPolicy, modelPolicy, runsVersion, override } = deployment
   const policy = policyFor({
     class: classOfSet(set.map((one) => one.class)),
     advisory: release.advisory,
     managed,
     rollout: rolloutPolicy,
+    model: modelPolicy,
+    notes: release.notes,
+    leavesLine:
+      release.mixed_reason === null &&
+      runsVersion !== null &&
+      leavesLine(runsVersion, release.version),
+    ...(override && { override: { ...override, until: toInstant(override.until) } }),
   })
   const targets = Object.fromEntries(
     found.map(({ path, component, target }) => {

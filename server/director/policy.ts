@@ -1,6 +1,10 @@
 import { z } from 'zod'
 
 import type { Policy, ReleaseClass } from '../../pki/tuf/types.ts'
+import { sha256Of } from '../metadata/online-files.ts'
+import { effectivePolicy } from '../models/service.ts'
+import type { ModelPolicy } from '../models/wire.ts'
+import { encodeNotice } from '../protocol/notice.ts'
 
 export interface PolicyFacts {
   class: ReleaseClass
@@ -10,6 +14,14 @@ export interface PolicyFacts {
   managed: boolean
   /** Of the rollout; what is not understood in it counts for nothing. */
   rollout: unknown
+  /** Of the model, as stored. */
+  model: unknown
+  /** It would take the device to another maintenance line, and no reason was recorded why that must be. */
+  leavesLine?: boolean
+  /** Of the release: for its owners when there is no advisory. */
+  notes?: string
+  /** Approved and in force. */
+  override?: NonNullable<Policy['override']>
 }
 
 const AdvisoryFacts = z.object({
@@ -17,6 +29,8 @@ const AdvisoryFacts = z.object({
   severity: z.string(),
   url: z.string(),
   exploited: z.boolean().default(false),
+  text: z.string().optional(),
+  action: z.string().optional(),
 })
 
 const spans = z
@@ -57,25 +71,56 @@ const postponeOf: Record<'security' | 'exploited', Postpone> = {
 }
 
 /** The choice rules that the director signs with an offer (updates.md 2.3 `x-policy`). */
-export function policyFor({ class: release, advisory, managed, rollout }: PolicyFacts): Policy {
+export function policyFor(facts: PolicyFacts): Policy {
+  const { class: release, advisory, managed, rollout, override } = facts
+  const model = effectivePolicy(facts.model)
   const parsed = AdvisoryFacts.safeParse(advisory)
   const notice = parsed.success ? parsed.data : undefined
   const { window, quiet, auto: mayBeAutomatic, postpone } = RolloutPolicy.parse(rollout)
   const isExploited = release === 'security' && notice?.exploited === true
-  // A feature is never installed without being asked for.
-  const auto = release !== 'feature' && mayBeAutomatic !== false
-  const limits = release === 'security' && postponeOf[isExploited ? 'exploited' : 'security']
+  // A feature is never installed without being asked for, and neither is a fix that brings features.
+  const isAutomatic = release === 'config' || (release === 'security' && model.autoSecurity)
+  const auto = isAutomatic && facts.leavesLine !== true && mayBeAutomatic !== false
+  const urgency = isExploited ? 'exploited' : 'normal'
+  const limits = release === 'security' && limitsOf(model.postpone, isExploited)
+  const told = noticeOf(notice, facts.notes)
   return {
     class: release,
     auto,
     notify: release !== 'config',
     consent: auto ? 'none' : 'download+install',
     optOut: managed ? 'managed' : 'honored',
-    urgency: isExploited ? 'exploited' : 'normal',
-    quiet: quiet ?? [],
+    urgency,
+    quiet: quiet ?? model.quiet,
     window: window ?? [],
     ...(limits ? { postpone: atLeast(limits, postpone ?? {}) } : {}),
     ...(notice ? { advisory: { id: notice.id, severity: notice.severity, url: notice.url } } : {}),
+    ...(told ? { notice: told } : {}),
+    ...(managed && override ? { override } : {}),
+  }
+}
+
+function limitsOf(model: ModelPolicy['postpone'], isExploited: boolean): Postpone {
+  const kind = isExploited ? 'exploited' : 'security'
+  return model[kind] ?? postponeOf[kind]
+}
+
+/** What fits beside the metadata: the whole text is at the advisory's address. */
+const maxText = 600
+const maxAction = 240
+
+/** The beginning of the text for owners, and which text it is: the ledger keeps that with their choice. */
+function noticeOf(
+  advisory: z.infer<typeof AdvisoryFacts> | undefined,
+  notes: string | undefined,
+): Policy['notice'] {
+  const text = advisory?.text?.trim() || notes?.trim()
+  if (!text) return undefined
+  const action = advisory?.action?.trim()
+  return {
+    text: encodeNotice(text, maxText),
+    ...(action ? { action: encodeNotice(action, maxAction) } : {}),
+    sha256: sha256Of(action ? `${text}\n\n${action}` : text),
   }
 }
 

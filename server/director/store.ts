@@ -21,9 +21,20 @@ export interface DesiredRow {
     | {
         id: string
         rolloutPolicy: unknown
+        modelPolicy: unknown
+        /** What runs of the release's component. */
+        runsVersion: string | null
+        override: { by: string[]; reason: string; until: Date } | null
         release: Pick<
           Selectable<ReleaseTable>,
-          'model' | 'component' | 'version' | 'class' | 'advisory' | 'metadata_version'
+          | 'model'
+          | 'component'
+          | 'version'
+          | 'class'
+          | 'advisory'
+          | 'notes'
+          | 'mixed_reason'
+          | 'metadata_version'
         >
         /** Releases that are installed with it and that the device does not run yet. */
         companions: Companion[]
@@ -50,7 +61,11 @@ export async function readDesired(
           .selectFrom('deployment')
           .innerJoin('release', 'release.id', 'deployment.release_id')
           .innerJoin('rollout', 'rollout.id', 'deployment.rollout_id')
+          .innerJoin('model', 'model.name', 'release.model')
+          .select(policyFacts)
           .select([
+            runsVersion,
+            overrideAt(now).as('override'),
             'deployment.id as deployment_id',
             'rollout.policy as rollout_policy',
             'release.model',
@@ -79,28 +94,7 @@ export async function readDesired(
     .leftJoin('director_state as signed', 'signed.device_id', 'device.id')
     .where('device.id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
     .where('device.state', '=', 'active')
-    .select([
-      'device.id',
-      'device.managed',
-      'device.installed',
-      'next.deployment_id',
-      'next.rollout_policy',
-      'next.model',
-      'next.component',
-      'next.version',
-      'next.class',
-      'next.advisory',
-      'next.metadata_version',
-      'next.companions',
-      'signed.targets_version',
-      'signed.snapshot_version',
-      'signed.targets',
-      'signed.snapshot',
-      'signed.content_hash',
-      'signed.artifact_sha256s',
-      'signed.expires_at',
-      'signed.signed_at',
-    ])
+    .select(desiredColumns)
     .execute()
   return rows.map(desiredOf)
 }
@@ -117,9 +111,55 @@ function missingCompanions(): RawBuilder<Companion[] | null> {
       where runs.component = along.component and runs.build >= along.build))`
 }
 
+const policyFacts = [
+  'model.policy as model_policy',
+  'release.notes',
+  'release.mixed_reason',
+] as const
+
+/** Approved by two, not taken back, and not over. */
+function overrideAt(now: Date): RawBuilder<Joined['override']> {
+  return sql`(select jsonb_build_object('by', one.approved_by, 'reason', one.reason, 'until', one.until)
+    from update_override one where one.deployment_id = deployment.id
+      and one.approved_at is not null and one.revoked_at is null and one.until > ${now}::timestamptz)`
+}
+
+const runsVersion = sql<string | null>`(select runs.version
+  from jsonb_to_recordset(device.installed) runs(component text, version text)
+  where runs.component = release.component limit 1)`.as('runs_version')
+
+const desiredColumns = [
+  'device.id',
+  sql<boolean>`device.managed and device.managed_agreed`.as('managed'),
+  'device.installed',
+  'next.deployment_id',
+  'next.rollout_policy',
+  'next.model',
+  'next.component',
+  'next.version',
+  'next.class',
+  'next.advisory',
+  'next.metadata_version',
+  'next.companions',
+  'next.model_policy',
+  'next.notes',
+  'next.mixed_reason',
+  'next.runs_version',
+  'next.override',
+  'signed.targets_version',
+  'signed.snapshot_version',
+  'signed.targets',
+  'signed.snapshot',
+  'signed.content_hash',
+  'signed.artifact_sha256s',
+  'signed.expires_at',
+  'signed.signed_at',
+] as const
+
 /** A postponement that has run out is an offer again, also while the device has not said so. */
 function turnOf(now: Date): RawBuilder<number> {
   return sql<number>`case
+    when ${overrideAt(now)} is not null then 1
     when deployment.state = 'opted_out' then 3
     when deployment.state = 'postponed' and deployment.postponed_until > ${now}::timestamptz then 3
     when deployment.state in ('queued', 'offered', 'postponed') then 2
@@ -138,6 +178,11 @@ type Joined = { id: string; managed: boolean; installed: unknown } & {
   class: 'security' | 'feature' | 'config' | null
   advisory: unknown
   metadata_version: number | null
+  model_policy: unknown
+  notes: string | null
+  mixed_reason: unknown
+  runs_version: string | null
+  override: { by: string[]; reason: string; until: string } | null
   companions: Companion[] | null
 }
 
@@ -164,7 +209,22 @@ function desiredOf(row: Joined): DesiredRow {
         ? {
             id: deploymentId,
             rolloutPolicy,
-            release: { model, component, version, class: kind, advisory, metadata_version },
+            modelPolicy: row.model_policy,
+            runsVersion: row.runs_version,
+            override: row.override && {
+              ...row.override,
+              until: new Date(row.override.until),
+            },
+            release: {
+              model,
+              component,
+              version,
+              class: kind,
+              advisory,
+              notes: row.notes ?? '',
+              mixed_reason: row.mixed_reason ?? null,
+              metadata_version,
+            },
             companions: companions ?? [],
           }
         : undefined,

@@ -49,6 +49,7 @@ export function newProfile(
     anchor_subjects: [...new Set(anchors.map(({ subject }) => subjectHash(subject)))],
     approval: body.approval ?? 'none',
     replaceable: body.replaceable ?? 'off',
+    managed: body.managed,
     webhook_url: url ?? null,
     webhook_secret: url === undefined ? null : wrapKey(kek, randomBytes(32), webhookContext(id)),
     created_at: now,

@@ -133,6 +133,7 @@ function view(profile: Profile): ProfileView {
     webhook: profile.webhook_url === null ? null : { url: profile.webhook_url },
     keyPolicy: profile.key_policy,
     certificateDays: profile.certificate_days,
+    managed: profile.managed,
     createdAt: profile.created_at.toISOString(),
   }
 }

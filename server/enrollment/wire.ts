@@ -47,6 +47,11 @@ export const NewProfileBody = z.strictObject({
   /** Key algorithms devices may use; all by default. */
   keyPolicy: z.array(z.enum(keyAlgorithms)).min(1).max(keyAlgorithms.length).optional(),
   certificateDays: z.number().int().min(1).max(398).default(90),
+  /**
+   * Their owners agreed that the operator may override what they choose about updates (updates.md 7.2). It counts only for
+   * devices that say the same of themselves.
+   */
+  managed: z.boolean().default(false),
 })
 export type NewProfileBody = z.infer<typeof NewProfileBody>
 
@@ -70,6 +75,7 @@ export const ProfileView = z.object({
   webhook: z.object({ url: z.string() }).nullable(),
   keyPolicy: z.array(z.string()),
   certificateDays: z.number(),
+  managed: z.boolean(),
   createdAt: z.iso.datetime(),
 })
 export type ProfileView = z.infer<typeof ProfileView>

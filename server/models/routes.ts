@@ -1,8 +1,8 @@
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
-import { createModel } from './service.ts'
+import { createModel, effectivePolicy, setModelPolicy } from './service.ts'
 import { getModel, listModels, type Model } from './store.ts'
-import { ModelParams, ModelView, NewModelBody } from './wire.ts'
+import { ModelParams, ModelPolicyBody, ModelView, NewModelBody } from './wire.ts'
 
 export const modelRoutes = [
   route({
@@ -50,6 +50,25 @@ export const modelRoutes = [
     response: ModelView,
     handle: async ({ ctx, params }) => view(await getModel(ctx.db, params.model)),
   }),
+
+  route({
+    method: 'put',
+    path: '/models/:model/policy',
+    summary: "How owners of a model's devices choose about updates: all of the rules at once",
+    allow: ['admin', 'operator'],
+    params: ModelParams,
+    body: ModelPolicyBody,
+    response: ModelView,
+    handle: async ({ ctx, params, body, actor }) =>
+      view(
+        await setModelPolicy(ctx, {
+          model: params.model,
+          policy: body,
+          actor: actor.id,
+          requestId: actor.requestId,
+        }),
+      ),
+  }),
 ]
 
 function view(model: Model): ModelView {
@@ -57,6 +76,7 @@ function view(model: Model): ModelView {
     id: model.id,
     name: model.name,
     hardwareIds: model.hardware_ids,
+    policy: effectivePolicy(model.policy),
     createdAt: model.created_at.toISOString(),
   }
 }

@@ -3,7 +3,8 @@ import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { draftDelegations } from '../metadata/drafts.ts'
-import { getModel, insertModel, type Model } from './store.ts'
+import { getModel, insertModel, type Model, setPolicy } from './store.ts'
+import { ModelPolicyBody, type ModelPolicy } from './wire.ts'
 
 export interface CreateModel {
   id: string
@@ -43,4 +44,57 @@ export async function createModel(
     }
     return model
   })
+}
+
+export interface SetModelPolicy {
+  model: string
+  policy: ModelPolicy
+  actor: string
+  requestId: string
+}
+
+/**
+ * The rules by which owners of a model's devices choose about updates (updates.md 7.2); all of them at once. Offers made
+ * before keep their deadlines, which are counted on the device.
+ *
+ * @throws DomainError `conflict` when updates shall not install themselves and nothing says why, or somebody was quicker
+ */
+export async function setModelPolicy(
+  { db, clock }: Pick<Context, 'db' | 'clock'>,
+  { model: key, policy, actor, requestId }: SetModelPolicy,
+): Promise<Model> {
+  requireJustified(policy)
+  return await inTransaction(db, async (tx) => {
+    const before = await getModel(tx, key)
+    const changed = await setPolicy(tx, {
+      id: before.id,
+      before: before.policy,
+      policy: JSON.stringify(policy),
+    })
+    if (!changed)
+      throw new DomainError('conflict', 'The policy changed meanwhile; look at it again')
+    const facts = { model: before.name, before: before.policy, after: policy }
+    const entry = { at: clock.now(), actor, action: 'model.policy', subject: before.id, facts }
+    await recordAudit(tx, { ...entry, requestId })
+    return await getModel(tx, before.id)
+  })
+}
+
+/** Security updates that install themselves are the rule (CRA annex I, part I, 2(c)); an exception is explained. */
+function requireJustified({ autoUpdateApplicability, autoSecurity, justification }: ModelPolicy) {
+  if (justification !== undefined) return
+  if (autoUpdateApplicability === 'applicable' && autoSecurity !== false) return
+  throw new DomainError(
+    'conflict',
+    'A model whose security updates do not install themselves needs a justification',
+    { at: 'justification' },
+  )
+}
+
+/** What cannot be read counts as the default, in which owners have most to say. */
+export function effectivePolicy(stored: unknown): ModelPolicy & { autoSecurity: boolean } {
+  const parsed = ModelPolicyBody.safeParse(stored)
+  const policy = parsed.success ? parsed.data : ModelPolicyBody.parse({})
+  const autoSecurity = policy.autoSecurity ?? policy.autoUpdateApplicability === 'applicable'
+  return { ...policy, autoSecurity }
 }

@@ -1,4 +1,4 @@
-import type { Selectable } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import type { ModelTable } from '../db/schema.ts'
@@ -33,8 +33,23 @@ export async function listModels(
     .execute()
 }
 
+/** False when it changed meanwhile. */
+export async function setPolicy(
+  tx: Tx,
+  { id, before, policy }: { id: string; before: unknown; policy: string },
+): Promise<boolean> {
+  const row = await tx
+    .updateTable('model')
+    .set({ policy })
+    .where('id', '=', id)
+    .where('policy', '=', sql<string>`${JSON.stringify(before)}::jsonb`)
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
 /** False when the id or the name is there already. */
-export async function insertModel(tx: Tx, row: Model): Promise<boolean> {
+export async function insertModel(tx: Tx, row: Omit<Model, 'policy'>): Promise<boolean> {
   const inserted = await tx
     .insertInto('model')
     .values(row)

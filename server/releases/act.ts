@@ -11,6 +11,7 @@ import { draftModelTargets, lockForDraft, publishedTargets } from '../metadata/d
 import { publishDraft, type PublishDeps } from '../metadata/publish.ts'
 import { firmwareRole } from '../metadata/roles.ts'
 import { requireRising } from './create.ts'
+import { requireOnLine } from './lines.ts'
 import { listedBuilds } from './listed-builds.ts'
 import { nextReleaseState, type ReleaseAction } from './state.ts'
 import {
@@ -75,6 +76,7 @@ async function redraftWith({ db, clock }: PublishDeps, command: ActOnRelease): P
 async function requireStillPossible(tx: Tx, release: Release): Promise<void> {
   const highest = await highestPublished(tx, release.model)
   requireRising(release, highest.get(release.component))
+  await requireOnLine(tx, { ...release, isMixed: release.mixed_reason !== null })
   const hardware = await findModelHardware(tx, release.model)
   const unknown = release.hardware_ids.find((id) => !hardware.includes(id))
   if (unknown === undefined) return

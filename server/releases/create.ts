@@ -4,6 +4,7 @@ import type { Db } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { highestPublished } from '../metadata/checks.ts'
+import { requireOnLine } from './lines.ts'
 import {
   artifactExists,
   findModelHardware,
@@ -13,7 +14,7 @@ import {
   type Release,
   wasPublished,
 } from './store.ts'
-import type { Advisory } from './wire.ts'
+import type { Advisory, MixedReason } from './wire.ts'
 
 export interface CreateRelease {
   id: string
@@ -30,6 +31,7 @@ export interface CreateRelease {
   fixes: string[]
   notes: string
   advisory?: Advisory | undefined
+  mixedReason?: MixedReason | undefined
   actor: string
   requestId?: string
 }
@@ -55,7 +57,15 @@ export async function createRelease(
       actor,
       action: 'release.create',
       subject: id,
-      facts: { model, component, version, build, svn, class: command.class },
+      facts: {
+        model,
+        component,
+        version,
+        build,
+        svn,
+        class: command.class,
+        mixedReason: command.mixedReason ?? null,
+      },
       ...(requestId ? { requestId } : {}),
     })
     return await getRelease(tx, id)
@@ -64,13 +74,7 @@ export async function createRelease(
 
 function requireSensible(command: CreateRelease): void {
   const { component, build, minPrevious = 0, requires } = command
-  if (command.class === 'security' && (command.fixes.length === 0 || !command.advisory)) {
-    throw new DomainError(
-      'invalid-request',
-      'A security release names what it fixes (fixes) and has an advisory for the owners',
-      { at: command.fixes.length === 0 ? 'fixes' : 'advisory' },
-    )
-  }
+  requireTold(command)
   if (minPrevious >= build && minPrevious > 0) {
     throw new DomainError('invalid-request', 'minPrevious must be lower than build', {
       at: 'minPrevious',
@@ -81,6 +85,23 @@ function requireSensible(command: CreateRelease): void {
       at: 'requires',
     })
   }
+}
+
+/** Whoever calls a release a fix says what it fixes, in numbers and in words (updates.md 3.2). */
+function requireTold({ class: kind, fixes, advisory, mixedReason }: CreateRelease): void {
+  if (kind !== 'security') {
+    if (mixedReason === undefined) return
+    throw new DomainError('invalid-request', 'Only a security release can be mixed with features', {
+      at: 'mixedReason',
+    })
+  }
+  const hasText = (advisory?.text?.trim() ?? '') !== ''
+  if (fixes.length > 0 && hasText) return
+  throw new DomainError(
+    'invalid-request',
+    'A security release names what it fixes (fixes) and has an advisory with a text for the owners',
+    { at: fixes.length === 0 ? 'fixes' : advisory ? 'advisory.text' : 'advisory' },
+  )
 }
 
 /** What depends on the database. Gives the security version to use. */
@@ -102,6 +123,7 @@ async function requirePossible(db: Db, command: CreateRelease): Promise<number> 
   const highest = (await highestPublished(db, model)).get(component)
   const svn = command.svn ?? highest?.svn ?? 0
   requireRising({ build, svn }, highest)
+  await requireOnLine(db, { ...command, isMixed: command.mixedReason !== undefined })
   return svn
 }
 
@@ -149,6 +171,7 @@ function rowOf(command: CreateRelease, { svn, now }: { svn: number; now: Date })
     fixes: command.fixes,
     notes: command.notes,
     advisory: command.advisory ? JSON.stringify(command.advisory) : null,
+    mixed_reason: command.mixedReason ? JSON.stringify(command.mixedReason) : null,
     created_by: command.actor,
     created_at: now,
   }

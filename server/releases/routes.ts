@@ -96,6 +96,7 @@ function view(release: Release): ReleaseView {
     fixes: release.fixes,
     notes: release.notes,
     advisory: advisoryOf(release) ?? null,
+    mixedReason: release.mixed_reason as ReleaseView['mixedReason'],
     state: release.state,
     metadataVersion: release.metadata_version,
     createdBy: release.created_by,

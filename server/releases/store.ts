@@ -33,11 +33,12 @@ export async function listReleases(
 
 export type NewRelease = Omit<
   Release,
-  'state' | 'metadata_version' | 'published_at' | 'requires' | 'advisory'
+  'state' | 'metadata_version' | 'published_at' | 'requires' | 'advisory' | 'mixed_reason'
 > & {
   /** JSON texts. */
   requires: string
   advisory: string | null
+  mixed_reason: string | null
 }
 
 /** False when the id, or the version or build of a release that is not withdrawn, is there already. */
@@ -184,4 +185,33 @@ export async function publishListed(
     .returning('id')
     .execute()
   return rows.map((row) => row.id)
+}
+
+/** Versions of a component that were ever published and not withdrawn. */
+export async function publishedVersions(
+  db: Db,
+  { model, component }: Pick<Release, 'model' | 'component'>,
+): Promise<string[]> {
+  const rows = await db
+    .selectFrom('release')
+    .select('version')
+    .where('model', '=', model)
+    .where('component', '=', component)
+    .where('state', '=', 'published')
+    .execute()
+  return rows.map(({ version }) => version)
+}
+
+/** Versions of a component that devices run, each once; at most `most` of them. */
+export async function installedVersions(
+  db: Db,
+  { model, component }: Pick<Release, 'model' | 'component'>,
+  most: number,
+): Promise<string[]> {
+  const { rows } = await sql<{ version: string }>`
+    select distinct runs.version
+    from device cross join lateral jsonb_to_recordset(device.installed) runs(component text, version text)
+    where device.model = ${model} and device.state in ('active', 'disabled') and runs.component = ${component}
+    limit ${most}`.execute(db)
+  return rows.map(({ version }) => version)
 }

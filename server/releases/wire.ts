@@ -24,11 +24,21 @@ export const Advisory = z.strictObject({
   severity: z.enum(['low', 'medium', 'high', 'critical']),
   /** Where the owner can read more; a path is one on this server. */
   url: plain(256),
+  /** In words that an owner understands: what could happen, and what the update does. Devices show its beginning. */
   text: prose(10_000).optional(),
+  /** What the owner is to do, beside installing it. */
+  action: prose(500).optional(),
   /** Known to be exploited: shorter postponement, louder notice (updates.md 7.2). */
   exploited: z.boolean().default(false),
 })
 export type Advisory = z.infer<typeof Advisory>
+
+/** Why a release brings more than fixes (CRA annex I, part II, 2). */
+export const MixedReason = z.strictObject({
+  kind: z.enum(['not_technically_feasible', 'fix_is_functional_change']),
+  text: z.string().trim().min(10).max(2_000),
+})
+export type MixedReason = z.infer<typeof MixedReason>
 
 export const Requires = z
   .record(name, counter)
@@ -64,6 +74,8 @@ export const NewReleaseBody = z.strictObject({
     .default([]),
   notes: prose(20_000).default(''),
   advisory: Advisory.optional(),
+  /** Of a security release that is not on a maintenance line: why its fixes could not be kept apart from features. */
+  mixedReason: MixedReason.optional(),
 })
 
 export const ReleaseActionBody = z.strictObject({ action: z.enum(releaseActions) })
@@ -83,6 +95,7 @@ export const ReleaseView = z.object({
   fixes: z.array(z.string()),
   notes: z.string(),
   advisory: Advisory.nullable(),
+  mixedReason: MixedReason.nullable(),
   state: z.enum(releaseStates),
   /** Of `fw-<model>`: the version this release was published with, or is drafted for. */
   metadataVersion: z.int().nullable(),

@@ -11,11 +11,20 @@ export interface Candidate {
   component: string
   build: number
   class: 'security' | 'feature' | 'config'
+  version: string
+  /** What runs of the component; null when nothing does. */
+  runs_version: string | null
   seed: Buffer
   /** Cumulative shares of the open phases, in order. */
   open_percents: number[]
   /** The deployment of the same component that the device has open. */
-  open: { id: string; state: DeploymentState; build: number } | null
+  open: {
+    id: string
+    state: DeploymentState
+    build: number
+    version: string
+    class: 'security' | 'feature' | 'config'
+  } | null
 }
 
 /**
@@ -48,10 +57,22 @@ export function buildFits(): RawBuilder<SqlBool> {
   return sql<SqlBool>`(case when jsonb_array_length(device.installed) = 0
     then release.min_previous is null
     else exists (
-      select from jsonb_to_recordset(device.installed) runs(component text, build bigint, svn bigint)
+      select from jsonb_to_recordset(device.installed) runs(component text, version text, build bigint, svn bigint)
       where runs.component = release.component and runs.build < release.build
-        and runs.svn <= release.svn and runs.build >= coalesce(release.min_previous, 0))
+        and runs.svn <= release.svn and runs.build >= coalesce(release.min_previous, 0)
+        and not ${isLineBack()})
     end)`
+}
+
+/** A fix of an older maintenance line is no update for a device of a newer one, though its build is higher (updates.md 3.2). */
+function isLineBack(): RawBuilder<SqlBool> {
+  return sql<SqlBool>`coalesce(${lineSql('runs.version')} > ${lineSql('release.version')}, false)`
+}
+
+/** `lineOf` of protocol/version-line.ts, in SQL: two numbers, which compare in order; null for a version without a line. */
+function lineSql(column: 'runs.version' | 'release.version'): RawBuilder<number[] | null> {
+  const version = sql.raw(column)
+  return sql`(regexp_match(${version}, '^v?(\\d{1,9})\\.(\\d{1,9})(?!\\d)'))::int[]`
 }
 
 /** Other components' least builds are there, or come along (updates.md section 4, step 8). */
@@ -103,10 +124,13 @@ export async function candidatesFor(db: Db, deviceIds: readonly string[]): Promi
   const ended = sql.join(endedStates.map((state) => sql.lit(state)))
   const { rows } = await sql<Candidate>`
     select device.id as device_id, rollout.id as rollout_id, rollout.release_id, release.component,
-      release.build, release.class, rollout.seed,
+      release.build, release.class, release.version, rollout.seed,
+      (select runs.version from jsonb_to_recordset(device.installed) runs(component text, version text)
+        where runs.component = release.component limit 1) as runs_version,
       (select jsonb_agg(phase.percent order by phase.no) from rollout_phase phase
         where phase.rollout_id = rollout.id and phase.no <= rollout.phase_no) as open_percents,
-      (select jsonb_build_object('id', other.id, 'state', other.state, 'build', runs.build)
+      (select jsonb_build_object('id', other.id, 'state', other.state, 'build', runs.build,
+          'version', runs.version, 'class', runs.class)
         from deployment other join release runs on runs.id = other.release_id
         where other.device_id = device.id and other.component = release.component
           and other.state not in (${ended}) limit 1) as open
@@ -194,9 +218,9 @@ export async function previewGroup(
           and past.release_id = release.id and past.state = 'rolled_back') then 'rolled-back-before'
         when exists (select from jsonb_to_recordset(device.installed) runs(component text, build bigint)
           where runs.component = release.component and runs.build = release.build) then 'already-current'
-        when exists (select from jsonb_to_recordset(device.installed) runs(component text, build bigint, svn bigint)
+        when exists (select from jsonb_to_recordset(device.installed) runs(component text, version text, build bigint, svn bigint)
           where runs.component = release.component
-            and (runs.build > release.build or runs.svn > release.svn)) then 'downgrade'
+            and (runs.build > release.build or runs.svn > release.svn or ${isLineBack()})) then 'downgrade'
         when not ${buildFits()} then 'must-pass-through'
         when not ${requirementsMet(along)} or not ${companionsFit(along)} then 'incompatible'
         end as reason

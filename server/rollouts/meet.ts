@@ -1,6 +1,7 @@
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { type Admission, admit, unstartedStates } from '../deployments/admit.ts'
+import { leavesLine } from '../protocol/version-line.ts'
 import { bucketOf, phaseOf } from './bucket.ts'
 import { type Candidate, candidatesFor, holdRunning } from './meet-store.ts'
 
@@ -43,7 +44,9 @@ async function meetBatch(ctx: Deps, deviceIds: readonly string[]): Promise<strin
  */
 export function chooseAdmissions(candidates: readonly Candidate[]): Admission[] {
   const chosen = new Map<string, Admission>()
-  for (const candidate of candidates) {
+  // A fix that keeps to the device's line before one that would bring features with it; sorting keeps the order otherwise.
+  const inOrder = candidates.toSorted((a, b) => Number(staysOnLine(b)) - Number(staysOnLine(a)))
+  for (const candidate of inOrder) {
     const { device_id: deviceId, component, open } = candidate
     const key = `${deviceId} ${component}`
     if (chosen.has(key) || !mayReplace(candidate)) continue
@@ -61,8 +64,24 @@ export function chooseAdmissions(candidates: readonly Candidate[]): Admission[] 
   return [...chosen.values()]
 }
 
-/** A newer release takes the place of one that was not started; a started one is never withheld. */
-function mayReplace({ open, build }: Candidate): boolean {
+/**
+ * A newer release takes the place of one that was not started; a started one is never withheld. The two tracks stay apart
+ * (updates.md 7.2): nothing but another fix on the device's line takes the place of a fix there, and a fix takes the place
+ * of whatever brings features, whichever of the two was made first.
+ */
+function mayReplace(candidate: Candidate): boolean {
+  const { open, build, runs_version } = candidate
   if (!open) return true
-  return open.build < build && (unstartedStates as readonly string[]).includes(open.state)
+  if (!(unstartedStates as readonly string[]).includes(open.state)) return false
+  const isFix = staysOnLine(candidate)
+  const isFixOpen = staysOnLine({ ...open, runs_version })
+  return isFix === isFixOpen ? open.build < build : isFix
+}
+
+function staysOnLine({
+  class: kind,
+  version,
+  runs_version,
+}: Pick<Candidate, 'class' | 'version' | 'runs_version'>): boolean {
+  return kind === 'security' && (runs_version === null || !leavesLine(runs_version, version))
 }

@@ -21,6 +21,8 @@ import { type Reply, startApi, type TestApi } from './api.ts'
 import { StatementCounter } from './rollout-world.ts'
 import { makeKeys, signers } from './tuf-repository.ts'
 
+const mixedReason = { kind: 'not_technically_feasible', text: 'One image holds everything.' }
+
 export interface OfflineKeys {
   imageRoot: KeyObject[]
   targets: KeyObject[]
@@ -154,7 +156,9 @@ export class ReleaseWorld implements AsyncDisposable {
       artifactId: id,
       hardwareIds: ['gate-2-r3'],
       fixes: ['CVE-2026-1234'],
-      advisory: { id: 'FS-2026-017', severity: 'high', url: '/a/2026-017' },
+      advisory: { id: 'FS-2026-017', severity: 'high', url: '/a/2026-017', text: 'Install it.' },
+      // Versions here jump from line to line.
+      ...(changes['class'] === undefined || changes['class'] === 'security' ? { mixedReason } : {}),
       ...changes,
     }
   }
@@ -205,6 +209,7 @@ export class ReleaseWorld implements AsyncDisposable {
         hardware_ids: ['gate-2-r3'],
         created_at: this.ctx.clock.now(),
         changed_at: this.ctx.clock.now(),
+        managed_agreed: changes.managed ?? false,
         ...changes,
       })
       .execute()

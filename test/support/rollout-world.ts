@@ -100,6 +100,7 @@ export async function givenRelease(
     build: number
     svn: number
     class: 'security' | 'feature' | 'config'
+    version: string
     min_previous: number
     requires: Record<string, number>
     state: 'draft' | 'published'

@@ -38,7 +38,14 @@ function deployment(state: DeploymentState, more: Partial<Deployment> = {}): Dep
 const limitsOf = (
   release_class: 'security' | 'feature' | 'config',
   release_advisory: unknown = null,
-) => postponeLimitsOf({ release_class, release_advisory, rollout_policy: {}, managed: false })
+) =>
+  postponeLimitsOf({
+    release_class,
+    release_advisory,
+    rollout_policy: {},
+    model_policy: {},
+    managed: false,
+  })
 const facts: ReportFacts = {
   history: [],
   artifactSha256: image,

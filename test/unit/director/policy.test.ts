@@ -1,10 +1,12 @@
+import { createHash } from 'node:crypto'
+
 import { describe, expect, test } from 'vitest'
 
 import { policyFor, type PolicyFacts } from '../../../server/director/policy.ts'
 
 const advisory = { id: 'FS-1', severity: 'high', url: '/a/1', text: 'Long.', exploited: false }
 const policy = (facts: Partial<PolicyFacts> = {}) =>
-  policyFor({ class: 'security', advisory, managed: false, rollout: {}, ...facts })
+  policyFor({ class: 'security', advisory, managed: false, rollout: {}, model: {}, ...facts })
 
 describe('the choice rules of updates.md 7.2', () => {
   test('security: automatic, postponed 72 h, 5 times, 14 d, then 48 h grace', () => {
@@ -19,6 +21,7 @@ describe('the choice rules of updates.md 7.2', () => {
       window: [],
       postpone: { eachH: 72, graceH: 48, maxCount: 5, totalH: 336 },
       advisory: { id: 'FS-1', severity: 'high', url: '/a/1' },
+      notice: { text: 'Long.', sha256: createHash('sha256').update('Long.').digest('hex') },
     })
   })
 
