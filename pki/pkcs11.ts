@@ -72,7 +72,7 @@ export function pkcs11SignerFor(spki: Buffer, access: Pkcs11Access): Signer {
 /**
  * The key of a URI, made in the token when it is not there: it can neither be read nor taken out. Again gives the same key.
  *
- * @throws PkiError `token`, also when the key that is there is of another algorithm
+ * @throws PkiError `token`; `key` when the key that is there is of another algorithm
  */
 export async function makePkcs11Key(
   access: Pkcs11Access,
@@ -90,7 +90,7 @@ export async function makePkcs11Key(
   })
   const key = readPublicKey(spki)
   if (key.algorithm !== algorithm) {
-    throw new PkiError('token', `The key that is there is ${key.algorithm}, not ${algorithm}`)
+    throw new PkiError('key', `The key that is there is ${key.algorithm}, not ${algorithm}`)
   }
   return signerOf(at, key)
 }

@@ -33,6 +33,12 @@ const Environment = z.object({
   FLEETSEAL_PUBLIC_PORT: port(8080),
   FLEETSEAL_KEK_FILE: z.string().min(1).optional(),
   FLEETSEAL_ROOT_FILE: z.string().min(1).optional(),
+  FLEETSEAL_PKCS11_MODULE: z
+    .string()
+    .startsWith('/', 'must be the absolute path of a PKCS #11 library')
+    .max(4096)
+    .optional(),
+  FLEETSEAL_PKCS11_PIN_FILE: z.string().min(1).optional(),
   FLEETSEAL_ROLE: z
     .literal('all', { error: 'must be "all" (one process) in this version' })
     .default('all'),
@@ -70,6 +76,9 @@ export function loadConfig(environment: NodeJS.ProcessEnv) {
       problems.push(`${issue.path.join('.')}: ${issue.message}`)
   }
   problems.push(...samePorts(merged))
+  if (!merged['FLEETSEAL_PKCS11_MODULE'] !== !merged['FLEETSEAL_PKCS11_PIN_FILE']) {
+    problems.push('FLEETSEAL_PKCS11_MODULE: set it together with FLEETSEAL_PKCS11_PIN_FILE')
+  }
   const known = new Set(Object.keys(Environment.shape))
   for (const name of Object.keys(environment)) {
     if (name.startsWith('FLEETSEAL_') && !known.has(name) && !clientNames.has(name)) {
@@ -98,6 +107,8 @@ function freeze(env: z.infer<typeof Environment>) {
     kekFile: env.FLEETSEAL_KEK_FILE ? resolve(env.FLEETSEAL_KEK_FILE) : join(dataDir, 'kek'),
     /** The first start takes this root, whose key is elsewhere, instead of making one. */
     rootFile: env.FLEETSEAL_ROOT_FILE ? resolve(env.FLEETSEAL_ROOT_FILE) : undefined,
+    /** How keys in a token are reached. The PIN is read each time it is needed, and kept nowhere. */
+    pkcs11: tokenAccess(env),
     bind: env.FLEETSEAL_BIND,
     publicHost: env.FLEETSEAL_PUBLIC_HOST,
     ports: {
@@ -113,6 +124,12 @@ function freeze(env: z.infer<typeof Environment>) {
     privateWebhooks: env.FLEETSEAL_WEBHOOK_PRIVATE === 'allow',
     logLevel: env.FLEETSEAL_LOG_LEVEL,
   })
+}
+
+function tokenAccess(env: z.infer<typeof Environment>) {
+  const { FLEETSEAL_PKCS11_MODULE: modulePath, FLEETSEAL_PKCS11_PIN_FILE: pinFile } = env
+  if (modulePath === undefined || pinFile === undefined) return undefined
+  return { modulePath, pinFile: resolve(pinFile) }
 }
 
 const portNames = [

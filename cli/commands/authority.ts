@@ -1,11 +1,15 @@
 import { writeFile } from 'node:fs/promises'
 
-import { authorityPurposes, issuerPurposes } from '../../server/authorities/state.ts'
+import {
+  authorityAlgorithms,
+  authorityPurposes,
+  issuerPurposes,
+} from '../../server/authorities/state.ts'
 import { AuthorityRequestView, AuthorityView, KekView } from '../../server/authorities/wire.ts'
 import { keyIdOfRequest } from '../ceremony/key-id.ts'
 import type { ApiClient } from '../client.ts'
 import { collect } from '../collect.ts'
-import type { CommandInput, Noun } from '../command.ts'
+import type { CommandInput, Noun, Option } from '../command.ts'
 import { Failure, usageError } from '../failure.ts'
 import { isId } from '../lookup.ts'
 import { Page } from '../page.ts'
@@ -15,9 +19,10 @@ import type { Column } from '../table.ts'
 const columns: Column<AuthorityView>[] = [
   { head: 'purpose', cell: (authority) => authority.purpose },
   { head: 'name', cell: (authority) => authority.name },
+  { head: 'series', cell: (authority) => authority.series },
   { head: 'state', cell: (authority) => authority.state },
   { head: 'until', cell: (authority) => authority.notAfter },
-  { head: 'key', cell: (authority) => (authority.hasKey ? 'here' : 'elsewhere') },
+  { head: 'key', cell: keyOf },
   { head: 'id', cell: (authority) => authority.id },
 ]
 
@@ -28,6 +33,24 @@ const requestColumns: Column<AuthorityRequestView>[] = [
   { head: 'made', cell: (request) => request.createdAt },
   { head: 'id', cell: (request) => request.id },
 ]
+
+const making: Record<string, Option> = {
+  series: {
+    type: 'string',
+    value: 'NAME',
+    about: 'beside those of other series, for the profiles that name it (default)',
+  },
+  algorithm: {
+    type: 'string',
+    value: 'KIND',
+    about: `${authorityAlgorithms.join(', ')} (what suits the root)`,
+  },
+  key: {
+    type: 'string',
+    value: 'URI',
+    about: 'keep the key in a token: pkcs11:token=LABEL;object=NAME, made there when it is new',
+  },
+}
 
 export const authorityNoun: Noun = {
   noun: 'authority',
@@ -56,8 +79,10 @@ export const authorityNoun: Noun = {
       verb: 'create',
       args: 'PURPOSE',
       summary: `Make one that is to take over (${authorityPurposes.join(', ')}): accepted at once, issuing when activated`,
-      run: async ({ client, args: [purpose], out }) => {
-        const made = await (await client()).create(AuthorityView, '/authorities', { purpose })
+      options: making,
+      run: async ({ client, args: [purpose], values, out }) => {
+        const body = { purpose, ...choices(values) }
+        const made = await (await client()).create(AuthorityView, '/authorities', body)
         show(out, made)
         if (made.state === 'prepared') out.say(`next: fleetseal authority activate ${made.id}`)
       },
@@ -78,7 +103,10 @@ export const authorityNoun: Noun = {
       verb: 'request',
       args: 'PURPOSE',
       summary: `Write the file that asks a root elsewhere for an authority (${issuerPurposes.join(', ')})`,
-      options: { out: { type: 'string', value: 'FILE', about: 'where it goes (PURPOSE.csr.pem)' } },
+      options: {
+        out: { type: 'string', value: 'FILE', about: 'where it goes (PURPOSE.csr.pem)' },
+        ...making,
+      },
       run: request,
     },
     {
@@ -151,6 +179,20 @@ export const authorityNoun: Noun = {
   ],
 }
 
+function choices(values: CommandInput['values']) {
+  return {
+    series: values.text('series'),
+    algorithm: values.oneOf('algorithm', authorityAlgorithms),
+    keyUri: values.text('key'),
+  }
+}
+
+/** Where the private key is. */
+function keyOf({ hasKey, keyUri, keyDestroyedAt }: AuthorityView): string {
+  if (keyDestroyedAt !== null) return 'destroyed'
+  return keyUri ?? (hasKey ? 'here' : 'elsewhere')
+}
+
 function showKek(out: CommandInput['out'], kek: KekView): void {
   out.fields(kek, (one) => [
     ['changed', one.rotatedAt ?? 'never'],
@@ -169,7 +211,10 @@ async function act(
 
 async function request({ client, args: [purpose = ''], values, out }: CommandInput): Promise<void> {
   const api = await client()
-  const made = await api.create(AuthorityRequestView, '/authority-requests', { purpose })
+  const made = await api.create(AuthorityRequestView, '/authority-requests', {
+    purpose,
+    ...choices(values),
+  })
   const file = values.text('out') ?? `${made.purpose}.csr.pem`
   await writeFile(file, made.request)
   out.answer({ ...made, file }, (one) =>
@@ -219,7 +264,9 @@ function show(out: CommandInput['out'], authority: AuthorityView): void {
     ['purpose', one.purpose],
     ['state', one.state],
     ['valid', `${one.notBefore} to ${one.notAfter}`],
-    ['key', one.hasKey ? 'here' : 'elsewhere'],
+    ['series', one.series],
+    ['key', `${one.algorithm}, ${keyOf(one)}`],
+    ['revoked', one.revokedAt],
     ['fingerprint', one.fingerprint],
     ['issuer', one.issuerId],
     ['id', one.id],

@@ -58,6 +58,11 @@ export const enrollmentNoun: Noun = {
         from: { type: 'string', value: 'WHEN', about: 'not before this instant' },
         until: { type: 'string', value: 'WHEN', about: 'an instant, or a span such as 90d' },
         days: { type: 'string', value: 'N', about: 'how long a certificate is valid (90)' },
+        issuer: {
+          type: 'string',
+          value: 'SERIES',
+          about: 'whose authority issues (default); see authority create --series',
+        },
         auth: { type: 'string', value: 'HOW', about: `one of ${ways.join(', ')} (token)` },
         anchor: {
           type: 'string',
@@ -150,6 +155,7 @@ async function createProfile({ client, args: [name], values, out, world }: Comma
     validFrom: values.instant('from', world.now()),
     validUntil: values.instant('until', world.now()),
     certificateDays: values.number('days'),
+    issuerSeries: values.text('issuer'),
     keyPolicy: keys.length > 0 ? keys : undefined,
     approval: values.flag('approval') ? 'manual' : undefined,
     replaceable: values.oneOf('replaceable', again),
@@ -178,6 +184,7 @@ function show(out: CommandInput['out'], profile: ProfileView): void {
     ['used', `${one.used} of ${one.quota ?? 'any'}`],
     ['valid', `${one.validFrom ?? 'now'} to ${one.validUntil ?? 'any time'}`],
     ['certificates', `${one.certificateDays} days`],
+    ['issuer', one.issuerSeries],
     ['group', one.groupId],
     ['id', one.id],
   ])

@@ -43,6 +43,10 @@ export interface Authorities {
   readonly find: (id: string) => Issuer | undefined
   /** Issuers of devices that are not retired, the active one first. */
   readonly deviceIssuers: readonly Issuer[]
+  /** Who issues for devices of a series now; null is the default one. Throws DomainError `not-ready` when nobody does. */
+  readonly deviceIssuer: (series: string | null) => Issuer
+  /** Which series an authority belongs to. */
+  readonly seriesOf: (authorityId: string) => string | undefined
   /** What EST `cacerts` gives out, DER: roots, the certificates that lead from one root to another, issuers. */
   readonly distributed: readonly Buffer[]
   /** Certificates between the servers' root and other roots, DER: sent after the issuer in each handshake. */

@@ -8,11 +8,12 @@ import type { PublicUrls } from './authorities.ts'
 import type { InstallationDeps } from './bootstrap.ts'
 import { dataPaths } from './data-dir.ts'
 import { hasCode, readOptional, writeAtomically } from './files.ts'
-import { makeHierarchy } from './hierarchy.ts'
+import { makeHierarchy, untouched } from './hierarchy.ts'
 import { InstallationError } from './installation-error.ts'
 import { deleteRequest, listRequests, type RequestRow } from './request-store.ts'
 import { makeRequest, readAnswer, rowOf } from './requests.ts'
 import { nameOf, readRootFile } from './roots.ts'
+import { defaultSeries } from './state.ts'
 import {
   type AuthorityRow,
   findActive,
@@ -33,16 +34,27 @@ export async function firstAuthorities(making: {
   kek: Buffer
   now: Date
   urls: PublicUrls
-  config: Pick<Config, 'rootFile'>
+  config: Pick<Config, 'rootFile' | 'pkcs11'>
 }): Promise<{ authorities: AuthorityRow[]; requests: RequestRow[] }> {
   const { config, kek, now, urls } = making
   const { rootFile } = config
   if (rootFile === undefined) {
-    return { authorities: await makeHierarchy({ kek, now, urls }), requests: [] }
+    return { authorities: await makeHierarchy({ kek, now, urls, config }), requests: [] }
   }
-  const root = rootRow(await readRoot(rootFile), now)
+  const certificate = await readRoot(rootFile)
+  const root = rootRow(certificate, now)
+  const below = { id: root.id, certificate }
   const ask = async (purpose: 'devices' | 'servers') =>
-    await makeRequest({ kek, now, urls, id: newId(now), purpose, root, isOnline: false })
+    await makeRequest({
+      kek,
+      now,
+      urls,
+      config,
+      id: newId(now),
+      purpose,
+      root: below,
+      isOnline: false,
+    })
   return { authorities: [root], requests: [await ask('devices'), await ask('servers')] }
 }
 
@@ -68,9 +80,12 @@ function rootRow(root: Certificate, now: Date): AuthorityRow {
     purpose: 'root',
     name: nameOf(root),
     state: 'active',
+    series: defaultSeries,
     issuer_id: null,
     certificate: root.der,
     wrapped_key: null,
+    key_uri: null,
+    ...untouched,
     created_at: now,
     changed_at: now,
   }
@@ -87,9 +102,10 @@ export async function completeBelowRoot(deps: InstallationDeps): Promise<void> {
   const paths = dataPaths(config)
   const missing: string[] = []
   for (const request of await listRequests(db)) {
-    const { purpose } = request
-    // Requests of a running server are answered by its interface.
-    if (await findActive(db, purpose)) continue
+    const { purpose, series } = request
+    // Requests of a running server are answered by its interface, and it does not need the others to start.
+    const isNeeded = purpose !== 'claims' && series === defaultSeries
+    if (!isNeeded || (await findActive(db, purpose))) continue
     const answer = await readOptional(paths.answer(purpose), maxFileBytes)
     if (answer) {
       await take(deps, request, answer.toString('utf8'))

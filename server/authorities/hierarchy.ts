@@ -1,16 +1,20 @@
-import { type KeyObject, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 
-import { generatePrivateKey, type KeyAlgorithm } from '../../pki/keys.ts'
 import { encodeName } from '../../pki/names.ts'
-import { softwareSigner } from '../../pki/signer.ts'
-import { wrapKey } from '../../pki/wrap.ts'
 import { newSerial, signCertificate } from '../../pki/x509/issue.ts'
 import { lintTbs } from '../../pki/x509/lint.ts'
 import { parseCertificate } from '../../pki/x509/parse.ts'
 import { buildTbs, type ProfileName, type TbsInput } from '../../pki/x509/profiles.ts'
+import type { Config } from '../config.ts'
 import { newId } from '../ids.ts'
 import type { Issuer, PublicUrls } from './authorities.ts'
-import type { AuthorityPurpose, AuthorityState } from './state.ts'
+import { defaultAlgorithm, newAuthorityKey } from './authority-key.ts'
+import {
+  type AuthorityAlgorithm,
+  type AuthorityPurpose,
+  type AuthorityState,
+  defaultSeries,
+} from './state.ts'
 import type { AuthorityRow } from './store.ts'
 
 const dayMs = 86_400_000
@@ -18,13 +22,18 @@ const backDatingMs = 300_000
 const rootYears = 20
 const issuerYears = 8
 
-/** What the wrapped key of an authority is bound to. */
-export const authorityKeyContext = (id: string) => `authority:${id}`
-
 interface Making {
   kek: Buffer
   now: Date
   urls: PublicUrls
+  config: Pick<Config, 'pkcs11'>
+}
+
+/** What a person may choose of a new authority. */
+export interface Choices {
+  series?: string | undefined
+  algorithm?: AuthorityAlgorithm | undefined
+  keyUri?: string | undefined
 }
 
 /**
@@ -46,43 +55,31 @@ export function newMark(): string {
 }
 
 const kinds = {
-  root: { profile: 'root', algorithm: 'P-384', years: rootYears, name: 'Fleetseal Root' },
-  devices: {
-    profile: 'issuing',
-    algorithm: 'P-256',
-    years: issuerYears,
-    name: 'Fleetseal Devices',
-  },
-  servers: {
-    profile: 'issuing',
-    algorithm: 'P-256',
-    years: issuerYears,
-    name: 'Fleetseal Servers',
-  },
-  claims: {
-    profile: 'issuing',
-    algorithm: 'P-256',
-    years: issuerYears,
-    name: 'Fleetseal Claims',
-  },
-} as const satisfies Record<
-  AuthorityPurpose,
-  { profile: ProfileName; algorithm: KeyAlgorithm; years: number; name: string }
->
+  root: { profile: 'root', years: rootYears, name: 'Fleetseal Root' },
+  devices: { profile: 'issuing', years: issuerYears, name: 'Fleetseal Devices' },
+  servers: { profile: 'issuing', years: issuerYears, name: 'Fleetseal Servers' },
+  claims: { profile: 'issuing', years: issuerYears, name: 'Fleetseal Claims' },
+} as const satisfies Record<AuthorityPurpose, { profile: ProfileName; years: number; name: string }>
 
 /** An authority with a new key. Nothing is stored here. Throws when it would break its profile. */
 export async function makeAuthority(
-  input: Making & {
-    id?: string
-    purpose: AuthorityPurpose
-    state?: AuthorityState
-    mark: string
-    issuer?: Issuer
-  },
+  input: Making &
+    Choices & {
+      id?: string
+      purpose: AuthorityPurpose
+      state?: AuthorityState
+      mark: string
+      issuer?: Issuer
+    },
 ): Promise<{ row: AuthorityRow; issuer: Issuer }> {
-  const { kek, now, urls, purpose, issuer, id = newId(now), state = 'active' } = input
+  const { now, urls, purpose, issuer, id = newId(now), state = 'active' } = input
   const { profile, years } = kinds[purpose]
-  const { name, subject, key, signer } = newAuthorityKey(purpose, input.mark)
+  const { name, subject, series } = authorityName(purpose, input)
+  const { signer, stored } = await newAuthorityKey({
+    ...input,
+    id,
+    algorithm: input.algorithm ?? (issuer ? defaultAlgorithm(issuer.certificate) : 'P-384'),
+  })
   const latest = issuer?.certificate.notAfter.getTime() ?? Infinity
   const tbs = buildTbs(profile, {
     serial: newSerial(),
@@ -101,27 +98,33 @@ export async function makeAuthority(
     id,
     purpose,
     name,
+    series,
     state,
     issuer_id: issuer?.id ?? null,
     certificate: der,
-    wrapped_key: wrapAuthorityKey(kek, id, key),
+    ...stored,
+    ...untouched,
     created_at: now,
     changed_at: now,
   }
   return { row, issuer: { id, der, certificate: parseCertificate(der), signer } }
 }
 
-/** Key and name of an authority to be. */
-export function newAuthorityKey(purpose: AuthorityPurpose, mark: string) {
-  const { algorithm, name: kind } = kinds[purpose]
-  const name = `${kind} ${mark}`
-  const key = generatePrivateKey(algorithm)
-  const subject = encodeName({ organization: 'Fleetseal', commonName: name })
-  return { name, subject, key, signer: softwareSigner(key) }
-}
+/** What has not happened to a new authority. */
+export const untouched = {
+  revoked_at: null,
+  revocation_reason: null,
+  key_destroyed_at: null,
+} satisfies Partial<AuthorityRow>
 
-export function wrapAuthorityKey(kek: Buffer, id: string, key: KeyObject): Buffer {
-  return wrapKey(kek, key.export({ type: 'pkcs8', format: 'der' }), authorityKeyContext(id))
+/** Name of an authority to be. */
+export function authorityName(
+  purpose: AuthorityPurpose,
+  { series = defaultSeries, mark }: { series?: string | undefined; mark: string },
+): { name: string; subject: Buffer; series: string } {
+  const { name: kind } = kinds[purpose]
+  const name = [kind, ...(series === defaultSeries ? [] : [series]), mark].join(' ')
+  return { name, series, subject: encodeName({ organization: 'Fleetseal', commonName: name }) }
 }
 
 function issuedBy({ id, certificate }: Issuer, urls: PublicUrls): Partial<TbsInput> {

@@ -1,11 +1,7 @@
-import { createPrivateKey } from 'node:crypto'
-
-import { type Signer, softwareSigner } from '../../pki/signer.ts'
-import { unwrapKey } from '../../pki/wrap.ts'
 import { parseCertificate } from '../../pki/x509/parse.ts'
 import { type Authorities, publicUrls, type Root, type TlsIdentity } from './authorities.ts'
+import { signerOf } from './authority-key.ts'
 import type { InstallationDeps } from './bootstrap.ts'
-import { authorityKeyContext } from './hierarchy.ts'
 import { currentServerCertificate } from './server-certificate.ts'
 import { type AuthorityRow, listAuthorities, listRootLinks } from './store.ts'
 import { arrange, type Arranged, revisionOf } from './trust.ts'
@@ -40,11 +36,11 @@ class LiveAuthorities {
   }
 
   async #read(): Promise<void> {
-    const { db, kek } = this.#deps
+    const { db } = this.#deps
     const [rows, links] = [await listAuthorities(db), await listRootLinks(db)]
     const before = this.#arranged
     if (before?.revision === revisionOf(rows, links)) return
-    const next = arrange(rows, links, (row) => this.#open(row, kek))
+    const next = arrange(rows, links, (row) => this.#open(row))
     const isNewServer = before?.servers.id !== next.servers.id
     const chain = (from: Arranged | undefined) => Buffer.concat([...(from?.bridges ?? [])])
     // Before anything is taken over: a process that cannot have a certificate goes on with the one before.
@@ -61,15 +57,15 @@ class LiveAuthorities {
   }
 
   /** Keys that are open stay open: they are the same whatever they are wrapped with. */
-  #open(row: AuthorityRow, kek: Buffer): Root {
+  #open(row: AuthorityRow): Root {
     const known = this.#known.get(row.id)
-    if (known) return known
+    if (known && row.key_destroyed_at === null) return known
     const { id, certificate } = row
     const opened = {
       id,
       der: certificate,
       certificate: parseCertificate(certificate),
-      signer: signerOf(row, kek),
+      signer: signerOf(row, this.#deps),
     }
     this.#known.set(id, opened)
     return opened
@@ -111,6 +107,8 @@ class LiveAuthorities {
       get deviceIssuers() {
         return now().deviceIssuers
       },
+      deviceIssuer: (series) => now().deviceIssuer(series),
+      seriesOf: (id) => now().seriesOf(id),
       get distributed() {
         return now().distributed
       },
@@ -136,10 +134,4 @@ class LiveAuthorities {
       reload: () => this.reload(),
     }
   }
-}
-
-function signerOf({ id, wrapped_key: wrapped }: AuthorityRow, kek: Buffer): Signer | undefined {
-  if (!wrapped) return undefined
-  const pkcs8 = unwrapKey(kek, wrapped, authorityKeyContext(id))
-  return softwareSigner(createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' }))
 }

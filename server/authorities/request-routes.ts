@@ -64,7 +64,7 @@ export const authorityRequestRoutes = [
       view(
         await createRequest(ctx, {
           id: newId,
-          purpose: body.purpose,
+          ...body,
           actor: actor.id,
           requestId: actor.requestId,
         }),
@@ -124,6 +124,8 @@ function view(row: RequestRow): AuthorityRequestView {
     id: row.id,
     purpose: row.purpose,
     name: row.name,
+    series: row.series,
+    keyUri: row.key_uri,
     rootId: row.root_id,
     request: row.request,
     createdAt: row.created_at.toISOString(),

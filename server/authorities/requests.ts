@@ -2,17 +2,21 @@ import { readCaAnswer } from '../../pki/ceremony/ca-answer.ts'
 import { readCaRequest, writeCaRequest } from '../../pki/ceremony/ca-request.ts'
 import { type Certificate, fingerprint, parseCertificate } from '../../pki/x509/parse.ts'
 import { recordAudit } from '../audit/audit.ts'
+import type { Config } from '../config.ts'
 import { DomainError } from '../errors.ts'
 import type { PublicUrls } from './authorities.ts'
+import { defaultAlgorithm, newAuthorityKey } from './authority-key.ts'
 import {
   addAuthority,
   announceAuthorities,
+  assertNewKey,
+  assertSeries,
   type AuthorityDeps,
   type By,
   changing,
   refusing,
 } from './changes.ts'
-import { newAuthorityKey, newMark, wrapAuthorityKey } from './hierarchy.ts'
+import { authorityName, type Choices, newMark, untouched } from './hierarchy.ts'
 import {
   deleteRequest,
   findRequest,
@@ -26,7 +30,7 @@ import { type AuthorityRow, findAuthority, getAuthority } from './store.ts'
 
 const maxRequests = 16
 
-export interface CreateRequest extends By {
+export interface CreateRequest extends By, Choices {
   id: string
   purpose: IssuerPurpose
 }
@@ -36,15 +40,22 @@ export interface CreateRequest extends By {
  */
 export async function createRequest(
   ctx: AuthorityDeps,
-  { id, purpose, ...by }: CreateRequest,
+  { id, purpose, series, algorithm, keyUri, ...by }: CreateRequest,
 ): Promise<RequestRow> {
   const { root, urls } = ctx.authorities
+  const before = await findRequest(ctx.db, id)
+  if (before) return before
+  assertSeries(purpose, series)
   const now = ctx.clock.now()
   const isOnline = root.signer !== undefined
-  const row = await makeRequest({ kek: ctx.kek, now, urls, id, purpose, root, isOnline })
+  const { kek, config } = ctx
+  const choices = { series, algorithm, keyUri }
+  const making = { kek, now, urls, config, id, purpose, root, isOnline, ...choices }
+  const row = await makeRequest(making)
   return await changing(ctx, async (tx) => {
     const known = await findRequest(tx, id)
     if (known) return known
+    await assertNewKey(tx, row.key_uri, readCaRequest(row.request).csr.spki)
     if ((await countRequests(tx)) >= maxRequests) {
       throw new DomainError('quota-exhausted', `At most ${maxRequests} requests are open: end one`)
     }
@@ -54,32 +65,36 @@ export async function createRequest(
       actor: by.actor,
       action: 'authority.request',
       subject: id,
-      facts: { purpose, name: row.name, rootId: root.id },
+      facts: { purpose, name: row.name, series: row.series, keyUri: row.key_uri, rootId: root.id },
       ...(by.requestId === undefined ? {} : { requestId: by.requestId }),
     })
     return row
   })
 }
 
-export async function makeRequest(input: {
-  kek: Buffer
-  now: Date
-  urls: PublicUrls
-  id: string
-  purpose: IssuerPurpose
-  root: { id: string }
-  /** Without its key nobody here publishes a CRL of the root, so nothing may point to one. */
-  isOnline: boolean
-}): Promise<RequestRow> {
-  const { kek, now, urls, id, purpose, root, isOnline } = input
-  const { name, subject, key, signer } = newAuthorityKey(purpose, newMark())
+export async function makeRequest(
+  input: Choices & {
+    kek: Buffer
+    now: Date
+    urls: PublicUrls
+    config: Pick<Config, 'pkcs11'>
+    id: string
+    purpose: IssuerPurpose
+    root: { id: string; certificate: Certificate }
+    /** Without its key nobody here publishes a CRL of the root, so nothing may point to one. */
+    isOnline: boolean
+  },
+): Promise<RequestRow> {
+  const { now, urls, id, purpose, root, isOnline } = input
+  const { name, subject, series } = authorityName(purpose, { ...input, mark: newMark() })
+  const algorithm = input.algorithm ?? defaultAlgorithm(root.certificate)
+  const { signer, stored } = await newAuthorityKey({ ...input, algorithm })
   const request = await writeCaRequest(signer, {
     subject,
     ...(isOnline ? { crlUrl: urls.crl(root.id) } : {}),
     aiaUrl: urls.issuer(root.id),
   })
-  const wrapped = wrapAuthorityKey(kek, id, key)
-  return { id, purpose, name, root_id: root.id, request, wrapped_key: wrapped, created_at: now }
+  return { id, purpose, name, series, root_id: root.id, request, ...stored, created_at: now }
 }
 
 /**
@@ -122,10 +137,13 @@ export function rowOf(request: RequestRow, issued: Certificate, now: Date): Auth
     id: request.id,
     purpose: request.purpose,
     name: request.name,
+    series: request.series,
     state: 'prepared',
     issuer_id: request.root_id,
     certificate: issued.der,
     wrapped_key: request.wrapped_key,
+    key_uri: request.key_uri,
+    ...untouched,
     created_at: now,
     changed_at: now,
   }

@@ -16,6 +16,8 @@ import {
   changing,
   refusing,
 } from './changes.ts'
+import { untouched } from './hierarchy.ts'
+import { defaultSeries } from './state.ts'
 import { type AuthorityRow, insertRootLinks, listAuthorities } from './store.ts'
 
 const maxCertificates = 3
@@ -42,9 +44,12 @@ export async function importRoot(
     purpose: 'root',
     name: nameOf(root),
     state: 'prepared',
+    series: defaultSeries,
     issuer_id: null,
     certificate: root.der,
     wrapped_key: null,
+    key_uri: null,
+    ...untouched,
     created_at: now,
     changed_at: now,
   }

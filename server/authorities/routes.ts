@@ -1,3 +1,4 @@
+import { readPublicKey } from '../../pki/keys.ts'
 import { toPem } from '../../pki/pem.ts'
 import { fingerprint, parseCertificate } from '../../pki/x509/parse.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
@@ -44,7 +45,7 @@ export const authorityRoutes = [
       view(
         await createAuthority(ctx, {
           id: newId,
-          purpose: body.purpose,
+          ...body,
           actor: actor.id,
           requestId: actor.requestId,
         }),
@@ -72,14 +73,19 @@ export const authorityRoutes = [
 ]
 
 export function view(row: AuthorityRow): AuthorityView {
-  const { notBefore, notAfter } = parseCertificate(row.certificate)
+  const { notBefore, notAfter, spki } = parseCertificate(row.certificate)
   return {
     id: row.id,
     purpose: row.purpose,
     name: row.name,
     state: row.state,
     issuerId: row.issuer_id,
-    hasKey: row.wrapped_key !== null,
+    series: row.series,
+    algorithm: readPublicKey(spki).algorithm,
+    hasKey: (row.wrapped_key ?? row.key_uri) !== null,
+    keyUri: row.key_uri,
+    keyDestroyedAt: row.key_destroyed_at?.toISOString() ?? null,
+    revokedAt: row.revoked_at?.toISOString() ?? null,
     fingerprint: fingerprint(row.certificate),
     notBefore: notBefore.toISOString(),
     notAfter: notAfter.toISOString(),

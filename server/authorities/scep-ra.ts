@@ -13,6 +13,7 @@ import { completeIntent, newIntent, saveIntent } from '../certificates/intent.ts
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { newId } from '../ids.ts'
+import type { Issuer } from './authorities.ts'
 import { assertKek } from './kek-check.ts'
 import { serverKeyContext } from './server-certificate.ts'
 import { insertServerIdentity, listServerIdentities, type ServerIdentityRow } from './store.ts'
@@ -30,7 +31,7 @@ const validityDays = 397
 const renewBeforeMs = 90 * 86_400_000
 
 /**
- * The registration authority below the issuer of devices, made when it is first asked for and renewed in time. Those
+ * The registration authority below the issuer of devices of a series, made when it is first asked for and renewed in time. Those
  * before it follow while they are valid: devices keep the certificate they fetched.
  *
  * @returns newest first, at least one
@@ -38,16 +39,18 @@ const renewBeforeMs = 90 * 86_400_000
  */
 export async function registrationAuthorities(
   deps: Deps,
+  series: string | null,
 ): Promise<readonly [RegistrationAuthority, ...RegistrationAuthority[]]> {
   const now = deps.clock.now()
-  const rows = await listServerIdentities(deps.db, deps.authorities.devices.id)
+  const issuer = deps.authorities.deviceIssuer(series)
+  const rows = await listServerIdentities(deps.db, issuer.id)
   const known = rows
     .filter(({ der }) => keyFamilyIn(parseCertificate(der).spki) === 'RSA')
     .map((row) => open(deps, row))
     .filter(({ notAfter }) => notAfter > now)
   const [newest, ...older] = known
   const isFresh = newest && newest.notAfter.getTime() - now.getTime() > renewBeforeMs
-  return isFresh ? [newest, ...older] : [await issue(deps), ...known]
+  return isFresh ? [newest, ...older] : [await issue(deps, issuer), ...known]
 }
 
 function open({ kek }: Deps, row: ServerIdentityRow): RegistrationAuthority {
@@ -61,13 +64,13 @@ function authority(certificate: Buffer, key: KeyObject): RegistrationAuthority {
   return { notAfter, responder: { certificate, signer: softwareSigner(key) }, decrypter }
 }
 
-async function issue(deps: Deps): Promise<RegistrationAuthority> {
+async function issue(deps: Deps, issuer: Issuer): Promise<RegistrationAuthority> {
   const { db, clock, log, kek, authorities } = deps
   const now = clock.now()
   const key = generatePrivateKey('RSA-3072')
   const intent = newIntent({
     id: newId(now),
-    issuer: authorities.devices,
+    issuer,
     profile: 'scep-ra',
     subject: encodeName({ organization: 'Fleetseal', commonName: 'SCEP registration authority' }),
     spki: spkiOf(key),

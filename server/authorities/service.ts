@@ -7,12 +7,14 @@ import type { Issuer } from './authorities.ts'
 import {
   addAuthority,
   announceAuthorities,
+  assertNewKey,
+  assertSeries,
   type AuthorityDeps,
   type By,
   changing,
   refusing,
 } from './changes.ts'
-import { makeAuthority, newMark } from './hierarchy.ts'
+import { type Choices, makeAuthority, newMark } from './hierarchy.ts'
 import { afterAction, type AuthorityAction, type AuthorityPurpose } from './state.ts'
 import {
   type AuthorityRow,
@@ -24,7 +26,7 @@ import {
   setState,
 } from './store.ts'
 
-export interface CreateAuthority extends By {
+export interface CreateAuthority extends By, Choices {
   id: string
   purpose: AuthorityPurpose
 }
@@ -38,13 +40,17 @@ export interface CreateAuthority extends By {
  */
 export async function createAuthority(
   ctx: AuthorityDeps,
-  { id, purpose, ...by }: CreateAuthority,
+  { id, purpose, series, algorithm, keyUri, ...by }: CreateAuthority,
 ): Promise<AuthorityRow> {
   const known = await findAuthority(ctx.db, id)
   if (known) return known
   const now = ctx.clock.now()
+  assertSeries(purpose, series)
   const root = rootWithKey(ctx, purpose)
-  const making = { kek: ctx.kek, now, urls: ctx.authorities.urls, id, purpose, mark: newMark() }
+  const { kek, config } = ctx
+  const { urls } = ctx.authorities
+  const choices = { series, algorithm, keyUri }
+  const making = { kek, config, now, urls, id, purpose, mark: newMark(), ...choices }
   const { row, issuer } = await makeAuthority(
     purpose === 'root' ? making : { ...making, issuer: root },
   )
@@ -53,6 +59,7 @@ export async function createAuthority(
   const added = await changing(ctx, async (tx) => {
     const before = await findAuthority(tx, id)
     if (before) return before
+    await assertNewKey(tx, row.key_uri, issuer.certificate.spki)
     if ((await findActive(tx, 'root'))?.id !== root.id) {
       throw new DomainError('conflict', 'Another root has become the active one: try again')
     }
@@ -116,10 +123,12 @@ export async function actOnAuthority(
 async function stepDown(tx: Tx, next: AuthorityRow, by: By, now: Date): Promise<void> {
   const { notAfter } = parseCertificate(next.certificate)
   if (notAfter <= now) throw new DomainError('conflict', 'This authority has expired: make another')
-  if (next.purpose !== 'root' && next.wrapped_key === null) {
+  if (next.revoked_at)
+    throw new DomainError('conflict', 'Its root revoked this authority: make another')
+  if (next.purpose !== 'root' && (next.wrapped_key ?? next.key_uri) === null) {
     throw new DomainError('not-ready', 'The key of this authority is not here')
   }
-  const active = await findActive(tx, next.purpose)
+  const active = await findActive(tx, next.purpose, next.series)
   if (!active) return
   await setState(tx, active.id, { from: 'active', to: 'accepted', now })
   await record(tx, active, { action: 'step-down', to: 'accepted', now, ...by })

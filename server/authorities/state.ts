@@ -7,6 +7,20 @@ export type AuthorityPurpose = (typeof authorityPurposes)[number]
 export const issuerPurposes = ['devices', 'servers', 'claims'] as const
 export type IssuerPurpose = (typeof issuerPurposes)[number]
 
+/** What an authority may sign with. */
+export const authorityAlgorithms = [
+  'P-256',
+  'P-384',
+  'RSA-3072',
+  'RSA-4096',
+  'ML-DSA-65',
+  'ML-DSA-87',
+] as const
+export type AuthorityAlgorithm = (typeof authorityAlgorithms)[number]
+
+/** Authorities of one series follow one another; enrollment profiles name a series. */
+export const defaultSeries = 'default'
+
 /**
  * `prepared`: every process and device learns of it, it issues nothing yet. `active`: the one of its purpose that issues.
  * `accepted`: another one issues now, and what this one issued still counts. `retired`: nothing of it counts.

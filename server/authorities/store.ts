@@ -8,7 +8,7 @@ import type {
   ServerIdentityTable,
 } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
-import type { AuthorityPurpose, AuthorityState } from './state.ts'
+import { type AuthorityPurpose, type AuthorityState, defaultSeries } from './state.ts'
 
 export type AuthorityRow = Omit<Selectable<AuthorityTable>, 'revocation_rev'>
 export type RootLinkRow = Selectable<RootLinkTable>
@@ -55,6 +55,11 @@ const columns = [
   'issuer_id',
   'certificate',
   'wrapped_key',
+  'series',
+  'key_uri',
+  'revoked_at',
+  'revocation_reason',
+  'key_destroyed_at',
   'created_at',
   'changed_at',
 ] as const
@@ -87,20 +92,27 @@ export async function getAuthority(db: Db, id: string): Promise<AuthorityRow> {
 export async function findActive(
   db: Db,
   purpose: AuthorityPurpose,
+  series = defaultSeries,
 ): Promise<AuthorityRow | undefined> {
   return await db
     .selectFrom('authority')
     .select(columns)
     .where('purpose', '=', purpose)
+    .where('series', '=', series)
     .where('state', '=', 'active')
     .executeTakeFirst()
 }
 
-export async function countInUse(db: Db, purpose: AuthorityPurpose): Promise<number> {
+export async function countInUse(
+  db: Db,
+  purpose: AuthorityPurpose,
+  series: string,
+): Promise<number> {
   const { count } = await db
     .selectFrom('authority')
     .select((eb) => eb.fn.countAll<number>().as('count'))
     .where('purpose', '=', purpose)
+    .where('series', '=', series)
     .where('state', '<>', 'retired')
     .executeTakeFirstOrThrow()
   return Number(count)

@@ -1,7 +1,9 @@
 import { toPem } from '../../pki/pem.ts'
+import { DomainError } from '../errors.ts'
 import type { Authorities, Issuer, Root } from './authorities.ts'
 import { InstallationError } from './installation-error.ts'
-import type { AuthorityPurpose, AuthorityState } from './state.ts'
+import { maxNameBytes, nameBytes } from './name-budget.ts'
+import { type AuthorityPurpose, type AuthorityState, defaultSeries } from './state.ts'
 import type { AuthorityRow, RootLinkRow } from './store.ts'
 
 /** What follows from the authorities there are: who issues, who is accepted, what is given out. */
@@ -13,6 +15,8 @@ export interface Arranged extends Pick<
   | 'claims'
   | 'find'
   | 'deviceIssuers'
+  | 'deviceIssuer'
+  | 'seriesOf'
   | 'distributed'
   | 'bridges'
   | 'clientCa'
@@ -24,7 +28,7 @@ export interface Arranged extends Pick<
 /** Changes whenever anything that is arranged does. */
 export function revisionOf(rows: readonly AuthorityRow[], links: readonly RootLinkRow[]): string {
   return [
-    ...rows.map(({ id, state }) => `${id} ${state}`),
+    ...rows.map((row) => `${row.id} ${row.state} ${row.key_destroyed_at?.getTime() ?? ''}`),
     ...links.map((link) => `${link.old_id} ${link.new_id}`),
   ].join()
 }
@@ -45,7 +49,8 @@ export function arrange(
     .filter(({ state }) => state !== 'retired')
     .toSorted((a, b) => order.indexOf(a.state) - order.indexOf(b.state))
   const of = (purpose: AuthorityPurpose) => inUse.filter((row) => row.purpose === purpose)
-  const active = (purpose: AuthorityPurpose) => of(purpose).find(({ state }) => state === 'active')
+  const active = (purpose: AuthorityPurpose, series = defaultSeries) =>
+    of(purpose).find((row) => row.state === 'active' && row.series === series)
   const root = open(needed(active('root'), 'root'))
   const serversRow = needed(active('servers'), 'servers')
   const claims = active('claims')
@@ -56,7 +61,8 @@ export function arrange(
   const forward = links.filter((link) => live.has(link.new_id))
   const back = forward.filter((link) => live.has(link.old_id))
   const issuers = [...of('devices'), ...of('servers'), ...of('claims')].map(open)
-  const accepted = [...of('devices'), ...of('claims')].map(open)
+  const clients = inUse.filter(isNamed).map(open)
+  assertNamesFit(clients)
   return {
     revision: revisionOf(rows, links),
     root,
@@ -64,6 +70,16 @@ export function arrange(
     servers: withKey(open(serversRow)),
     claims: claims && withKey(open(claims)),
     deviceIssuers: of('devices').map(open).filter(hasKey),
+    deviceIssuer: (series) => {
+      const found = active('devices', series ?? defaultSeries)
+      if (found) return withKey(open(found))
+      throw new DomainError(
+        'not-ready',
+        `No authority issues for devices of the series ${series}: fleetseal authority create devices --series ${series}`,
+        { series },
+      )
+    },
+    seriesOf: (id) => rows.find((row) => row.id === id)?.series,
     find: (id) => {
       const found = opened.get(id)
       return found && hasKey(found) ? found : undefined
@@ -76,9 +92,22 @@ export function arrange(
       ...issuers.map(({ der }) => der),
     ],
     bridges: bridgesTo(serversRow.issuer_id, { forward, back }),
-    clientCa: [...roots, ...accepted].map(({ der }) => toPem('CERTIFICATE', der)),
+    clientCa: clients.map(({ der }) => toPem('CERTIFICATE', der)),
     rootPem: toPem('CERTIFICATE', root.der),
   }
+}
+
+/** Whether listeners name it to clients: roots, and issuers of client certificates. */
+export function isNamed({ purpose }: Pick<AuthorityRow, 'purpose'>): boolean {
+  return purpose !== 'servers'
+}
+
+function assertNamesFit(clients: readonly Root[]): void {
+  const bytes = nameBytes(clients.map(({ certificate }) => certificate))
+  if (bytes <= maxNameBytes) return
+  throw new InstallationError(
+    `The names of all authorities take ${bytes} bytes, and ${maxNameBytes} are the most that is safe in a handshake: start the version that made them, and retire some (fleetseal authority retire)`,
+  )
 }
 
 /** For those who know only another root than the one above an issuer. */

@@ -200,6 +200,6 @@ export async function listSigningAuthorities(
     .selectFrom('authority')
     .select(['id', 'revocation_rev'])
     .where('state', '<>', 'prepared')
-    .where('wrapped_key', 'is not', null)
+    .where((eb) => eb.or([eb('wrapped_key', 'is not', null), eb('key_uri', 'is not', null)]))
     .execute()
 }

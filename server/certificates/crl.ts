@@ -127,7 +127,17 @@ export async function publishDueCrls(ctx: Deps): Promise<void> {
   for (const authority of await listSigningAuthorities(ctx.db)) {
     const heads = await listLatestHeads(ctx.db, authority.id)
     const isBehind = isDue(ctx, authority.id, heads, authority.revocation_rev)
-    if (isBehind) await publishCrl(ctx, authority.id)
+    if (!isBehind) continue
+    try {
+      await publishCrl(ctx, authority.id)
+    } catch (error) {
+      // One whose key cannot be used now must not keep the others from theirs, nor the server from starting.
+      if (!(error instanceof DomainError) || error.code !== 'busy') throw error
+      ctx.log.error(
+        { err: error, authorityId: authority.id },
+        'a revocation list is due and could not be signed',
+      )
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import { generatePrivateKey } from '../../pki/keys.ts'
+import { generatePrivateKey, type KeyAlgorithm, keyFamilyIn } from '../../pki/keys.ts'
 import { encodeName } from '../../pki/names.ts'
 import { type OcspResponder, ocspResponder } from '../../pki/ocsp/answer.ts'
 import { softwareSigner } from '../../pki/signer.ts'
@@ -62,9 +62,15 @@ function isHalfOver({ notBefore, notAfter }: Certificate, now: Date): boolean {
   return now.getTime() - notBefore.getTime() > (notAfter.getTime() - notBefore.getTime()) / 2
 }
 
+/** Whoever verifies the certificates of an issuer verifies its answers: nothing of a post-quantum chain is weaker. */
+function algorithmFor({ certificate }: Issuer): KeyAlgorithm {
+  const family = keyFamilyIn(certificate.spki)
+  return family === 'ML-DSA-65' || family === 'ML-DSA-87' ? family : 'P-256'
+}
+
 async function makeResponder(deps: Deps, issuer: Issuer): Promise<Running> {
   const now = deps.clock.now()
-  const signer = softwareSigner(generatePrivateKey('P-256'))
+  const signer = softwareSigner(generatePrivateKey(algorithmFor(issuer)))
   const intent = newIntent({
     id: newId(now),
     issuer,

@@ -20,6 +20,11 @@ export interface AuthorityTable {
   issuer_id: string | null
   certificate: Buffer
   wrapped_key: Buffer | null
+  series: Generated<string>
+  key_uri: string | null
+  revoked_at: Date | null
+  revocation_reason: string | null
+  key_destroyed_at: Date | null
   revocation_rev: Generated<number>
   created_at: Date
   changed_at: Generated<Date>
@@ -38,7 +43,9 @@ export interface AuthorityRequestTable {
   name: string
   root_id: string
   request: string
-  wrapped_key: Buffer
+  wrapped_key: Buffer | null
+  series: Generated<string>
+  key_uri: string | null
   created_at: Date
 }
 
@@ -165,6 +172,7 @@ export interface EnrollmentProfileTable {
   webhook_url: string | null
   webhook_secret: Buffer | null
   managed: Generated<boolean>
+  issuer_series: string | null
   created_at: Date
 }
 

@@ -118,7 +118,7 @@ async function admit(
   await assertNotCutOff(tx, device.id)
   const intent = newIntent({
     id: newId(now),
-    issuer: ctx.authorities.devices,
+    issuer: ctx.authorities.deviceIssuer(profile.issuer_series),
     urls: ctx.authorities.urls,
     profile: 'device',
     deviceId: device.id,

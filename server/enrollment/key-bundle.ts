@@ -48,10 +48,11 @@ export async function createKeyBundle(ctx: IssueDeps, command: NewKeyBundle): Pr
   const { intent, device } = await admit(ctx, command, key)
   const certificate = await issueToDevice(ctx, intent)
   const passphrase = newPassphrase()
+  const issuer = ctx.authorities.find(intent.authority_id) ?? ctx.authorities.devices
   const pkcs12 = await buildPkcs12({
     privateKey: key,
     certificate,
-    chain: [ctx.authorities.devices.der, ctx.authorities.root.der],
+    chain: [issuer.der, ctx.authorities.root.der],
     passphrase,
     friendlyName: device.serial_number,
   })
@@ -89,7 +90,7 @@ async function admit(
     const [replaced] = await lockIssuedCertificates(tx, device.id)
     const intent = newIntent({
       id,
-      issuer: ctx.authorities.devices,
+      issuer: ctx.authorities.deviceIssuer(profile?.issuer_series ?? null),
       urls: ctx.authorities.urls,
       profile: 'device',
       deviceId: device.id,

@@ -52,6 +52,7 @@ export function newProfile(
     managed: body.managed,
     webhook_url: url ?? null,
     webhook_secret: url === undefined ? null : wrapKey(kek, randomBytes(32), webhookContext(id)),
+    issuer_series: body.issuerSeries ?? null,
     created_at: now,
   }
 }

@@ -23,7 +23,7 @@ import { assertLapsedMayRenew } from './lapsed.ts'
 import { renewalHintFor } from './renewal-hint.ts'
 import { assertKeyPolicy, assertSameNames, requestKeyOf } from './request.ts'
 import { keyAlgorithms } from './state.ts'
-import { findProfile, giveBack } from './store.ts'
+import { findProfile, giveBack, type Profile } from './store.ts'
 
 /** For a device that has no profile of its own any more. */
 const defaults = { id: '', name: '', key_policy: [...keyAlgorithms], certificate_days: 90 }
@@ -99,7 +99,7 @@ async function admit(tx: Tx, ctx: IssueDeps, renewal: Renewal): Promise<Certific
   }
   const intent = newIntent({
     id: newId(now),
-    issuer: ctx.authorities.devices,
+    issuer: ctx.authorities.deviceIssuer(seriesFor(ctx, profile, current.authority_id)),
     urls: ctx.authorities.urls,
     profile: 'device',
     deviceId: device.id,
@@ -113,6 +113,16 @@ async function admit(tx: Tx, ctx: IssueDeps, renewal: Renewal): Promise<Certific
   })
   await saveIntent(tx, intent)
   return intent
+}
+
+/** A device without a profile stays with the series it came from. */
+function seriesFor(
+  { authorities }: IssueDeps,
+  profile: Pick<Profile, 'issuer_series'> | typeof defaults,
+  authorityId: string,
+): string | null {
+  if ('issuer_series' in profile) return profile.issuer_series
+  return authorities.seriesOf(authorityId) ?? null
 }
 
 /** @throws DomainError `not-allowed` that says when the window opens */

@@ -43,6 +43,8 @@ export const enrollmentRoutes = [
     body: NewProfileBody,
     response: NewProfileView,
     handle: async ({ ctx, body, actor, newId }) => {
+      // Said now, and not to each device.
+      if (body.issuerSeries !== undefined) ctx.authorities.deviceIssuer(body.issuerSeries)
       const profile = await createProfile(ctx, { id: newId, body, ...by(actor) })
       return { ...view(profile), webhookSecret: webhookSecret(ctx.kek, profile) }
     },
@@ -134,6 +136,7 @@ function view(profile: Profile): ProfileView {
     keyPolicy: profile.key_policy,
     certificateDays: profile.certificate_days,
     managed: profile.managed,
+    issuerSeries: profile.issuer_series,
     createdAt: profile.created_at.toISOString(),
   }
 }

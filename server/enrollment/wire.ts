@@ -1,5 +1,6 @@
 import { z } from 'zod'
 
+import { SeriesName } from '../authorities/wire.ts'
 import { estOperations, keyAlgorithms, requestActions, requestStates } from './state.ts'
 
 export const ProfileParams = z.object({ profileId: z.uuid().lowercase() })
@@ -52,6 +53,8 @@ export const NewProfileBody = z.strictObject({
    * devices that say the same of themselves.
    */
   managed: z.boolean().default(false),
+  /** Whose certificates devices get: of the active authority of this series; of the default one when left out. */
+  issuerSeries: SeriesName.optional(),
 })
 export type NewProfileBody = z.infer<typeof NewProfileBody>
 
@@ -76,6 +79,7 @@ export const ProfileView = z.object({
   keyPolicy: z.array(z.string()),
   certificateDays: z.number(),
   managed: z.boolean(),
+  issuerSeries: z.string().nullable(),
   createdAt: z.iso.datetime(),
 })
 export type ProfileView = z.infer<typeof ProfileView>

@@ -71,9 +71,10 @@ async function answer(ctx: IssueDeps, req: Request, called: Called): Promise<Sce
       return caCapabilities({ hasNextCa: false, ...policy })
     case 'GetCACert': {
       allow(req, called.res, 'GET')
-      const [newest] = await registrationAuthorities(ctx)
-      const { devices, root } = ctx.authorities
-      return caCertificates([newest.responder.certificate, devices.der, root.der])
+      const { issuer_series: series } = called.profile
+      const [newest] = await registrationAuthorities(ctx, series)
+      const { deviceIssuer, root } = ctx.authorities
+      return caCertificates([newest.responder.certificate, deviceIssuer(series).der, root.der])
     }
     case 'GetNextCACert':
       throw new DomainError('not-found', 'There is no next CA: fetch the CA certificates anew')

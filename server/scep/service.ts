@@ -7,7 +7,7 @@ import {
   type ScepRequest,
   verifyScepMessage,
 } from '../../pki/scep/request.ts'
-import { fingerprint } from '../../pki/x509/parse.ts'
+import { fingerprint, parseCertificate } from '../../pki/x509/parse.ts'
 import { type RegistrationAuthority, registrationAuthorities } from '../authorities/scep-ra.ts'
 import { latestCrl } from '../certificates/crl.ts'
 import { spkiHash } from '../certificates/intent.ts'
@@ -42,7 +42,7 @@ export interface Asked {
  */
 export async function answerMessage(ctx: IssueDeps, asked: Asked): Promise<Buffer> {
   const message = verified(asked)
-  const authorities = await registrationAuthorities(ctx)
+  const authorities = await registrationAuthorities(ctx, asked.profile.issuer_series)
   const [newest] = authorities
   const opened = await open(message, authorities)
   if ('failure' in opened) return await buildCertRep(message, opened.failure, newest.responder)
@@ -158,7 +158,11 @@ async function poll(
 }
 
 function issued({ authorities }: IssueDeps, der: Buffer): ScepOutcome {
-  return { status: 'success', certificates: [der, authorities.devices.der] }
+  const { issuer } = parseCertificate(der)
+  const found = authorities.deviceIssuers.find(({ certificate }) =>
+    certificate.subject.equals(issuer),
+  )
+  return { status: 'success', certificates: [der, (found ?? authorities.devices).der] }
 }
 
 /**

@@ -10,7 +10,7 @@ import { unwrapKey } from '../../pki/wrap.ts'
 import { newSerial, signCertificate } from '../../pki/x509/issue.ts'
 import { parseCertificate } from '../../pki/x509/parse.ts'
 import { buildTbs, deviceIdentity } from '../../pki/x509/profiles.ts'
-import { authorityKeyContext } from '../../server/authorities/hierarchy.ts'
+import { authorityKeyContext } from '../../server/authorities/authority-key.ts'
 import type { Db } from '../../server/db/client.ts'
 import type { RunningServer } from './server.ts'
 
