@@ -6,6 +6,7 @@ import { DeviceError } from './errors.ts'
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/)
 const counter = z.int().min(0)
+const rawKey = z.string().regex(/^[0-9a-f]{64}$/)
 const port = z.int().min(1).max(65_535)
 const window = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$/)
 
@@ -31,6 +32,17 @@ export const DeviceConfig = z.strictObject({
     .enum(['P-256', 'P-384', 'Ed25519', 'ML-DSA-44', 'ML-DSA-65', 'ML-DSA-87'])
     .default('P-256'),
   allowEvaluation: z.boolean().default(false),
+  /** Which verifier runs: the full one, or that of a device with room for neither a JSON parser nor a root chain. */
+  profile: z.enum(['full', 'constrained']).default('full'),
+  /** The keys that the constrained one is built with, raw Ed25519 in lower hex (updates.md section 4, profile P). */
+  pins: z
+    .strictObject({
+      directorTargets: rawKey,
+      directorSnapshot: rawKey,
+      directorTimestamp: rawKey,
+      release: z.tuple([rawKey, rawKey]).refine(([one, other]) => one !== other, 'two keys'),
+    })
+    .optional(),
   /** Agreed with the owner at enrollment: the operator's policy may then beat an opt-out (updates.md 7.2). */
   managed: z.boolean().default(false),
   /** Where trusted time starts and falls back to (updates.md 2.5). */
@@ -102,9 +114,19 @@ export async function saveConfig(disk: Disk, config: DeviceConfig): Promise<void
 /** Throws DeviceError that names every mistake. */
 export function parseConfig(value: unknown): DeviceConfig {
   const parsed = DeviceConfig.safeParse(value)
-  if (parsed.success) return parsed.data
+  if (parsed.success) return requireWhole(parsed.data)
   const mistakes = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`)
   throw new DeviceError('config', `device.json is not valid: ${mistakes.join('; ')}`, 'Correct it')
+}
+
+function requireWhole(config: DeviceConfig): DeviceConfig {
+  const { profile, pins, components } = config
+  if (profile === 'full' || (pins && Object.keys(components).length === 1)) return config
+  throw new DeviceError(
+    'config',
+    'A constrained device has pinned keys and one component',
+    'Enroll it with --constrained, --release-keys and one --component',
+  )
 }
 
 function parseJson(bytes: Buffer): unknown {

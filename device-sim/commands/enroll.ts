@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import { DeviceConfig, type DeviceConfigInput } from '../config.ts'
 import { enrollDevice } from '../enroll.ts'
 import { DeviceError, messageOf } from '../errors.ts'
+import { pinsOf } from '../pins.ts'
 
 const options = {
   dir: { type: 'string' },
@@ -25,6 +26,8 @@ const options = {
   delivery: { type: 'string' },
   'allow-evaluation': { type: 'boolean' },
   managed: { type: 'boolean' },
+  constrained: { type: 'boolean' },
+  'release-keys': { type: 'string' },
 } as const
 
 export const enrollHelp = `enroll: makes a device and gets its first certificate; may be run again after a failure
@@ -44,6 +47,8 @@ export const enrollHelp = `enroll: makes a device and gets its first certificate
   --key-algorithm NAME      P-256 (default), P-384, Ed25519, ML-DSA-44, ML-DSA-65 or ML-DSA-87
   --delivery WAY            how images come: https, mqtt or auto (default)
   --allow-evaluation        accept keys that were made for trying the product out
+  --constrained             verify as a device without a JSON parser does, with pinned keys in place of
+                            root chains; with --release-keys FILE, public.json of "fleetseal sign init"
   --managed                 the owner agreed that the operator decides about updates`
 
 export async function enrollCommand(args: string[], print: (line: string) => void): Promise<void> {
@@ -56,6 +61,7 @@ export async function enrollCommand(args: string[], print: (line: string) => voi
     return value
   }
   const dir = need('dir')
+  const directorRoot = await textOf(need('director-root'))
   const config: DeviceConfigInput = {
     format: 1,
     serverHost: values.server ?? 'localhost',
@@ -69,13 +75,14 @@ export async function enrollCommand(args: string[], print: (line: string) => voi
     ...deliveryOf(values.delivery),
     allowEvaluation: values['allow-evaluation'] ?? false,
     managed: values.managed ?? false,
+    ...(await profileOf(values, directorRoot)),
   }
   const deviceId = await enrollDevice({
     dir,
     config,
     root: await textOf(need('ca')),
     imageRoot: await textOf(need('image-root')),
-    directorRoot: await textOf(need('director-root')),
+    directorRoot,
     profile: need('profile'),
     token: await tokenOf(values),
     images: await imagesOf(values.image ?? []),
@@ -127,6 +134,17 @@ function keyAlgorithmOf(text: string | undefined): Pick<DeviceConfigInput, 'keyA
   const parsed = DeviceConfig.shape.keyAlgorithm.unwrap().safeParse(text)
   if (parsed.success) return { keyAlgorithm: parsed.data }
   throw usage(`--key-algorithm ${text} is not one of them`)
+}
+
+async function profileOf(
+  values: { constrained?: boolean; 'release-keys'?: string },
+  directorRoot: string,
+): Promise<Pick<DeviceConfigInput, 'profile' | 'pins'>> {
+  const { constrained = false, 'release-keys': file } = values
+  if (!constrained && file === undefined) return {}
+  if (!constrained) throw usage('--release-keys is for a device made with --constrained')
+  if (file === undefined) throw usage('--release-keys is missing')
+  return { profile: 'constrained', pins: pinsOf({ directorRoot, publicPart: await textOf(file) }) }
 }
 
 function componentsOf(texts: string[]): DeviceConfigInput['components'] {

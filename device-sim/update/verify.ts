@@ -3,6 +3,7 @@ import { zstdDecompressSync } from 'node:zlib'
 import { parseBundle } from '../../pki/tuf/bundle.ts'
 import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
 import { type AttackCode, MetadataError, VerificationError } from '../../pki/tuf/errors.ts'
+import { verifyConstrained } from '../../pki/tuf/profile-p.ts'
 import { isObject } from '../../pki/tuf/shape.ts'
 import type { Bundle, TrustedState, VerifiedBundle } from '../../pki/tuf/types.ts'
 import { verifyBundle } from '../../pki/tuf/verify.ts'
@@ -38,7 +39,7 @@ export async function takeBundle(
     const bundle = parseBundle(unpack(bytes))
     const nonce = answeredNonce(bundle, nonces)
     try {
-      const verified = verifyBundle(before, bundle, device.facts(), { nonce })
+      const verified = verify(device, bundle, nonce)
       await keep(device, verified.state)
       device.time.hear(verified.time)
       return { ok: true, verified, nonce }
@@ -53,6 +54,14 @@ export async function takeBundle(
     if (error instanceof VerificationError) return refusal(error)
     throw error
   }
+}
+
+function verify(device: Device, bundle: Bundle, nonce: string): VerifiedBundle {
+  const { profile, pins } = device.config
+  const facts = device.facts()
+  if (profile === 'full') return verifyBundle(device.trusted, bundle, facts, { nonce })
+  if (!pins) throw new VerificationError('arbitrary', 'This device was made without pinned keys')
+  return verifyConstrained(device.trusted, bundle, { ...facts, pins }, { nonce })
 }
 
 function refusal({ code, message }: VerificationError): { ok: false } & RefusedBundle {

@@ -7,7 +7,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 import { DeviceAgent } from '../../device-sim/agent.ts'
 import type { Behavior } from '../../device-sim/behavior.ts'
+import type { DeviceConfigInput } from '../../device-sim/config.ts'
 import { enrollDevice } from '../../device-sim/enroll.ts'
+import { pinsOf } from '../../device-sim/pins.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { createTestDatabase } from '../support/database.ts'
 import {
@@ -46,7 +48,11 @@ interface Device {
   agent: DeviceAgent
 }
 
-async function powerUp(serial: string, behavior: Behavior = {}): Promise<Device> {
+async function powerUp(
+  serial: string,
+  behavior: Behavior = {},
+  more: Partial<DeviceConfigInput> = {},
+): Promise<Device> {
   const dir = join(server.dataDir, '..', 'devices', serial)
   await enrollDevice({
     dir,
@@ -67,6 +73,7 @@ async function powerUp(serial: string, behavior: Behavior = {}): Promise<Device>
       allowEvaluation: true,
       helloRetryMs: 2_000,
       reconnectMaxMs: 500,
+      ...more,
     },
   })
   const agent = new DeviceAgent({ dir, behavior })
@@ -135,6 +142,22 @@ describe('an update', () => {
         (await command<{ state: string }>('rollout', 'show', rollout)).state === 'completed',
     )
     expect((await deploymentsOf(rollout)).map(({ state }) => state)).toEqual(['succeeded'])
+  })
+
+  test('reaches a device without a JSON parser, with the keys its firmware pins', async () => {
+    const publicPart = await readFile(join(site.keys, 'public.json'), 'utf8')
+    const pins = pinsOf({ directorRoot: site.directorRoot, publicPart })
+    const device = await powerUp('E2E-P', {}, { profile: 'constrained', pins })
+    const group = await newGroup('e2e-p', device)
+    for (const made of [await release(), await release()]) {
+      const rollout = await startRollout(site, made.id, group)
+      await until(() => version(device) === made.version)
+      await until(
+        async () =>
+          (await command<{ state: string }>('rollout', 'show', rollout)).state === 'completed',
+      )
+      expect((await deploymentsOf(rollout)).map(({ state }) => state)).toEqual(['succeeded'])
+    }
   })
 
   test('that damages itself in the slot is refused, and the reason reaches the server', async () => {
