@@ -19,6 +19,7 @@ import { initKeys } from '../sign/init.ts'
 import { readPublicPart, storedPassphrase } from '../sign/key-folder.ts'
 import { signDraft } from '../sign/sign.ts'
 import { askConfirmation, askNewPassphrase, askPassphrase } from '../signing-person.ts'
+import { keyCommands } from './sign-keys.ts'
 
 const keys: Option = {
   type: 'string',
@@ -68,6 +69,10 @@ export const signNoun: Noun = {
         evaluation: {
           type: 'boolean',
           about: 'keys for trying out: marked as such, passphrase beside them',
+        },
+        'post-quantum': {
+          type: 'boolean',
+          about: 'an ML-DSA half for every key; devices then require both for ever',
         },
         'online-keys': {
           type: 'string',
@@ -130,6 +135,7 @@ export const signNoun: Noun = {
       },
       run: saveDraft,
     },
+    ...keyCommands,
     {
       verb: 'submit',
       args: 'FILE',
@@ -163,6 +169,7 @@ async function init({ client, values, out, world }: CommandInput): Promise<void>
     evaluation,
     ...(evaluation ? {} : { passphrase: askNewPassphrase(world) }),
     onlineKeys,
+    ...(values.flag('post-quantum') ? { postQuantum: 'ml-dsa-65' as const } : {}),
     now: world.now(),
   })
   out.rows(publicPart.keys, [
@@ -231,9 +238,13 @@ async function saveDraft({ client, args: [role = ''], values, out }: CommandInpu
 }
 
 async function send(api: ApiClient, file: z.infer<typeof SignatureFile>) {
-  const { signedSha256, signatures, version } = file
+  const { signedSha256, signatures, pqSignatures, version } = file
   const path = `/metadata/${encodeURIComponent(urlRole(file))}/${version}/signatures`
-  return await api.act(SignedView, path, { signedSha256, signatures })
+  return await api.act(SignedView, path, {
+    signedSha256,
+    signatures,
+    ...(pqSignatures && { pqSignatures }),
+  })
 }
 
 /** The director's root is the one role whose name both repositories have. */
@@ -261,10 +272,12 @@ function show(out: CommandInput['out'], signed: z.infer<typeof SignedView>): voi
     ['state', one.state],
   ])
   if (signed.state === 'published') return
-  const missing = signed.threshold - signed.signatures
+  for (const { keys, scheme, signatures, threshold } of signed.missing) {
+    out.say(`${signatures} of ${threshold} ${scheme} signatures of its ${keys} keys`)
+  }
   out.say(
-    missing > 0
-      ? `next: ${missing} more to sign: fleetseal sign ${signed.role}`
+    signed.missing.length > 0
+      ? `next: more have to sign: fleetseal sign ${signed.role}`
       : 'next: fleetseal release publish RELEASE',
   )
 }

@@ -1,5 +1,6 @@
 import { componentOf } from '../../pki/tuf/publish-check.ts'
 import type { ImageTarget, RootMetadata, TargetsMetadata } from '../../pki/tuf/types.ts'
+import { sha256Of } from './sha256.ts'
 
 /*
  * What a draft changes, in words, for the person who is about to sign it. The words come first; after them every field
@@ -81,14 +82,15 @@ function describeDelegations(
   const fresh = new Map(after.delegations?.roles.map((role) => [role.name, role]))
   const gone = [...old.keys()].filter((name) => !fresh.has(name))
   return [
-    ...[...fresh].flatMap(([name, { paths, ...signers }]) =>
-      old.has(name)
-        ? describeSigners(name, old.get(name), signers)
-        : [
-            `DELEGATES ${name}, paths ${paths.join(', ')}`,
-            ...describeSigners(name, undefined, signers),
-          ],
-    ),
+    ...[...fresh].flatMap(([name, { paths, 'x-pq': pq, ...signers }]) => {
+      const was = old.get(name)
+      return [
+        ...(was ? [] : [`DELEGATES ${name}, paths ${paths.join(', ')}`]),
+        ...describeSigners(name, was, signers),
+        ...(pq ? describeSigners(`${name} (post-quantum)`, was?.['x-pq'], pq) : []),
+        ...(was?.['x-pq'] && !pq ? [`${name} LOSES ITS POST-QUANTUM KEYS`] : []),
+      ]
+    }),
     ...gone.map((name) => `NO LONGER DELEGATES ${name}`),
   ]
 }
@@ -98,6 +100,14 @@ function describeRoot(before: RootMetadata | undefined, after: RootMetadata): st
   for (const [name, signers] of Object.entries(after.roles)) {
     const was = Object.entries(before?.roles ?? {}).find(([role]) => role === name)?.[1]
     lines.push(...describeSigners(name, was, signers))
+  }
+  const hybrid = Object.entries(after['x-pq-roles'] ?? {})
+  for (const [name, signers] of hybrid) {
+    const was = Object.entries(before?.['x-pq-roles'] ?? {}).find(([role]) => role === name)?.[1]
+    lines.push(...describeSigners(`${name} (post-quantum)`, was, signers))
+  }
+  if (after['x-pq-required'] === true && before?.['x-pq-required'] !== true) {
+    lines.push('POST-QUANTUM SIGNATURES ARE REQUIRED from here on: no device will ever go back')
   }
   return lines
 }
@@ -128,8 +138,18 @@ export function describeFields(before: Value, after: Value): string[] {
   return names.flatMap((name) => {
     const was = old.get(name)
     const is = fresh.get(name)
-    return was === is ? [] : [`${name}: ${was ?? '(nothing)'} -> ${is ?? '(nothing)'}`]
+    return was === is ? [] : [`${name}: ${shown(was)} -> ${shown(is)}`]
   })
+}
+
+const maxShown = 200
+
+/** A post-quantum key fills a screen: its length and hash say as well that it differs. */
+function shown(value: string | undefined): string {
+  if (value === undefined) return '(nothing)'
+  if (value.length <= maxShown) return value
+  const sha256 = sha256Of(Buffer.from(value))
+  return `${value.slice(0, 64)}... (${value.length} characters, SHA-256 ${sha256})`
 }
 
 /** Members without members of their own, by where they stand. */

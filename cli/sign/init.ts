@@ -11,13 +11,21 @@ import {
   type TufKey,
   tufKeyOf,
 } from '../../pki/tuf/keys.ts'
+import {
+  generatePqKey,
+  type PqScheme,
+  pqTufKeyOf,
+  signPqBytes,
+} from '../../pki/tuf/post-quantum.ts'
 import { latestExpiry } from '../../pki/tuf/publish-check.ts'
 import { Failure } from '../failure.ts'
 import { syncDirectory, writeNew } from './files.ts'
 import {
+  keyFileOf,
   type Passphrase,
   passphraseFile,
   pinnedRootFile,
+  pqFileOf,
   publicFile,
   type PublicPart,
 } from './key-folder.ts'
@@ -38,6 +46,8 @@ export interface InitOptions {
   /** Asked once for each key file. Without it, in evaluation mode only, one is made and left in the folder. */
   passphrase?: Passphrase
   onlineKeys: OnlineKeys
+  /** Every offline key gets an ML-DSA half, and the roots require both for ever (updates.md 10). */
+  postQuantum?: PqScheme | undefined
   now: Date
 }
 
@@ -48,7 +58,14 @@ const groups = {
   directorRoot: ['director-root-1', 'director-root-2', 'director-root-3'],
 } as const
 type Group = keyof typeof groups
-type Keys = Record<Group, KeyObject[]>
+
+/** One person's key: its Ed25519 half and, in a hybrid installation, its ML-DSA half. */
+interface HolderKey {
+  name: string
+  key: KeyObject
+  pq?: KeyObject
+}
+type Keys = Record<Group, HolderKey[]>
 
 /** Of the three keys of every group. */
 const threshold = 2
@@ -61,11 +78,12 @@ const threshold = 2
 export async function initKeys(options: InitOptions): Promise<PublicPart> {
   const dir = resolve(options.dir)
   requireAbsent(dir)
+  const make = (name: string) => newHolderKey(name, options.postQuantum)
   const keys: Keys = {
-    imageRoot: groups.imageRoot.map(generateRoleKey),
-    imageTargets: groups.imageTargets.map(generateRoleKey),
-    release: groups.release.map(generateRoleKey),
-    directorRoot: groups.directorRoot.map(generateRoleKey),
+    imageRoot: groups.imageRoot.map(make),
+    imageTargets: groups.imageTargets.map(make),
+    release: groups.release.map(make),
+    directorRoot: groups.directorRoot.map(make),
   }
   const made = passphraseOf(options)
   const encrypted = await encryptAll(keys, made)
@@ -119,50 +137,67 @@ async function encryptAll(
 ): Promise<Map<string, string>> {
   const origin = stored === undefined ? 'typed' : 'random'
   const files = new Map<string, string>()
-  for (const { name, key } of named(keys)) {
-    const file = fileOf(name)
-    files.set(file, exportEncrypted(key, await passphrase(file), origin))
+  for (const { name, key, pq } of holdersOf(keys)) {
+    const typed = await passphrase(keyFileOf(name))
+    files.set(keyFileOf(name), exportEncrypted(key, typed, origin))
+    if (pq) files.set(pqFileOf(name), exportEncrypted(pq, typed, origin))
   }
   return files
 }
 
-function named(keys: Keys): { name: string; key: KeyObject }[] {
-  return (Object.keys(groups) as Group[]).flatMap((group) =>
-    keys[group].map((key, index) => ({ name: groups[group][index] ?? '', key })),
-  )
+export function newHolderKey(name: string, scheme: PqScheme | undefined): HolderKey {
+  return { name, key: generateRoleKey(), ...(scheme && { pq: generatePqKey(scheme) }) }
 }
 
-function fileOf(name: string): string {
-  return `${name}.pem`
+function holdersOf(keys: Keys): HolderKey[] {
+  return (Object.keys(groups) as Group[]).flatMap((group) => keys[group])
 }
 
-function signers(keys: readonly TufKey[], least: number): RoleSigners {
-  return { keys, threshold: least }
+/** What `public.json` says of a holder's key. */
+export function listed({ name, key, pq }: HolderKey): PublicPart['keys'] {
+  const half = tufKeyOf(key)
+  const first = { name, file: keyFileOf(name), keyid: keyId(half), key: half }
+  if (!pq) return [first]
+  const other = pqTufKeyOf(pq)
+  return [first, { name: `${name}.pq`, file: pqFileOf(name), keyid: keyId(other), key: other }]
+}
+
+function signers(holders: readonly HolderKey[]): RoleSigners {
+  const pq = holders.flatMap((holder) => holder.pq ?? [])
+  return {
+    keys: holders.map(({ key }) => tufKeyOf(key)),
+    threshold,
+    ...(pq.length > 0 && { pq: { keys: pq.map(pqTufKeyOf), threshold } }),
+  }
+}
+
+function online(key: TufKey): RoleSigners {
+  return { keys: [key], threshold: 1 }
 }
 
 /** The three files of the beginning, and the log's word that they were signed. */
 function signFirst(
   keys: Keys,
-  { evaluation, onlineKeys: { image, director }, now }: InitOptions,
+  { evaluation, onlineKeys: { image, director }, postQuantum, now }: InitOptions,
 ): { signed: LogEntry[]; published: PublicPart } {
-  const root = { version: 1, expiresAt: latestExpiry('root', now), evaluation }
-  const targetsKeys = keys.imageTargets.map(tufKeyOf)
+  const pqRequired = postQuantum !== undefined
+  const root = { version: 1, expiresAt: latestExpiry('root', now), evaluation, pqRequired }
   const imageRoot = buildRoot({
     ...root,
     roles: {
-      root: signers(keys.imageRoot.map(tufKeyOf), threshold),
-      targets: signers(targetsKeys, threshold),
-      snapshot: signers([image.snapshot], 1),
-      timestamp: signers([image.timestamp], 1),
+      root: signers(keys.imageRoot),
+      targets: signers(keys.imageTargets),
+      snapshot: online(image.snapshot),
+      timestamp: online(image.timestamp),
     },
   })
   const directorRoot = buildRoot({
     ...root,
     roles: {
-      root: signers(keys.directorRoot.map(tufKeyOf), threshold),
-      targets: signers([director.targets], 1),
-      snapshot: signers([director.snapshot], 1),
-      timestamp: signers([director.timestamp], 1),
+      root: signers(keys.directorRoot),
+      targets: online(director.targets),
+      snapshot: online(director.snapshot),
+      timestamp: online(director.timestamp),
     },
   })
   // No model is known yet: the server drafts the delegation when the first one is registered.
@@ -177,30 +212,31 @@ function signFirst(
     evaluation,
     image: { root: files[0].text, targets: files[1].text },
     director: { root: files[2].text },
-    releaseKeys: keys.release.map(tufKeyOf),
-    targetsKeys,
-    keys: named(keys).map(({ name, key }) => ({
-      name,
-      file: fileOf(name),
-      keyid: keyId(tufKeyOf(key)),
-    })),
+    releaseKeys: keys.release.map(({ key }) => tufKeyOf(key)),
+    ...(postQuantum && {
+      releasePqKeys: keys.release.flatMap(({ pq }) => (pq ? [pqTufKeyOf(pq)] : [])),
+    }),
+    targetsKeys: keys.imageTargets.map(({ key }) => tufKeyOf(key)),
+    keys: holdersOf(keys).flatMap(listed),
   }
   return { signed: files.map(({ entry }) => entry), published }
 }
 
 function signFile(
   signed: Buffer,
-  by: Pick<LogEntry, 'repository' | 'role'> & { keys: readonly KeyObject[]; now: Date },
+  by: Pick<LogEntry, 'repository' | 'role'> & { keys: readonly HolderKey[]; now: Date },
 ): { text: string; entry: LogEntry } {
   const { repository, role, keys, now } = by
-  const signatures = keys.slice(0, threshold).map((key) => signBytes(signed, key))
+  const holders = keys.slice(0, threshold)
+  const signatures = holders.map(({ key }) => signBytes(signed, key))
+  const pqSignatures = holders.flatMap(({ pq }) => (pq ? [signPqBytes(signed, pq)] : []))
   const entry = {
     at: now.toISOString(),
     repository,
     role,
     version: 1,
     signedSha256: sha256Of(signed),
-    keyids: signatures.map(({ keyid }) => keyid),
+    keyids: [...signatures, ...pqSignatures].map(({ keyid }) => keyid),
   }
-  return { text: encodeEnvelope(signed, signatures).toString(), entry }
+  return { text: encodeEnvelope(signed, signatures, pqSignatures).toString(), entry }
 }

@@ -6,6 +6,7 @@ import { z } from 'zod'
 
 import { MetadataError } from '../../pki/tuf/errors.ts'
 import { importEncrypted, keyId, type TufKey, tufKeyOf } from '../../pki/tuf/keys.ts'
+import { isPqKey, pqTufKeyOf } from '../../pki/tuf/post-quantum.ts'
 import { Failure } from '../failure.ts'
 import { readSmall } from './files.ts'
 
@@ -23,14 +24,40 @@ export const PublicPart = z.object({
   image: z.object({ root: z.string(), targets: z.string() }),
   director: z.object({ root: z.string() }),
   releaseKeys: z.array(PublicKey).max(64),
+  /** The ML-DSA halves of the release keys, in the same order; absent in an installation that is not hybrid. */
+  releasePqKeys: z.array(PublicKey).max(64).optional(),
   targetsKeys: z.array(PublicKey).max(64),
   /** Which file holds which key; the key id is the fingerprint to compare by voice. */
-  keys: z.array(z.object({ name: z.string(), file: z.string(), keyid: z.string() })).max(256),
+  keys: z
+    .array(
+      z.object({
+        name: z.string(),
+        file: z.string(),
+        keyid: z.string(),
+        /** Its public half; folders made by version 0.1.0 do not have it. */
+        key: PublicKey.optional(),
+      }),
+    )
+    .max(256),
 })
 export type PublicPart = z.infer<typeof PublicPart>
 
 export const publicFile = 'public.json'
 export const passphraseFile = 'passphrase'
+
+export function keyFileOf(name: string): string {
+  return `${name}.pem`
+}
+
+/** The ML-DSA half of the key, under the same passphrase. */
+export function pqFileOf(name: string): string {
+  return `${name}.pq.pem`
+}
+
+/** A holder's two files: whoever names one means both. */
+function holderOf(file: string): string {
+  return file.replace(/\.pq\.pem$/, '.pem')
+}
 
 export function pinnedRootFile(repository: Repository): string {
   return `${repository}.1.root.json`
@@ -75,11 +102,23 @@ export function storedPassphrase(keysDir: string): Passphrase | undefined {
   return text === undefined ? undefined : () => text.trimEnd()
 }
 
+/** Named key files with their other halves, where the folder has them. */
+export function withHalves(keysDir: string, files: readonly string[]): string[] {
+  const known = readPublicPart(keysDir).keys
+  const present = new Set(readdirSync(keysDir))
+  const halves = known.flatMap(({ file }) =>
+    !files.includes(file) && files.includes(holderOf(file)) && present.has(file) ? [file] : [],
+  )
+  return [...files, ...halves]
+}
+
 export interface OpenedKey {
   file: string
   key: KeyObject
   tufKey: TufKey
   keyid: string
+  /** ML-DSA: signs beside the Ed25519 key of the same holder. */
+  isPq: boolean
 }
 
 /** Opens key files, named relative to the folder. All or none: a wrong passphrase is a Failure before anything is signed. */
@@ -89,12 +128,17 @@ export async function openKeys(
   passphrase: Passphrase,
 ): Promise<OpenedKey[]> {
   const opened: OpenedKey[] = []
+  const typed = new Map<string, string>()
   for (const file of files) {
     const text = readSmall(isAbsolute(file) ? file : join(keysDir, file), 16_384)
     if (text === undefined) throw new Failure('key-folder', `There is no key file ${file}`)
-    const key = openKey(text, { file, passphrase: await passphrase(file) })
-    const tufKey = tufKeyOf(key)
-    opened.push({ file, key, tufKey, keyid: keyId(tufKey) })
+    const holder = holderOf(file)
+    const secret = typed.get(holder) ?? (await passphrase(holder))
+    typed.set(holder, secret)
+    const key = openKey(text, { file, passphrase: secret })
+    const isPq = isPqKey(key)
+    const tufKey = isPq ? pqTufKeyOf(key) : tufKeyOf(key)
+    opened.push({ file, key, tufKey, keyid: keyId(tufKey), isPq })
   }
   return opened
 }

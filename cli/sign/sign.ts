@@ -1,5 +1,6 @@
 import { encodeEnvelope, signBytes } from '../../pki/tuf/envelope.ts'
 import { parseStrict } from '../../pki/tuf/json.ts'
+import { signPqBytes } from '../../pki/tuf/post-quantum.ts'
 import {
   checkModelDraft,
   checkRootDraft,
@@ -9,7 +10,7 @@ import {
   type PublishProblem,
 } from '../../pki/tuf/publish-check.ts'
 import { readTargets } from '../../pki/tuf/read.ts'
-import type { ImageTarget, Signature } from '../../pki/tuf/types.ts'
+import type { ImageTarget, PqSignature, Signature } from '../../pki/tuf/types.ts'
 import { Failure } from '../failure.ts'
 import { describeChange } from './describe.ts'
 import { type Draft, requireConsistent } from './draft.ts'
@@ -20,6 +21,7 @@ import {
   type Passphrase,
   pinnedRoot,
   storedPassphrase,
+  withHalves,
 } from './key-folder.ts'
 import { appendLog, readLog, requireNotSigned } from './log.ts'
 import { measureFile } from './sha256.ts'
@@ -59,6 +61,8 @@ export interface SignatureFile {
   version: number
   signedSha256: string
   signatures: Signature[]
+  /** Of the ML-DSA halves, base64; absent in an installation that is not hybrid. */
+  pqSignatures?: PqSignature[]
 }
 
 /**
@@ -78,11 +82,11 @@ export async function signDraft(options: SignOptions): Promise<SignatureFile> {
   requireAcceptable(draft, authority, now)
   const lines = [...review(draft, authority), ...(await checkImages(draft, options.images ?? []))]
   await requireConfirmed(draft, { lines, confirm: options.confirm })
-  const signatures = await signWithAll(options, authority)
+  const made = await signWithAll(options, authority)
 
   const { repository, role, version, signedSha256 } = draft
-  const file = { repository, role, version, signedSha256, signatures }
-  const keyids = signatures.map(({ keyid }) => keyid)
+  const file = { repository, role, version, signedSha256, ...made }
+  const keyids = [...made.signatures, ...(made.pqSignatures ?? [])].map(({ keyid }) => keyid)
   appendLog(keysDir, { at: now.toISOString(), repository, role, version, signedSha256, keyids })
   replaceFile(options.out, `${JSON.stringify(file, null, 2)}\n`, 0o644)
   return file
@@ -104,13 +108,13 @@ function requireAcceptable(draft: Draft, authority: Authority, now: Date): void 
 
 function problemsOf(
   { role, signed: text }: Draft,
-  { previous, delegation }: Authority,
+  { previous, delegation, pqRequired }: Authority,
   now: Date,
 ): PublishProblem[] {
   const signed = Buffer.from(text)
   const versions = { signed, ...(previous && { previous }), now }
   if (role === 'root') return checkRootDraft(versions)
-  if (!delegation) return checkTargetsDraft(versions)
+  if (!delegation) return checkTargetsDraft({ ...versions, pqRequired })
   const fresh = targetsOf(signed)
   // This machine has no list of hardware: the ids are shown to the person instead.
   const hardwareIds = Object.values(fresh).flatMap(({ custom }) => custom.match.hardwareIds)
@@ -166,9 +170,14 @@ async function requireConfirmed(
   }
 }
 
-async function signWithAll(options: SignOptions, { keyids }: Authority): Promise<Signature[]> {
+async function signWithAll(
+  options: SignOptions,
+  { keyids }: Authority,
+): Promise<Pick<SignatureFile, 'signatures' | 'pqSignatures'>> {
   const { draft, keysDir } = options
-  const files = options.keyFiles ?? keyFilesFor(keysDir, keyids)
+  const files = options.keyFiles
+    ? withHalves(keysDir, options.keyFiles)
+    : keyFilesFor(keysDir, keyids)
   if (files.length === 0) {
     throw new Failure('key-folder', `${keysDir} holds no key that may sign ${draft.role}`)
   }
@@ -178,8 +187,9 @@ async function signWithAll(options: SignOptions, { keyids }: Authority): Promise
   const stranger = keys.find(({ keyid }) => !keyids.includes(keyid))
   if (stranger) throw new Failure('refused', `${stranger.file} is no key of ${draft.role}`)
   const signed = Buffer.from(draft.signed)
-  const signatures = keys.map(({ key }) => signBytes(signed, key))
+  const signatures = keys.flatMap(({ key, isPq }) => (isPq ? [] : [signBytes(signed, key)]))
+  const pqSignatures = keys.flatMap(({ key, isPq }) => (isPq ? [signPqBytes(signed, key)] : []))
   // Refuses one key given twice, as the server would.
-  encodeEnvelope(signed, signatures)
-  return signatures
+  encodeEnvelope(signed, signatures, pqSignatures)
+  return { signatures, ...(pqSignatures.length > 0 && { pqSignatures }) }
 }

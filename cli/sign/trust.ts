@@ -1,10 +1,17 @@
-import { decodeEnvelope, meetsThreshold } from '../../pki/tuf/envelope.ts'
+import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
 import { MetadataError, VerificationError } from '../../pki/tuf/errors.ts'
 import { parseStrict } from '../../pki/tuf/json.ts'
-import type { TufKey } from '../../pki/tuf/keys.ts'
+import {
+  delegationSigners,
+  isPqRequired,
+  meetsSigners,
+  rootSigners,
+  type Signers,
+  targetsSigners,
+} from '../../pki/tuf/post-quantum.ts'
 import { readRoot, readTargets } from '../../pki/tuf/read.ts'
 import { limits, nextRoot, openRoot, openSigned } from '../../pki/tuf/repository.ts'
-import type { Delegation, RoleKeys, RootMetadata } from '../../pki/tuf/types.ts'
+import type { Delegation, RootMetadata } from '../../pki/tuf/types.ts'
 import { Failure } from '../failure.ts'
 import type { Draft } from './draft.ts'
 import type { LogEntry } from './log.ts'
@@ -12,16 +19,13 @@ import { sha256Of } from './sha256.ts'
 
 /** Who may sign a draft, and what it comes after; all of it verified from the pinned root. */
 export interface Authority {
-  /** Key ids whose signatures count for this draft. */
+  /** Key ids whose signatures count for this draft, of both halves. */
   keyids: string[]
+  /** The root asks for post-quantum signatures of every role. */
+  pqRequired: boolean
   /** Canonical `signed` of the version before. */
   previous?: Buffer
   delegation?: Delegation
-}
-
-interface Signers {
-  keys: Record<string, TufKey>
-  role: RoleKeys
 }
 
 /**
@@ -31,15 +35,17 @@ interface Signers {
 export function authorityOf(draft: Draft, pinned: string, log: readonly LogEntry[]): Authority {
   try {
     const { root, text } = followChain(pinned, draft.rootChain)
-    if (draft.role === 'root') return rootAuthority(draft, root, text)
+    const pqRequired = isPqRequired(root)
+    if (draft.role === 'root') return { ...rootAuthority(draft, root, text), pqRequired }
     if (draft.repository !== 'image')
       throw untrusted(`The director has no offline role ${draft.role}`)
-    const targets = { keys: root.keys, role: root.roles.targets }
+    const targets = targetsSigners(root)
     if (draft.role === 'targets') {
-      return { keyids: targets.role.keyids, ...previousOf(draft, targets, log) }
+      return { keyids: keyidsOf(targets), pqRequired, ...previousOf(draft, targets, log) }
     }
-    const { signers, delegation } = delegated(draft, targets)
-    return { keyids: delegation.keyids, delegation, ...previousOf(draft, signers, log) }
+    const { signers, delegation } = delegated(draft, targets, pqRequired)
+    const before = previousOf(draft, signers, log)
+    return { keyids: keyidsOf(signers), pqRequired, delegation, ...before }
   } catch (cause) {
     if (!(cause instanceof VerificationError || cause instanceof MetadataError)) throw cause
     throw untrusted(cause.message, cause)
@@ -77,25 +83,37 @@ function requireSameSigned(a: string, b: string): void {
 }
 
 /** A root is signed by the keys it retires and by those it brings: either may be at this machine. */
-function rootAuthority(draft: Draft, root: RootMetadata, text: string): Authority {
+function rootAuthority(
+  draft: Draft,
+  root: RootMetadata,
+  text: string,
+): Pick<Authority, 'keyids' | 'previous'> {
   const next = readRoot(parseStrict(Buffer.from(draft.signed), limits.root))
-  const keyids = new Set([...root.roles.root.keyids, ...next.roles.root.keyids])
+  const keyids = new Set([root, next].flatMap((one) => keyidsOf(rootSigners(one))))
   return {
     keyids: [...keyids],
     previous: decodeEnvelope(Buffer.from(text), limits.root).signedBytes,
   }
 }
 
-function delegated(draft: Draft, targets: Signers): { signers: Signers; delegation: Delegation } {
+function keyidsOf({ role, pq }: Signers): string[] {
+  return [...role.keyids, ...(pq?.role.keyids ?? [])]
+}
+
+function delegated(
+  draft: Draft,
+  targets: Signers,
+  pqRequired: boolean,
+): { signers: Signers; delegation: Delegation } {
   if (draft.targets === undefined) throw untrusted('The image targets are left out')
-  const { delegations } = openSigned(draft.targets, {
+  const file = openSigned(draft.targets, {
     ...targets,
     maxBytes: limits.bundle,
     read: readTargets,
   })
-  const delegation = delegations?.roles.find(({ name }) => name === draft.role)
-  if (!delegations || !delegation) throw untrusted(`Nobody delegated ${draft.role}`)
-  return { delegation, signers: { keys: delegations.keys, role: delegation } }
+  const delegation = file.delegations?.roles.find(({ name }) => name === draft.role)
+  if (!delegation) throw untrusted(`Nobody delegated ${draft.role}`)
+  return { delegation, signers: delegationSigners(file, delegation, pqRequired) }
 }
 
 /**
@@ -104,7 +122,7 @@ function delegated(draft: Draft, targets: Signers): { signers: Signers; delegati
  */
 function previousOf(
   draft: Draft,
-  { keys, role }: Signers,
+  signers: Signers,
   log: readonly LogEntry[],
 ): { previous?: Buffer } {
   if (draft.previous === undefined) return {}
@@ -119,7 +137,7 @@ function previousOf(
       entry.version === version &&
       entry.signedSha256 === signedSha256,
   )
-  if (!mine && !meetsThreshold(envelope, keys, role)) {
+  if (!mine && !meetsSigners(envelope, signers)) {
     throw untrusted(`Version ${version} of ${draft.role} is not signed by the keys of the role`)
   }
   return { previous: signedBytes }

@@ -101,6 +101,6 @@ export function importEncrypted(text: string, passphrase: string): KeyObject {
   } catch (cause) {
     throw new MetadataError('key', 'The passphrase does not open this key', { cause })
   }
-  if (key.asymmetricKeyType !== 'ed25519') throw new MetadataError('key', 'Role keys are Ed25519')
-  return key
+  if (/^(?:ed25519|ml-dsa-(?:44|65|87))$/.test(key.asymmetricKeyType ?? '')) return key
+  throw new MetadataError('key', 'Role keys are Ed25519 or ML-DSA')
 }

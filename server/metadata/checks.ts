@@ -1,5 +1,11 @@
 import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
-import { isPqRequired } from '../../pki/tuf/post-quantum.ts'
+import {
+  delegationSigners,
+  isPqRequired,
+  meetsSigners,
+  type Signers,
+  targetsSigners,
+} from '../../pki/tuf/post-quantum.ts'
 import {
   checkModelDraft,
   checkRoot,
@@ -13,7 +19,7 @@ import type { Context } from '../context.ts'
 import type { Db } from '../db/client.ts'
 import { DomainError } from '../errors.ts'
 import { delegationOf, rootIn, rootsIn } from './authority.ts'
-import { type CurrentMetadata, fileOf } from './current.ts'
+import { type CurrentMetadata, fileOf, type PublishedFile } from './current.ts'
 import { publishedTargets, targetsIn } from './drafts.ts'
 import { type HeldKeys, heldKeys, onlineRoles } from './online-keys.ts'
 import { modelOf, roleNameOf } from './roles.ts'
@@ -51,6 +57,9 @@ async function problemsOf(ctx: Deps, input: Draft): Promise<PublishProblem[]> {
     )
     if (!next || !previous) throw new Error('There are two')
     const problems = checkRoot({ envelope: next, previous, now })
+    const listed = base.image.get('targets')
+    const signers = targetsSigners(rootIn(envelope))
+    if (repository === 'image' && listed) problems.push(...orphanProblems(listed, signers))
     return problems.length > 0
       ? problems
       : onlineKeyProblems(repository, rootIn(envelope), await heldKeys(ctx))
@@ -60,7 +69,14 @@ async function problemsOf(ctx: Deps, input: Draft): Promise<PublishProblem[]> {
   const pqRequired = isPqRequired(rootsIn(base).image)
   const common = { signed, now, pqRequired, ...(before ? { previous: before } : {}) }
   const model = modelOf(draft)
-  if (model === undefined) return checkTargetsDraft(common)
+  if (model === undefined) {
+    const next = targetsIn(envelope)
+    const orphans = (next.delegations?.roles ?? []).flatMap((delegation) => {
+      const file = base.image.get(delegation.name)
+      return file ? orphanProblems(file, delegationSigners(next, delegation, pqRequired)) : []
+    })
+    return [...checkTargetsDraft(common), ...orphans]
+  }
   return [
     ...checkModelDraft({
       ...common,
@@ -74,6 +90,16 @@ async function problemsOf(ctx: Deps, input: Draft): Promise<PublishProblem[]> {
 }
 
 const maxRootBytes = 65_536
+
+/** A published file that its next keys did not sign would be refused by every device (updates.md 3.4). */
+function orphanProblems(
+  { role, version, text }: PublishedFile,
+  signers: Signers,
+): PublishProblem[] {
+  if (meetsSigners(decodeEnvelope(Buffer.from(text), maxRootBytes), signers)) return []
+  const detail = `${role} ${version} is not signed by enough of the keys it will have: first renew it, signed by keys that stay ("fleetseal sign draft ${role} --renew", "fleetseal sign ${role}")`
+  return [{ fault: 'signatures', detail }]
+}
 
 /**
  * The online roles of a root must be signed by the keys this server has, in use or waiting, and by nothing else; the offline

@@ -16,7 +16,7 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Db, Tx } from '../db/client.ts'
 import { DomainError } from '../errors.ts'
 import { sha256Of } from './online-files.ts'
-import { firmwareRole, type RoleRef, roleNameOf } from './roles.ts'
+import { firmwareRole, modelOf, type RoleRef, roleNameOf } from './roles.ts'
 import {
   deleteDraft,
   discardDraft,
@@ -142,8 +142,8 @@ export function targetsIn(text: string): TargetsMetadata {
 }
 
 /**
- * Drafts the next image `targets` when a model has no role there yet: its `fw-<model>` is delegated to the release keys,
- * two of them, terminating (updates.md 2.2). Does nothing while no roots are imported; the import calls it again.
+ * Drafts the next image `targets` when it would say something else: every model has its `fw-<model>`, terminating and delegated to
+ * the release keys, two of them (updates.md 2.2). Does nothing while no roots are imported; the import calls it again.
  */
 export async function draftDelegations(tx: Tx, by: DraftedBy): Promise<void> {
   const targetsRole: RoleRef = { repository: 'image', role: 'targets' }
@@ -151,16 +151,24 @@ export async function draftDelegations(tx: Tx, by: DraftedBy): Promise<void> {
   await lockMetadata(tx)
   const current = await findNewest(tx, targetsRole)
   if (!current?.envelope) return
-  const delegations = delegationsIn(targetsIn(current.envelope))
-  const known = new Set(delegations.map(({ name }) => name))
+  const published = targetsIn(current.envelope)
+  const before = delegationsIn(published)
+  const known = new Set(before.map(({ name }) => name))
   const models = await tx.selectFrom('model').select('name').orderBy('name').execute()
   const missing = models.filter(({ name }) => !known.has(firmwareRole(name).role))
-  if (missing.length === 0) return
   const signers = releaseSigners(await listReleaseKeys(tx))
-  const added = missing.map(({ name }) => firmwareDelegation(name, signers))
+  const delegations = [
+    ...before.map(({ name, ...role }) => {
+      const model = modelOf({ repository: 'image', role: name })
+      return model === undefined ? { name, ...role } : firmwareDelegation(model, signers)
+    }),
+    ...missing.map(({ name }) => firmwareDelegation(name, signers)),
+  ]
   const expiresAt = latestExpiry('targets', by.now)
   const build = (version: number) =>
-    bounded(() => buildTargets({ version, expiresAt, delegations: [...delegations, ...added] }))
+    bounded(() => buildTargets({ version, expiresAt, delegations }))
+  const same = readTargets(parseStrict(build(published.version), maxFileBytes))
+  if (canonicalize({ ...same, expires: published.expires }).equals(canonicalize(published))) return
   await replaceDraft(tx, targetsRole, { build, expiresAt }, by)
 }
 

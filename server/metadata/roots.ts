@@ -1,12 +1,7 @@
 import { decodeEnvelope, encodeEnvelope } from '../../pki/tuf/envelope.ts'
 import { MetadataError } from '../../pki/tuf/errors.ts'
-import { keyId, publicKeyOf, type TufKey } from '../../pki/tuf/keys.ts'
-import {
-  isPqRequired,
-  meetsSigners,
-  pqPublicKeyOf,
-  targetsSigners,
-} from '../../pki/tuf/post-quantum.ts'
+import { keyId, type TufKey } from '../../pki/tuf/keys.ts'
+import { isPqRequired, meetsSigners, targetsSigners } from '../../pki/tuf/post-quantum.ts'
 import { checkRoot, checkTargetsDraft, type PublishProblem } from '../../pki/tuf/publish-check.ts'
 import type { Envelope } from '../../pki/tuf/types.ts'
 import { recordAudit } from '../audit/audit.ts'
@@ -20,6 +15,7 @@ import { forgetCurrent, type PublishedFile, readCurrent } from './current.ts'
 import { draftDelegations, targetsIn } from './drafts.ts'
 import { nextOnlineVersion, publishedRow, signSnapshot, signTimestamp } from './online-files.ts'
 import { type HeldKeys, heldKeys } from './online-keys.ts'
+import { keysProblem, type NamedKey, releaseKeyRow } from './release-keys.ts'
 import { findVersion, insertFiles, insertReleaseKeys, lockMetadata } from './store.ts'
 
 /** What `fleetseal sign init` writes as `public.json`: exact texts of files, and the keys that may sign releases. */
@@ -40,7 +36,6 @@ export interface RootsImported {
 }
 
 const maxFileBytes = 65_536
-const leastReleaseKeys = 2
 const releaseKeyNames = ['release', 'qa', 'spare']
 
 type Deps = Pick<Context, 'db' | 'clock' | 'kek' | 'log'>
@@ -67,17 +62,18 @@ export async function importRoots(ctx: Deps, command: ImportRoots): Promise<Root
     await lockMetadata(tx)
     if (await areImported(tx, files)) return false
     await insertFiles(tx, [...files, snapshot, timestamp].map(publishedRow))
-    await storeReleaseKeys(tx, command, now)
+    const releaseKeys = namedKeys(command)
+    await insertReleaseKeys(
+      tx,
+      releaseKeys.map(({ name, key }) => releaseKeyRow(name, key, now)),
+    )
     const { actor, requestId } = command
     const by = { actor, ...(requestId ? { requestId } : {}) }
     await recordAudit(tx, {
       at: now,
       action: 'metadata.import-roots',
       subject: 'root',
-      facts: {
-        evaluation,
-        releaseKeys: [...command.releaseKeys, ...(command.releasePqKeys ?? [])].map(keyId),
-      },
+      facts: { evaluation, releaseKeys: releaseKeys.map(({ key }) => keyId(key)) },
       ...by,
     })
     await draftDelegations(tx, { now, ...by })
@@ -134,29 +130,21 @@ function targetsProblems(image: ImportRoots['image'], now: Date): PublishProblem
   return problems
 }
 
-function releaseKeyProblems(
-  { releaseKeys, releasePqKeys = [], image }: ImportRoots,
-  { byRole }: HeldKeys,
-): PublishProblem[] {
-  const keys = (detail: string): PublishProblem => ({ fault: 'keys', detail })
-  const problems: PublishProblem[] = []
-  if (!areUsable(releaseKeys, publicKeyOf)) {
-    problems.push(keys(`At least ${leastReleaseKeys} different Ed25519 release keys are needed`))
-  }
-  const wantsPq = releasePqKeys.length > 0 || isPqRequired(rootIn(image.root))
-  if (wantsPq && !areUsable(releasePqKeys, pqPublicKeyOf)) {
-    problems.push(keys(`At least ${leastReleaseKeys} different ML-DSA release keys are needed`))
-  }
-  const ours = new Set([...byRole.values()].flatMap((held) => [...held.keys()]))
-  if (releaseKeys.some((key) => ours.has(keyId(key)))) {
-    problems.push(keys('A key of the server may not sign releases'))
-  }
-  return problems
+function releaseKeyProblems(command: ImportRoots, held: HeldKeys): PublishProblem[] {
+  const { releasePqKeys = [], image } = command
+  const detail = keysProblem(namedKeys(command), held)
+  if (detail !== undefined) return [{ fault: 'keys', detail }]
+  return isPqRequired(rootIn(image.root)) && releasePqKeys.length === 0
+    ? [{ fault: 'keys', detail: 'The root requires ML-DSA release keys, and there are none' }]
+    : []
 }
 
-function areUsable(keys: readonly TufKey[], open: (key: TufKey) => unknown): boolean {
-  const ids = new Set(keys.map(keyId))
-  return keys.every(open) && ids.size === keys.length && ids.size >= leastReleaseKeys
+function namedKeys({ releaseKeys, releasePqKeys = [] }: ImportRoots): NamedKey[] {
+  const nameOf = (index: number) => releaseKeyNames[index] ?? `release-${index + 1}`
+  return [
+    ...releaseKeys.map((key, index) => ({ name: nameOf(index), key })),
+    ...releasePqKeys.map((key, index) => ({ name: `${nameOf(index)}.pq`, key })),
+  ]
 }
 
 function firstFile(
@@ -178,25 +166,6 @@ async function areImported(tx: Tx, files: readonly PublishedFile[]): Promise<boo
     'conflict',
     'Other roots are imported already. Devices trust those: other roots mean another installation and other devices',
   )
-}
-
-async function storeReleaseKeys(
-  tx: Tx,
-  { releaseKeys, releasePqKeys = [] }: ImportRoots,
-  now: Date,
-): Promise<void> {
-  const row = (key: TufKey, name: string) => ({
-    keyid: keyId(key),
-    name,
-    public: key.keyval.public,
-    scheme: key.scheme,
-    created_at: now,
-  })
-  const nameOf = (index: number) => releaseKeyNames[index] ?? `release-${index + 1}`
-  await insertReleaseKeys(tx, [
-    ...releaseKeys.map((key, index) => row(key, nameOf(index))),
-    ...releasePqKeys.map((key, index) => row(key, `${nameOf(index)}.pq`)),
-  ])
 }
 
 export interface RootsReadiness {

@@ -1,7 +1,10 @@
+import { keyId } from '../../pki/tuf/keys.ts'
 import { toInstant } from '../../pki/tuf/time.ts'
+import type { Db } from '../db/client.ts'
 import { route } from '../http/route.ts'
 import { onlineKeys } from './online-keys.ts'
 import { type DraftFile, listRoles, readDraftFile, type RoleOverview } from './overview.ts'
+import { changeReleaseKeys, readReleaseKeys } from './release-keys.ts'
 import { draftRenewal } from './renew.ts'
 import { offlineRole } from './roles.ts'
 import { importRoots } from './roots.ts'
@@ -11,6 +14,8 @@ import {
   DraftView,
   OnlineKeysView,
   OnlineRotationBody,
+  ReleaseKeysBody,
+  ReleaseKeysView,
   RenewalBody,
   RoleParams,
   RolesView,
@@ -83,6 +88,30 @@ export const metadataRoutes = [
 
   route({
     method: 'get',
+    path: '/metadata/release-keys',
+    summary: 'Public keys that may sign releases, of which two have to',
+    allow: everyone,
+    response: ReleaseKeysView,
+    handle: async ({ ctx }) => await releaseKeysView(ctx.db),
+  }),
+
+  route({
+    method: 'put',
+    path: '/metadata/release-keys',
+    summary:
+      'Name all keys that may sign releases, and draft the targets that delegates every model to them',
+    allow: ['admin'],
+    body: ReleaseKeysBody,
+    response: ReleaseKeysView,
+    handle: async ({ ctx, body, actor }) => {
+      const by = { actor: actor.id, requestId: actor.requestId }
+      await changeReleaseKeys(ctx, { ...body, ...by })
+      return await releaseKeysView(ctx.db)
+    },
+  }),
+
+  route({
+    method: 'get',
     path: '/metadata/:role/draft',
     summary: 'The next version of a role, with all that the offline signer needs to judge it',
     allow: everyone,
@@ -133,6 +162,11 @@ export const metadataRoutes = [
       }),
   }),
 ]
+
+async function releaseKeysView(db: Db) {
+  const keys = await readReleaseKeys(db)
+  return { keys: keys.map(({ name, key }) => ({ name, keyid: keyId(key), key })) }
+}
 
 function wireKey({ tufKey }: { tufKey: { keyval: { public: string } } }) {
   // Online keys are Ed25519 (online-keys.ts).

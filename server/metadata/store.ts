@@ -325,3 +325,8 @@ export async function insertReleaseKeys(tx: Tx, rows: ReleaseKey[]): Promise<voi
     .onConflict((oc) => oc.column('keyid').doNothing())
     .execute()
 }
+
+export async function replaceReleaseKeys(tx: Tx, rows: ReleaseKey[]): Promise<void> {
+  await tx.deleteFrom('release_key').execute()
+  await tx.insertInto('release_key').values(rows).execute()
+}

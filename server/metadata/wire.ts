@@ -42,6 +42,32 @@ export const RootsView = z.object({
 /** Only a root brings a text: the next one with other keys. */
 export const RenewalBody = z.strictObject({ signed: fileText.optional() })
 
+/** All keys that may sign releases; of a hybrid one each half is an entry. */
+export const ReleaseKeysBody = z.strictObject({
+  keys: z
+    .array(
+      z.strictObject({
+        name: z.string().regex(/^[a-z0-9][a-z0-9.-]{0,63}$/),
+        key: z.discriminatedUnion('keytype', [TufKey, PqKey]),
+      }),
+    )
+    .min(2)
+    .max(32),
+})
+export const ReleaseKeysView = z.object({
+  keys: z.array(
+    z.object({
+      name: z.string(),
+      keyid: sha256,
+      key: z.object({
+        keytype: z.string(),
+        scheme: z.string(),
+        keyval: z.object({ public: z.string() }),
+      }),
+    }),
+  ),
+})
+
 /** Which keys of the server are to be replaced: all of a repository when no roles are named. */
 export const OnlineRotationBody = z.strictObject({
   repository: z.enum(['image', 'director']),

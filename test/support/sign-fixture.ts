@@ -11,6 +11,7 @@ import { signDraft, type SignOptions } from '../../cli/sign/sign.ts'
 import { buildModelTargets, buildTargets, firmwareDelegation } from '../../pki/tuf/build.ts'
 import { encodeEnvelope } from '../../pki/tuf/envelope.ts'
 import { generateRoleKey, type TufKey, tufKeyOf } from '../../pki/tuf/keys.ts'
+import type { PqScheme } from '../../pki/tuf/post-quantum.ts'
 import { latestExpiry } from '../../pki/tuf/publish-check.ts'
 import { type Build, World } from './tuf-fixture.ts'
 
@@ -44,12 +45,23 @@ export class Signer {
   }
 
   /** Takes a second or two: keys are encrypted as slowly as they have to be. */
-  static async create(): Promise<Signer> {
+  static async create({ postQuantum }: { postQuantum?: PqScheme } = {}): Promise<Signer> {
     const home = mkdtempSync(join(tmpdir(), 'fleetseal-sign-'))
     const dir = join(home, 'keys')
-    const published = await initKeys({ dir, evaluation: true, onlineKeys, now })
+    const published = await initKeys({
+      dir,
+      evaluation: true,
+      onlineKeys,
+      now,
+      ...(postQuantum && { postQuantum }),
+    })
     const signer = new Signer(home, published)
-    const keys = { keys: published.releaseKeys, threshold: 2 }
+    const pqKeys = published.releasePqKeys
+    const keys = {
+      keys: published.releaseKeys,
+      threshold: 2,
+      ...(pqKeys && { pq: { keys: pqKeys, threshold: 2 } }),
+    }
     const signed = buildTargets({
       version: 2,
       expiresAt: latestExpiry('targets', now),
@@ -57,8 +69,8 @@ export class Signer {
     })
     const draft = signer.draftOf('targets', signed, { previous: published.image.targets })
     const keyFiles = ['image-targets-1.pem', 'image-targets-2.pem']
-    const { signatures } = await signDraft({ ...signer.options(draft), keyFiles })
-    signer.targets = encodeEnvelope(signed, signatures).toString()
+    const { signatures, pqSignatures } = await signDraft({ ...signer.options(draft), keyFiles })
+    signer.targets = encodeEnvelope(signed, signatures, pqSignatures).toString()
     signer.#log = signer.readLogText()
     return signer
   }
@@ -108,8 +120,8 @@ export class Signer {
   /** A published version of the model role. */
   async signFirmware(version: number, builds: Build[]): Promise<string> {
     const draft = this.firmwareDraft(version, builds)
-    const { signatures } = await signDraft({ ...this.options(draft), ...twoKeys })
-    return encodeEnvelope(Buffer.from(draft.signed), signatures).toString()
+    const { signatures, pqSignatures } = await signDraft({ ...this.options(draft), ...twoKeys })
+    return encodeEnvelope(Buffer.from(draft.signed), signatures, pqSignatures).toString()
   }
 }
 
