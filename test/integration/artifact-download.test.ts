@@ -69,6 +69,23 @@ describe('who may', () => {
     expect(foreign?.body).toEqual(nonsense?.body)
   })
 
+  test('78: what is not its own costs the server what does not exist costs: no time tells them apart', async () => {
+    listener.deviceId = stranger.id
+    const open = vi.spyOn(world.storage, 'open')
+    const costs: number[] = []
+    for (const name of [sha256, '0'.repeat(64), sha256, '0'.repeat(64)]) {
+      const ask = async () => expect((await get(`/artifacts/${name}`)).status).toBe(403)
+      costs.push(await world.counter.during(ask))
+    }
+    // The list of the device's rights is read each time, and nothing is ever looked for in the storage.
+    expect(costs).toEqual([1, 1, 1, 1])
+    expect(open).not.toHaveBeenCalled()
+    listener.deviceId = device.id
+    await get(path)
+    expect(open).toHaveBeenCalledTimes(1)
+    open.mockRestore()
+  })
+
   test('nobody without an identity', async () => {
     listener.deviceId = undefined
     expect((await get(path)).status).toBe(401)

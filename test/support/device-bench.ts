@@ -8,6 +8,7 @@ import { DeviceAgent } from '../../device-sim/agent.ts'
 import type { Behavior } from '../../device-sim/behavior.ts'
 import type { DeviceConfigInput } from '../../device-sim/config.ts'
 import { enrollDevice } from '../../device-sim/enroll.ts'
+import type { DeliveryEntry } from '../../pki/tuf/types.ts'
 import { DeviceServer } from './device-server.ts'
 import { World } from './tuf-fixture.ts'
 
@@ -24,16 +25,22 @@ export class DeviceBench implements AsyncDisposable {
     this.server = server
   }
 
-  /** With one build published for the device. */
-  static async open(): Promise<DeviceBench> {
+  /** With one build published for the device, and the ways to it that the director names; it is text. */
+  static async open({
+    image = firmware,
+    shorter = [],
+  }: { image?: Buffer; shorter?: DeliveryEntry[] } = {}): Promise<DeviceBench> {
     const parent = await mkdtemp(join(tmpdir(), 'fleetseal-device-'))
     const world = new World({ now: new Date(Math.floor(Date.now() / 1000) * 1000) })
-    world.want(world.addBuild({ content: firmware.toString() }))
+    const path = world.addBuild({ content: image.toString() })
+    world.want(path)
+    const { delivery } = world.wanted[path]?.custom ?? {}
+    delivery?.unshift(...shorter)
     world.publishDelegations()
     world.publishFirmware()
     world.publishWanted()
     const server = await DeviceServer.start(world)
-    server.addArtifact(firmware)
+    server.addArtifact(image)
     return new DeviceBench(join(parent, 'device'), server)
   }
 

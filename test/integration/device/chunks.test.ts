@@ -160,21 +160,37 @@ describe('chunks that are not what was asked for', () => {
     await ending('failed_final', 'endless-data')
   })
 
-  test('70, 71, 74: of other numbers or another file, twice or in another order, do no harm', async () => {
+  const harmless = async (around: (frame: Buffer) => Buffer[]) => {
     await bench.enroll(overMqtt)
     bench.server.answerGet = (request) => {
       for (const block of blocksOf(request).toReversed()) {
-        const frame = bench.server.chunkOf(request, block)
-        const beyond = Buffer.from(frame)
-        beyond.writeUInt32BE(0xff_ff_ff_ff, 6)
-        const foreign = Buffer.from(frame)
-        foreign.fill(0, 2, frameHeaderBytes + 9)
-        for (const sent of [beyond, foreign, frame, frame]) bench.server.send('chunk', sent)
+        const frames = around(bench.server.chunkOf(request, block))
+        for (const sent of frames) bench.server.send('chunk', sent)
       }
     }
     await bench.run()
     await bench.untilState('succeeded')
     expect(bench.server.gets).toHaveLength(Math.ceil(firmware.length / 131_072))
+  }
+
+  test('70: of numbers beyond the file, do no harm', async () => {
+    await harmless((frame) => {
+      const beyond = Buffer.from(frame)
+      beyond.writeUInt32BE(0xff_ff_ff_ff, 6)
+      return [beyond, frame]
+    })
+  })
+
+  test('71: twice and in another order, do no harm', async () => {
+    await harmless((frame) => [frame, frame])
+  })
+
+  test('74: of another file, do no harm', async () => {
+    await harmless((frame) => {
+      const foreign = Buffer.from(frame)
+      foreign.fill(0, 2, frameHeaderBytes + 9)
+      return [foreign, frame]
+    })
   })
 
   test('72: of other bytes, fail the hash', async () => {

@@ -90,8 +90,8 @@ describe('a delta is of no use', () => {
   })
 })
 
-describe('89 a rebuilding goes on', () => {
-  test('after every block at which it was stopped, with what is right', async () => {
+describe('a rebuilding goes on', () => {
+  test('89 after every block at which it was stopped, with what is right', async () => {
     const blocks = made.delta.blocks.length
     for (let done = 0; done <= blocks; done++) {
       await lay(wanted.part, next.subarray(0, done * 16_384))
@@ -103,7 +103,7 @@ describe('89 a rebuilding goes on', () => {
     }
   })
 
-  test('behind the last right block, when what is there is torn or of something else', async () => {
+  test('89 behind the last right block, when what is there is torn or of something else', async () => {
     const torn = Buffer.from(next.subarray(0, 80_000))
     torn.fill(0, 40_000, 40_512)
     await lay(wanted.part, torn)
@@ -116,7 +116,7 @@ describe('89 a rebuilding goes on', () => {
     expect((await part())?.equals(next)).toBe(true)
   })
 
-  test('after a power cut at any write, whatever the disk lost', async () => {
+  test('89 after a power cut at any write, whatever the disk lost', async () => {
     const writes = made.delta.blocks.length + 2
     for (const loss of ['drop', 'keep', 'tear'] as const) {
       for (let cut = 1; cut <= writes; cut++) {
