@@ -46,6 +46,7 @@ import { noTransport } from './mqtt/transport.ts'
 import { ensureMetricsToken } from './operators/metrics-token.ts'
 import { rolloutWorkers } from './rollouts/workers.ts'
 import { scepWorkers } from './scep/workers.ts'
+import { transparencyWorkers } from './transparency/workers.ts'
 import { cleanupWorkers } from './workers/cleanup.ts'
 import { run, type Worker } from './workers/worker.ts'
 
@@ -158,6 +159,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack): void {
     ...renewalWorkers(ctx),
     ...scepWorkers(ctx),
     ...metadataWorkers(ctx),
+    ...transparencyWorkers(ctx),
     ...rolloutWorkers(ctx),
     ...deploymentWorkers(ctx),
     ...deltaWorkers(ctx),

@@ -9,6 +9,7 @@ import { deviceNoun } from './device.ts'
 import { enrollmentNoun } from './enrollment.ts'
 import { eventsNoun } from './events.ts'
 import { groupNoun } from './group.ts'
+import { logNoun } from './log.ts'
 import { modelNoun } from './model.ts'
 import { releaseNoun } from './release.ts'
 import { rolloutNoun } from './rollout.ts'
@@ -30,6 +31,7 @@ export const nouns: readonly Noun[] = [
   authorityNoun,
   ceremonyNoun,
   auditNoun,
+  logNoun,
   eventsNoun,
   apiKeyNoun,
 ]

@@ -14,6 +14,7 @@ const reasons: Readonly<Record<AttackCode, string>> = {
   'endless-data': 'more was sent than was announced',
   slow: 'it was sent too slowly',
   hash: 'what arrived is not what was signed',
+  log: 'the public record of updates does not show it',
   evaluation: 'it is signed with keys that were made for trying the product out',
 }
 

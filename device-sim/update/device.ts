@@ -8,6 +8,7 @@ import { type DeviceClock, systemClock, TrustedClock } from '../clock.ts'
 import type { DeviceConfig } from '../config.ts'
 import type { Disk } from '../disk.ts'
 import { type Journal, loadJournal, saveJournal } from './journal.ts'
+import { countingLog, loadSeenLog, saveSeenLog, type SeenLog } from './seen-log.ts'
 import { bootDevice, type BootRecord, installedOf, type Running } from './slots.ts'
 import { loadTrusted } from './trusted.ts'
 
@@ -20,6 +21,12 @@ export interface DeviceDeps {
   behavior?: Behavior | undefined
   clock?: DeviceClock | undefined
   log?: Log | undefined
+}
+
+interface Stored {
+  journal: Journal
+  trusted: TrustedState
+  seenLog: SeenLog | undefined
 }
 
 /**
@@ -40,9 +47,10 @@ export class Device {
   healthy: boolean | undefined
   #journal: Journal
   trusted: TrustedState
+  #seenLog: SeenLog | undefined
   #running: ReadonlyMap<string, Running> = new Map()
 
-  private constructor(deps: DeviceDeps, stored: { journal: Journal; trusted: TrustedState }) {
+  private constructor(deps: DeviceDeps, stored: Stored) {
     this.disk = deps.disk
     this.config = deps.config
     this.deviceId = deps.deviceId
@@ -51,13 +59,16 @@ export class Device {
     this.log = deps.log ?? (() => {})
     this.#journal = stored.journal
     this.trusted = stored.trusted
+    this.#seenLog = stored.seenLog
     this.time = new TrustedClock(this.clock, stored.trusted.timeAt)
   }
 
   /** Powers the device up. Throws DeviceError when what is stored is damaged. */
   static async open(deps: DeviceDeps): Promise<Device> {
     const journal = await loadJournal(deps.disk)
-    const device = new Device(deps, { journal, trusted: await loadTrusted(deps.disk) })
+    const trusted = await loadTrusted(deps.disk)
+    const seenLog = await loadSeenLog(deps.disk)
+    const device = new Device(deps, { journal, trusted, seenLog })
     await device.boot()
     return device
   }
@@ -76,6 +87,16 @@ export class Device {
     if (journal === this.#journal) return
     await saveJournal(this.disk, journal)
     this.#journal = journal
+  }
+
+  get seenLog(): SeenLog | undefined {
+    return this.#seenLog
+  }
+
+  async sawLog(seen: SeenLog | undefined): Promise<void> {
+    if (!seen || seen === this.#seenLog) return
+    await saveSeenLog(this.disk, seen)
+    this.#seenLog = seen
   }
 
   now(): number {
@@ -101,7 +122,8 @@ export class Device {
 
   /** Versions of the metadata files held, as `hello` tells them. */
   have(): Have {
-    return heldVersions(this.trusted)
+    const { size = 0, proven = [] } = countingLog(this.#seenLog, this.trusted) ?? {}
+    return { ...heldVersions(this.trusted), log: { size, proven } }
   }
 
   facts(): DeviceFacts {

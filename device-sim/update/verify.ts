@@ -8,6 +8,7 @@ import { isObject } from '../../pki/tuf/shape.ts'
 import type { Bundle, TrustedState, VerifiedBundle } from '../../pki/tuf/types.ts'
 import { verifyBundle } from '../../pki/tuf/verify.ts'
 import type { Device } from './device.ts'
+import { checkLog } from './seen-log.ts'
 import { saveTrusted } from './trusted.ts'
 
 export interface RefusedBundle {
@@ -36,18 +37,23 @@ export async function takeBundle(
 ): Promise<BundleVerdict & { nonce?: string }> {
   const before = device.trusted
   try {
-    const bundle = parseBundle(unpack(bytes))
+    const message = unpack(bytes)
+    const bundle = parseBundle(message)
     const nonce = answeredNonce(bundle, nonces)
     try {
       const verified = verify(device, bundle, nonce)
+      const seen = checkLog(device.seenLog, verified, message)
       await keep(device, verified.state)
+      await device.sawLog(seen)
       device.time.hear(verified.time)
       return { ok: true, verified, nonce }
     } catch (error) {
       if (!(error instanceof VerificationError)) throw error
       const state = error.state ?? before
       await keep(device, state)
-      const deploymentId = deploymentOf({ bundle, before, state })
+      // What the log does not show yet it may show with the next answer: no deployment ends by that.
+      const deploymentId =
+        error.code === 'log' ? undefined : deploymentOf({ bundle, before, state })
       return { ...refusal(error), ...(deploymentId !== undefined && { deploymentId }) }
     }
   } catch (error) {

@@ -4,6 +4,7 @@ import { canonicalize } from './canonical.ts'
 import { MetadataError } from './errors.ts'
 import { parseStrict } from './json.ts'
 import { keyId, type TufKey } from './keys.ts'
+import type { LogHead } from './log-entry.ts'
 import { readDirectorTargets, readRoot, readSnapshot, readTargets, readTimestamp } from './read.ts'
 import { toInstant } from './time.ts'
 import type {
@@ -198,11 +199,16 @@ export function buildSnapshot({
   return finish(readSnapshot, { ...head('snapshot', version), meta })
 }
 
-/** Image timestamp. */
-export function buildTimestamp({ snapshot, ...version }: Version & { snapshot: MetaFile }): Buffer {
+/** Image timestamp; `log` is the head of the transparency log. */
+export function buildTimestamp({
+  snapshot,
+  log,
+  ...version
+}: Version & { snapshot: MetaFile; log?: LogHead }): Buffer {
   return finish(readTimestamp, {
     ...head('timestamp', version),
     meta: { 'snapshot.json': snapshot },
+    'x-log': log,
   })
 }
 
@@ -247,17 +253,21 @@ export interface NewDirectorTimestamp extends Version {
   snapshot: MetaFile
   /** Both absent for a stock client that sent no nonce (updates.md 2.5). */
   answer?: { nonce: string; at: Date }
+  /** Head of the transparency log, with which the proofs beside this file agree. */
+  log?: LogHead
 }
 
 /** Director timestamp; `version` is Unix seconds, raised above what the device holds (updates.md 2.5). */
 export function buildDirectorTimestamp({
   snapshot,
   answer,
+  log,
   ...version
 }: NewDirectorTimestamp): Buffer {
   return finish(readTimestamp, {
     ...head('timestamp', version),
     meta: { 'snapshot.json': snapshot },
+    'x-log': log,
     'x-nonce': answer?.nonce,
     'x-time': answer && toInstant(answer.at),
   })

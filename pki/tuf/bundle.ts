@@ -1,9 +1,9 @@
-import type { RepositoryName } from './verify.ts'
 import { decodeEnvelope } from './envelope.ts'
 import { MetadataError, VerificationError } from './errors.ts'
 import { limits } from './repository.ts'
 import { isObject } from './shape.ts'
 import type { Bundle, TrustedState } from './types.ts'
+import type { RepositoryName } from './verify.ts'
 
 /** The one message a device gets (updates.md 2.6), as bytes. */
 export function encodeBundle({ director, image }: Bundle): Buffer {

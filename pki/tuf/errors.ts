@@ -15,6 +15,8 @@ export type AttackCode =
   | 'slow'
   | 'hash'
   | 'evaluation'
+  /** The transparency log forks, shrinks or is held back. */
+  | 'log'
 
 /** A device refuses what it was sent. Nothing is installed. */
 export class VerificationError extends Error {

@@ -75,6 +75,7 @@ const timestampShape = object({
   meta: object({ 'snapshot.json': metaFile }),
   'x-nonce': optional(text(/^[0-9a-f]{32}$/)),
   'x-time': optional(instant),
+  'x-log': optional(object({ size: integer(1), root: sha256 })),
 })
 
 const snapshotShape = object({ ...file('snapshot'), meta: record(metaFile, { least: 1 }) })

@@ -47,6 +47,8 @@ export interface TimestampMetadata {
   'x-nonce'?: string
   /** Director only: the server's time when it answered. */
   'x-time'?: Instant
+  /** Head of the transparency log: number of leaves, root in lower hex. */
+  'x-log'?: { size: number; root: string }
 }
 
 export interface SnapshotMetadata {

@@ -48,6 +48,9 @@ import type {
   RolloutTable,
   RolloutPhaseTable,
   RolloutCompanionTable,
+  LogEntryTable,
+  LogNodeTable,
+  LogEdgeTable,
   DeploymentTable,
   DeploymentCountTable,
   DeploymentEventTable,
@@ -100,6 +103,9 @@ export interface Schema {
   rollout: RolloutTable
   rollout_phase: RolloutPhaseTable
   rollout_companion: RolloutCompanionTable
+  log_entry: LogEntryTable
+  log_node: LogNodeTable
+  log_edge: LogEdgeTable
   deployment: DeploymentTable
   deployment_count: DeploymentCountTable
   deployment_event: DeploymentEventTable

@@ -159,6 +159,25 @@ export interface RolloutPhaseTable {
   opened_at: Date | null
 }
 
+export interface LogEntryTable {
+  no: number
+  data: string
+  leaf: Buffer
+  at: Date
+}
+
+export interface LogNodeTable {
+  level: number
+  no: number
+  hash: Buffer
+}
+
+export interface LogEdgeTable {
+  id: Generated<number>
+  size: Generated<number>
+  peaks: Generated<string[]>
+}
+
 export interface RolloutCompanionTable {
   rollout_id: string
   release_id: string

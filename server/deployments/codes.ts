@@ -15,6 +15,7 @@ const attackCodes: Readonly<Record<AttackCode, true>> = {
   slow: true,
   hash: true,
   evaluation: true,
+  log: true,
 }
 
 /** Is this the code of an update that the device took for an attack (updates.md §4)? Such a one is not tried again. */

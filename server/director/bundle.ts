@@ -22,7 +22,7 @@ export function bundleOf(answer: Answer): BundleMessage {
   }
   // Nothing to install: a device does not look at images then (updates.md section 4 step 5).
   const image = desired.imageRole === undefined ? {} : imageFiles(answer, desired.imageRole)
-  return { director, image }
+  return { director, image, ...(answer.log && { log: answer.log.proofs }) }
 }
 
 function imageFiles({ request, current }: Answer, modelRole: string): Record<string, string> {

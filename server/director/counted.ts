@@ -29,7 +29,10 @@ export function countedHave(have: Have, current: CurrentMetadata, now: Date): Ha
     const isForgotten = isBeyondReason(file, haveOf(have, repository, file), now)
     if (isOfOldKey || isForgotten) delete counted[repository][`${file}.json`]
   }
-  return counted
+  if (!have.log) return counted
+  // With another time key a device begins a new log (docs/transparency.md).
+  const isOfOldKey = haveOf(have, 'director', 'root') < (since.get('director timestamp') ?? 1)
+  return { ...counted, log: isOfOldKey ? { size: 0, proven: [] } : have.log }
 }
 
 const remembered = new WeakMap<CurrentMetadata, Map<string, number>>()

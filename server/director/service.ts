@@ -1,4 +1,5 @@
 import { canonicalize } from '../../pki/tuf/canonical.ts'
+import { deviceEntry, type LogHead } from '../../pki/tuf/log-entry.ts'
 import { recordAudits } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
@@ -9,6 +10,7 @@ import { type OnlineKeys, onlineKeysOf } from '../metadata/online-keys.ts'
 import { signAgain } from '../metadata/publish.ts'
 import { firmwareRole } from '../metadata/roles.ts'
 import type { BundleMessage, Have } from '../protocol/messages.ts'
+import { appendEntries } from '../transparency/service.ts'
 import { bundleOf } from './bundle.ts'
 import { countedHave } from './counted.ts'
 import { type Desired, desiredOf, PublishedBuilds } from './desired.ts'
@@ -22,6 +24,7 @@ import {
   raiseAlarm,
   unixSeconds,
 } from './have.ts'
+import { type LogAnswer, logAnswers } from './log-answer.ts'
 import { signDirectorFiles, signDirectorTimestamp } from './sign.ts'
 import {
   type DesiredRow,
@@ -49,6 +52,8 @@ export interface Answer {
   desired: Desired
   timestamp: string
   current: CurrentMetadata
+  /** For a device that looks at the transparency log and has something to be shown. */
+  log?: LogAnswer
 }
 
 /** Signed again before it runs out (updates.md 2.2: 7 d). */
@@ -104,11 +109,15 @@ export async function answersFor(
       return !claimsMore(have, state) || mayJump(ctx, deviceId)
     })
     const signed = await ensureSigned(ctx, rows, { byDevice, current, keys })
-    for (const { row, desired, state } of signed) {
+    const asked = signed.flatMap(({ row, desired, state }) => {
       const request = byDevice.get(row.deviceId)
-      if (!request) continue
-      const timestamp = timestampFor(request, { state, keys, now })
-      answers.push({ request, state, desired, timestamp, current })
+      return request ? [{ request, desired, state, current }] : []
+    })
+    const logs = await logAnswers(ctx, asked)
+    for (const one of asked) {
+      const log = logs.get(one)
+      const timestamp = timestampFor(one.request, { state: one.state, keys, now, log: log?.head })
+      answers.push({ ...one, timestamp, ...(log && { log }) })
     }
     // Who lost a race is read again; who is not there any more is not.
     const lost = new Set(rows.map(({ deviceId }) => deviceId))
@@ -229,6 +238,8 @@ async function save(
   const saved = await inTransaction(db, async (tx) => {
     const ids = await saveStates(tx, changes)
     const stored = changes.filter(({ row }) => ids.has(row.deviceId))
+    const entries = stored.map(({ state }) => deviceEntry(sha256Of(state.targets)))
+    await appendEntries(tx, entries, now)
     await recordAudits(
       tx,
       stored.map(({ row: { deviceId }, desired: { content }, state }) => ({
@@ -251,14 +262,16 @@ async function save(
 
 function timestampFor(
   { nonce, have }: BundleRequest,
-  { state, keys, now }: { state: DirectorState; keys: OnlineKeys; now: Date },
+  known: { state: DirectorState; keys: OnlineKeys; now: Date; log: LogHead | undefined },
 ): string {
+  const { state, keys, now, log } = known
   const version = Math.max(unixSeconds(now), haveOf(have, 'director', 'timestamp') + 1)
   const files = { snapshot: state.snapshot, snapshotVersion: state.snapshot_version }
   return signDirectorTimestamp(keys.director, files, {
     version,
     now,
     ...(nonce === undefined ? {} : { nonce }),
+    ...(log && { log }),
   })
 }
 

@@ -5,6 +5,7 @@ import {
   metaFileOf,
 } from '../../pki/tuf/build.ts'
 import { encodeEnvelope, signBytes } from '../../pki/tuf/envelope.ts'
+import type { LogHead } from '../../pki/tuf/log-entry.ts'
 import { latestExpiry } from '../../pki/tuf/publish-check.ts'
 import type { DirectorTarget, Policy } from '../../pki/tuf/types.ts'
 import type { OnlineKey, OnlineKeys } from '../metadata/online-keys.ts'
@@ -62,13 +63,14 @@ export function signDirectorFiles(
 export function signDirectorTimestamp(
   keys: OnlineKeys['director'],
   files: Pick<DirectorFiles, 'snapshot' | 'snapshotVersion'>,
-  { version, nonce, now }: { version: number; nonce?: string; now: Date },
+  { version, nonce, log, now }: { version: number; nonce?: string; log?: LogHead; now: Date },
 ): string {
   const signed = buildDirectorTimestamp({
     version,
     expiresAt: latestExpiry('timestamp', now),
     snapshot: metaFileOf(Buffer.from(files.snapshot), files.snapshotVersion),
     ...(nonce === undefined ? {} : { answer: { nonce, at: now } }),
+    ...(log && { log }),
   })
   return signedBy(keys.timestamp, signed).toString()
 }

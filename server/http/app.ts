@@ -28,6 +28,7 @@ import { operatorRoutes } from '../operators/routes.ts'
 import { releaseRoutes } from '../releases/routes.ts'
 import { rolloutRoutes } from '../rollouts/routes.ts'
 import { scepRoutes } from '../scep/routes.ts'
+import { transparencyRoutes } from '../transparency/routes.ts'
 import { mountRoutes } from './mount.ts'
 import type { OpenPath } from './open-paths.ts'
 import { openApiDocument } from './openapi.ts'
@@ -61,6 +62,7 @@ export const routes: readonly Route[] = [
   ...metadataRoutes,
   ...releaseRoutes,
   ...rolloutRoutes,
+  ...transparencyRoutes,
   ...deploymentRoutes,
   ...auditRoutes,
   ...eventRoutes,

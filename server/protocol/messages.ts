@@ -31,6 +31,15 @@ export const Have = z.strictObject({
     .record(z.string().max(80), counter)
     .refine((have) => Object.keys(have).length <= 40)
     .optional(),
+  /** The transparency log as far as the device has seen it; absent when it does not look at it. */
+  log: z
+    .strictObject({
+      /** Leaves of the newest head it accepted; 0 before the first. */
+      size: counter,
+      /** Leaf hashes of the files it holds that were proven to it. */
+      proven: z.array(sha256).max(40),
+    })
+    .optional(),
 })
 export type Have = z.infer<typeof Have>
 
@@ -109,6 +118,13 @@ export type CommandResult = z.infer<typeof CommandResult>
 export const BundleMessage = z.strictObject({
   director: z.record(z.string().max(80), z.string().max(65_536)),
   image: z.record(z.string().max(80), z.string().max(65_536)),
+  /** Why the signed head of the transparency log holds these files (`LogProofs`). */
+  log: z
+    .strictObject({
+      included: z.record(sha256, z.strictObject({ no: counter, path: z.array(sha256).max(64) })),
+      consistent: z.record(z.string().regex(/^\d{1,16}$/), z.array(sha256).max(64)),
+    })
+    .optional(),
 })
 export type BundleMessage = z.infer<typeof BundleMessage>
 

@@ -10,8 +10,9 @@ import type { Wanted } from '../../device-sim/update/transfer.ts'
 import { saveTrusted } from '../../device-sim/update/trusted.ts'
 import { Updater } from '../../device-sim/update/updater.ts'
 import { encodeBundle } from '../../pki/tuf/bundle.ts'
+import type { LogHead, LogProofs } from '../../pki/tuf/log-entry.ts'
 import type { Policy } from '../../pki/tuf/types.ts'
-import type { Choice, DeviceEvent, Report } from '../../server/protocol/messages.ts'
+import type { Choice, DeviceEvent, Have, Report } from '../../server/protocol/messages.ts'
 import { MemoryDisk } from './memory-disk.ts'
 import { deviceId, policy, World } from './tuf-fixture.ts'
 
@@ -48,6 +49,8 @@ export class DeviceLife {
   ) => {
     return await honestFetch(disk, wanted, this.world.contents.get(wanted.sha256))
   }
+  /** What the server says of the transparency log, beside its files. */
+  log: ((have: Have) => { head?: LogHead; proofs?: LogProofs }) | undefined
   readonly #time = { ms: 0 }
   #updater: Updater | undefined
   #choices = 1
@@ -116,8 +119,14 @@ export class DeviceLife {
   async hello(): Promise<void> {
     const question = randomBytes(16).toString('hex')
     this.world.later(1)
-    this.world.answer({ question })
-    await this.updater.takeBundle(encodeBundle(this.world.bundle()), [question])
+    const log = this.log?.(this.updater.device.have())
+    this.world.answer({
+      question,
+      change: (signed) => void (log?.head && Object.assign(signed, { 'x-log': log.head })),
+    })
+    const files = JSON.parse(encodeBundle(this.world.bundle()).toString())
+    const message = Buffer.from(JSON.stringify({ ...files, log: log?.proofs }))
+    await this.updater.takeBundle(message, [question])
     // As the server does: who asks while it is in test may have missed the answer.
     const last = this.reports.at(-1)
     if (last?.state === 'testing') await this.#commit(last.deploymentId)

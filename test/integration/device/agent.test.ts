@@ -59,7 +59,11 @@ describe('an honest update', () => {
     await bench.run()
     await bench.untilState('succeeded')
     const { hellos } = bench.server
-    expect(hellos[0]?.have).toEqual({ director: { 'root.json': 1 }, image: { 'root.json': 1 } })
+    expect(hellos[0]?.have).toEqual({
+      director: { 'root.json': 1 },
+      image: { 'root.json': 1 },
+      log: { size: 0, proven: [] },
+    })
     expect(hellos.at(-1)?.have.image).toMatchObject({ 'fw-gate-2.json': 1, 'targets.json': 1 })
   })
 })
