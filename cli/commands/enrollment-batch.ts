@@ -19,12 +19,13 @@ export const batchCommands: readonly Command[] = [
   {
     verb: 'issue',
     args: 'PROFILE FILE',
-    summary: 'Issue certificates for a CSV file of requests (column csr), as a job',
+    summary: 'Issue certificates for a CSV file (column csr) or a ZIP of requests, as a job',
     run: async ({ client, args: [profile = '', file = ''], out }) => {
       const api = await client()
       const path = `/enrollment-profiles/${await profileId(api, profile)}/batches`
       const { source, size } = await openCsv(file)
-      const headers = { 'Content-Type': 'text/csv' }
+      const isZip = file.toLowerCase().endsWith('.zip')
+      const headers = { 'Content-Type': isZip ? 'application/zip' : 'text/csv' }
       const upload = { method: 'POST', source, size, headers } as const
       out.rows([await api.upload(BatchView, path, upload)], columns)
     },

@@ -3,19 +3,19 @@ import { DomainError } from '../errors.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { type Batch, type BatchResult, getBatch, listBatches, listResults } from './batch-store.ts'
-import { createBatch, maxBatchBytes } from './batch.ts'
-import { csvBody } from './csv-body.ts'
+import { batchTypes, createBatch, maxBatchBytes } from './batch.ts'
+import { uploadBody, uploadType } from './csv-body.ts'
 import { BatchParams, BatchRowView, BatchView, ProfileParams } from './wire.ts'
 
 export const batchRoutes = [
   route({
     method: 'post',
     path: '/enrollment-profiles/:profileId/batches',
-    summary: 'Issue certificates for a CSV file of requests (text/csv, column csr), as a job',
+    summary: 'Issue certificates for a CSV file (column csr) or a ZIP of requests, as a job',
     allow: ['admin', 'operator'],
     status: 201,
     creates: true,
-    upload: 'text/csv',
+    upload: batchTypes,
     params: ProfileParams,
     response: BatchView,
     handle: async ({ ctx, params, actor, newId, req }) =>
@@ -23,7 +23,8 @@ export const batchRoutes = [
         await createBatch(ctx, {
           id: newId,
           profileId: params.profileId,
-          chunks: csvBody(req, maxBatchBytes),
+          type: uploadType(req, batchTypes),
+          chunks: uploadBody(req, maxBatchBytes),
           actor: actor.id,
           requestId: actor.requestId,
         }),

@@ -27,6 +27,7 @@ import { decodeEstBody } from './est-wire.ts'
 import type { IssueDeps } from './issue.ts'
 import { readRequest } from './request.ts'
 import { findToken, getProfile, insertToken, type Token } from './store.ts'
+import { readZip } from './zip.ts'
 
 export const maxBatchRows = 10_000
 /** An RSA-4096 or ML-DSA-87 request in PEM, and then some. */
@@ -36,17 +37,29 @@ const insertRows = 200
 const stepRows = 50
 const brokenAfterMs = 3_600_000
 
+/** A ZIP is read as a whole: a tenth of what CSV may have, which comes in by rows. */
+const zipLimits = {
+  maxEntries: maxBatchRows,
+  maxEntryBytes: maxRowLength,
+  maxBytes: 16 * 1024 * 1024,
+  maxTotalBytes: 32 * 1024 * 1024,
+}
+
+export const batchTypes = ['text/csv', 'application/zip'] as const
+export type BatchType = (typeof batchTypes)[number]
+
 export interface NewBatch {
   id: string
   profileId: string
+  type: BatchType
   chunks: AsyncIterable<Buffer>
   actor: string
   requestId: string
 }
 
 /**
- * Takes a CSV file with the column `csr`: a certificate request in PEM or base64 for each device. Certificates are issued afterwards
- * by a worker, by the rules of the profile; that an operator gave the file in is the approval. A file that breaks off
+ * Takes a certificate request for each device: a CSV file with the column `csr`, in PEM or base64, or a ZIP of files, each one
+ * request in PEM, base64 or DER, which are rows in their order. Certificates are issued afterwards by a worker, by the rules of the profile; that an operator gave the file in is the approval. A file that breaks off
  * leaves nothing. The same id again answers the same batch.
  *
  * @throws DomainError `invalid-request`, `too-large`
@@ -109,9 +122,8 @@ async function begin(
 
 async function load(
   { db }: Pick<Context, 'db'>,
-  { id, chunks }: NewBatch,
+  { id, type, chunks }: NewBatch,
 ): Promise<{ total: number; failed: number }> {
-  let column: number | undefined
   let rows: NewBatchRow[] = []
   let total = 0
   let failed = 0
@@ -120,23 +132,37 @@ async function load(
     rows = []
     await inTransaction(db, (tx) => insertBatchRows(tx, id, full))
   }
-  for await (const row of readCsv(chunks, maxRowLength)) {
-    if (column === undefined) {
-      column = columnOf(row)
-      continue
-    }
+  for await (const read of type === 'text/csv' ? inCsv(chunks) : inZip(chunks)) {
     total += 1
     if (total > maxBatchRows) {
       throw new DomainError('too-large', `More than ${maxBatchRows} rows: split the file`)
     }
-    const read = requestIn(row.fields[column] ?? '')
     if (read.csr === null) failed += 1
     rows.push({ rowNumber: total, ...read })
     if (rows.length >= insertRows) await flush()
   }
-  if (column === undefined) throw new DomainError('invalid-request', 'The file is empty')
   await flush()
   return { total, failed }
+}
+
+type Read = Pick<NewBatchRow, 'csr' | 'message'>
+
+async function* inCsv(chunks: AsyncIterable<Buffer>): AsyncGenerator<Read> {
+  let column: number | undefined
+  for await (const row of readCsv(chunks, maxRowLength)) {
+    if (column === undefined) column = columnOf(row)
+    else yield requestIn('The field csr', Buffer.from(row.fields[column] ?? '', 'utf8'))
+  }
+  if (column === undefined) throw new DomainError('invalid-request', 'The file is empty')
+}
+
+async function* inZip(chunks: AsyncIterable<Buffer>): AsyncGenerator<Read> {
+  for await (const file of readZip(chunks, zipLimits)) {
+    if (!file) yield { csr: null, message: `The file has more than ${maxRowLength} bytes` }
+    // DER of a request has a length of several octets in its second one; base64 and PEM are ASCII.
+    else if ((file[1] ?? 0) >= 0x80) yield { csr: file, message: null }
+    else yield requestIn('The file', file)
+  }
 }
 
 function columnOf({ fields }: CsvRow): number {
@@ -146,12 +172,12 @@ function columnOf({ fields }: CsvRow): number {
 }
 
 /** Base64 only: what a request says is judged when it is its turn, by the same rules as a device's own. */
-function requestIn(field: string): Pick<NewBatchRow, 'csr' | 'message'> {
+function requestIn(what: string, text: Buffer): Read {
   try {
-    return { csr: decodeEstBody(Buffer.from(field, 'utf8')), message: null }
+    return { csr: decodeEstBody(text), message: null }
   } catch (error) {
     if (!(error instanceof DomainError)) throw error
-    return { csr: null, message: 'The field csr is no certificate request in PEM or base64' }
+    return { csr: null, message: `${what} is no certificate request in PEM or base64` }
   }
 }
 

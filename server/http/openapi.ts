@@ -112,7 +112,8 @@ function requestBody(route: Route, body: z.ZodType | undefined): JsonObject {
     return { requestBody: { required: true, content } }
   }
   if (route.upload === undefined) return {}
-  const content = { [route.upload]: { schema: { type: 'string', format: 'binary' } } }
+  const schema = { type: 'string', format: 'binary' }
+  const content = Object.fromEntries([route.upload].flat().map((type) => [type, { schema }]))
   return { requestBody: { required: true, content } }
 }
 

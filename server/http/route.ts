@@ -47,8 +47,8 @@ interface RouteSpec<P, Q, B, R> {
   status?: 200 | 201 | 202 | 204
   /** A POST that creates: honors `Idempotency-Key`. */
   creates?: boolean
-  /** The media type of a body that `handle` reads from `req` itself, for the OpenAPI document. */
-  upload?: string
+  /** The media types of a body that `handle` reads from `req` itself, for the OpenAPI document. */
+  upload?: string | readonly string[]
   handle: (input: Input<P, Q, B>) => Promise<R>
 }
 
@@ -59,7 +59,7 @@ export interface Route {
   allow: readonly Role[]
   status: number
   creates: boolean
-  upload?: string
+  upload?: string | readonly string[]
   schemas: { params?: z.ZodType; query?: z.ZodType; body?: z.ZodType; response: z.ZodType }
   handler: (ctx: Context) => RequestHandler
 }

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
+import { zipSync } from 'fflate'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 
@@ -141,4 +142,14 @@ test('a file of requests', async () => {
     { row: 1, state: 'issued', serialNumber: 'Q-1', certificate: expect.any(String) as unknown },
     { row: 2, state: 'failed' },
   ])
+})
+
+test('a ZIP of requests', async () => {
+  const archive = zipSync({ 'a.csr': newRequest('ZIP-1').csr, 'b.txt': Buffer.from('no!') })
+  const path = join(folder, 'requests.ZIP')
+  await writeFile(path, archive)
+  const made = Batches.parse(await ok('enrollment', 'issue', 'batch', path))
+  expect(made).toMatchObject([{ total: 2, failed: 1 }])
+  const rows = async () => await ok('enrollment', 'batch', made[0]?.id ?? '')
+  await expect.poll(rows, { timeout: 60_000 }).toMatchObject([{ state: 'issued' }, {}])
 })

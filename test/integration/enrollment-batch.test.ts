@@ -1,3 +1,4 @@
+import { zipSync } from 'fflate'
 import { beforeAll, describe, expect, test } from 'vitest'
 
 import { fromPem, toPem } from '../../pki/pem.ts'
@@ -19,7 +20,13 @@ const csv = (...fields: string[]) => `csr\n${fields.map((field) => `"${field}"`)
 const pem = (csr: Buffer) => toPem('CERTIFICATE REQUEST', csr)
 
 async function load(profileId: string, text: string, id = newId(world.ctx.clock.now())) {
-  return await createBatch(world.ctx, { id, profileId, chunks: once(text), ...by })
+  return await createBatch(world.ctx, {
+    id,
+    profileId,
+    type: 'text/csv',
+    chunks: once(text),
+    ...by,
+  })
 }
 
 const rowsOf = async (id: string) => await listResults(world.ctx.db, id, { after: 0, limit: 1_000 })
@@ -153,7 +160,46 @@ describe.each(kinds)('a file of requests, coming in, on %s', (kind) => {
     const cursor = String(first.body['nextCursor'])
     const next = await api.call('GET', `${batch}/rows?limit=1&cursor=${cursor}`)
     expect(next.body).toMatchObject({ items: [{ row: 2, state: 'failed' }], nextCursor: null })
+    const other = await api.call('POST', path, file, { headers: { 'Content-Type': 'text/plain' } })
+    expect(other.status).toBe(415)
     const uuid = Buffer.from(profile.id).toString('base64url')
     expect((await api.call('GET', `${batch}/rows?cursor=${uuid}`)).status).toBe(400)
+  })
+})
+
+describe.each(kinds)('a ZIP of requests on %s', (kind) => {
+  beforeAll(() => {
+    ;({ world } = worldOn(kind))
+  })
+
+  test('is a batch like any other: PEM, base64 and DER, a row for each file', async () => {
+    const { handle } = worldOn(kind)
+    await using api = await startApi(handle, world.ctx)
+    const profile = await world.givenProfile()
+    const [first, second, third] = [1, 2, 3].map(() => newRequest(unique('SN')).csr)
+    const archive = zipSync({
+      '../pump.pem': Buffer.from(pem(first ?? Buffer.alloc(0))),
+      'readme.txt': Buffer.from('These are for line 7.'),
+      'b/valve.b64': Buffer.from(second?.toString('base64') ?? ''),
+      'b/valve.der': Buffer.from(third ?? Buffer.alloc(0)),
+      'b/large': Buffer.alloc(20_000),
+    })
+    const headers = { 'Content-Type': 'application/zip' }
+    const path = `/enrollment-profiles/${profile.id}/batches`
+    const made = await api.call('POST', path, Buffer.from(archive), { headers })
+    expect([made.status, made.body['total'], made.body['failed']]).toEqual([201, 5, 2])
+    await workThrough()
+    const { body } = await api.call('GET', `/enrollment-batches/${String(made.body['id'])}/rows`)
+    expect(body.items?.map((row) => row['state'])).toEqual([
+      'issued',
+      'failed',
+      'issued',
+      'issued',
+      'failed',
+    ])
+    const broken = await api.call('POST', path, Buffer.from('PK nothing'), { headers })
+    expect([broken.status, broken.body['code']]).toEqual([400, 'invalid-request'])
+    const batches = await api.call('GET', '/enrollment-batches')
+    expect(batches.body.items?.filter((batch) => batch['profileId'] === profile.id)).toHaveLength(1)
   })
 })
