@@ -5,6 +5,7 @@ import { auditNoun } from './audit.ts'
 import { authorityNoun } from './authority.ts'
 import { ceremonyNoun } from './ceremony.ts'
 import { certificateNoun } from './certificate.ts'
+import { ddiNoun } from './ddi.ts'
 import { deviceNoun } from './device.ts'
 import { enrollmentNoun } from './enrollment.ts'
 import { eventsNoun } from './events.ts'
@@ -25,6 +26,7 @@ export const nouns: readonly Noun[] = [
   certificateNoun,
   artifactNoun,
   modelNoun,
+  ddiNoun,
   releaseNoun,
   signNoun,
   rolloutNoun,

@@ -60,6 +60,20 @@ export function artifactRouter(
   return router
 }
 
+/**
+ * Sends artifact bytes, with ranges and within the same bounds, to a device that was found to have a right to them by other means.
+ *
+ * @param pool shared with other ways to download; one of its own when left out
+ */
+export function createArtifactSender(
+  ctx: Deps,
+  limits: Partial<DownloadLimits> = {},
+  pool?: BlockPool,
+): (req: Request, res: Response, of: { deviceId: string; sha256: string }) => Promise<void> {
+  const download = new Downloads(ctx, { ...defaults, ...limits }, pool)
+  return async (req, res, of) => await download.send(req, res, of)
+}
+
 class Downloads {
   readonly #ctx: Deps
   readonly #limits: DownloadLimits
@@ -79,6 +93,14 @@ class Downloads {
     const { deviceId } = identityOf(res)
     // One answer for what is not there, what is not this device's and what is no hash.
     if (!(await this.#rights.mayDownload(deviceId, sha256))) throw notAllowed()
+    await this.send(req, res, { deviceId, sha256 })
+  }
+
+  async send(
+    req: Request,
+    res: Response,
+    { deviceId, sha256 }: { deviceId: string; sha256: string },
+  ): Promise<void> {
     const running = (this.#running.get(deviceId) ?? 0) + 1
     if (running > this.#limits.maxPerDevice) {
       throw new DomainError(

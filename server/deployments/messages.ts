@@ -42,18 +42,24 @@ interface Stored {
   refreshOf: readonly string[]
 }
 
-function afterwards({ changes, commits, events, refreshOf }: Stored): AfterCommit {
-  return async (ctx) => {
-    for (const { source, severity } of events) ctx.metrics.securityEvents.inc({ source, severity })
-    for (const { before, after } of changes) {
-      if (before.state !== after.state) ctx.metrics.deploymentsMoved.inc({ state: after.state })
-    }
-    await sendCommits(ctx, commits)
-    await wakeDevices(ctx, refreshOf)
-    const failed = changes.filter(({ after }) => isFailure(after.state))
-    await stopIfFailing(ctx, [...new Set(failed.map(({ after }) => after.rollout_id))])
-    await offerNext(ctx, changes)
+function afterwards(stored: Stored): AfterCommit {
+  return async (ctx) => await afterReports(ctx, stored)
+}
+
+/** What follows from reports and choices that are stored: counted, answered, and the rollout looked at. */
+export async function afterReports(
+  ctx: Context,
+  { changes, commits, events, refreshOf }: Stored,
+): Promise<void> {
+  for (const { source, severity } of events) ctx.metrics.securityEvents.inc({ source, severity })
+  for (const { before, after } of changes) {
+    if (before.state !== after.state) ctx.metrics.deploymentsMoved.inc({ state: after.state })
   }
+  await sendCommits(ctx, commits)
+  await wakeDevices(ctx, refreshOf)
+  const failed = changes.filter(({ after }) => isFailure(after.state))
+  await stopIfFailing(ctx, [...new Set(failed.map(({ after }) => after.rollout_id))])
+  await offerNext(ctx, changes)
 }
 
 function isFailure(state: Change['after']['state']): boolean {

@@ -8,6 +8,7 @@ import { authorityRequestRoutes } from '../authorities/request-routes.ts'
 import { authorityRoutes } from '../authorities/routes.ts'
 import { certificateRoutes } from '../certificates/routes.ts'
 import type { Context } from '../context.ts'
+import { ddiRoutes } from '../ddi/routes.ts'
 import { deploymentRoutes } from '../deployments/routes.ts'
 import { deviceRoutes } from '../devices/routes.ts'
 import { approvalRoutes } from '../enrollment/approval-routes.ts'
@@ -59,6 +60,7 @@ export const routes: readonly Route[] = [
   ...certificateRoutes,
   ...artifactRoutes,
   ...modelRoutes,
+  ...ddiRoutes,
   ...metadataRoutes,
   ...releaseRoutes,
   ...rolloutRoutes,

@@ -3,6 +3,7 @@ import express, { type Express } from 'express'
 import type { BlockPool } from '../artifacts/block-pool.ts'
 import { artifactRouter } from '../artifacts/device-router.ts'
 import type { Context } from '../context.ts'
+import { ddiRouter } from '../ddi/router.ts'
 import { estRouter } from '../enrollment/est-router.ts'
 import { DomainError } from '../errors.ts'
 import { tufRouter } from '../metadata/device-router.ts'
@@ -23,6 +24,7 @@ export function createDeviceApp(ctx: Context, downloads?: BlockPool): Express {
   app.use(requireDevice)
   app.use(artifactRouter(ctx, {}, downloads))
   app.use(tufRouter(ctx))
+  app.use(ddiRouter(ctx, downloads))
   app.use((req) => {
     throw new DomainError('not-found', `There is nothing at ${req.path.slice(0, 200)}`)
   })

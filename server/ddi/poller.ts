@@ -1,0 +1,156 @@
+import type { Context } from '../context.ts'
+import { inTransaction } from '../db/transaction.ts'
+import { describePolled } from '../devices/polled-description.ts'
+import { policyFor } from '../director/policy.ts'
+import { DomainError } from '../errors.ts'
+import { openStates } from '../protocol/deployment.ts'
+import { leavesLine } from '../protocol/version-line.ts'
+import { meetDevices } from '../rollouts/meet.ts'
+import { nextActionId } from './action-id.ts'
+import {
+  findPoller,
+  insertAction,
+  lockNewestAction,
+  type Poller,
+  savePoller,
+  setWantsAttributes,
+  updateAction,
+} from './device-store.ts'
+import { type Shown, shownFor } from './present.ts'
+
+export type DdiDeps = Pick<Context, 'db' | 'clock' | 'metrics' | 'bus' | 'log'>
+
+/** @throws DomainError `not-found` for a device that neither its model nor its enrollment profile lets poll */
+export async function getPoller({ db }: Pick<Context, 'db'>, deviceId: string): Promise<Poller> {
+  const poller = await findPoller(db, deviceId)
+  if (poller) return poller
+  throw new DomainError(
+    'not-found',
+    'This device does not poll: its model needs a DDI product, and its enrollment profile the model',
+    { deviceId },
+  )
+}
+
+/** The device, described if it comes for the first time: SWUpdate sends its attributes before it polls. */
+export async function knownPoller(ctx: DdiDeps, deviceId: string, agent: string): Promise<Poller> {
+  const poller = await getPoller(ctx, deviceId)
+  if (poller.controller_id !== null && poller.is_described) return poller
+  await describe(ctx, poller, agent)
+  return await getPoller(ctx, deviceId)
+}
+
+/**
+ * What a device is shown when it polls (ddi.md §9). A device that comes for the first time is described by its enrollment profile; one that
+ * has nothing to do is met by the running rollouts. Without news: two reads.
+ */
+export async function poll(
+  ctx: DdiDeps,
+  deviceId: string,
+  agent: string,
+): Promise<{ poller: Poller; shown: Shown }> {
+  let poller = await knownPoller(ctx, deviceId, agent)
+  if (!isBusy(poller) && (await meetDevices(ctx, [deviceId])).length > 0) {
+    poller = await getPoller(ctx, deviceId)
+  }
+  const shown = whatIsShown(poller, ctx.clock.now())
+  return await withAction(ctx, poller, shown)
+}
+
+export function whatIsShown(poller: Poller, now: Date): Shown {
+  const { deployment, action, profile } = poller
+  if (!deployment) return { link: 'none', reason: 'nothing-to-do' }
+  const isOurs = action?.deployment_id === deployment.id
+  const { auto, forced } = choiceOf(poller, deployment, now)
+  return shownFor(
+    {
+      profile,
+      state: deployment.state,
+      auto,
+      forced,
+      postponedUntil: deployment.postponed_until,
+      changedAt: deployment.changed_at,
+      attempts: deployment.attempts,
+      started: isOurs && action.started_at !== null,
+      closed: isOurs && action.closed_at !== null,
+    },
+    now,
+  )
+}
+
+/** These clients know no policy: the server counts for their owners what an agent counts on the device (updates.md §7.2). */
+function choiceOf(
+  { managed }: Poller,
+  deployment: NonNullable<Poller['deployment']>,
+  now: Date,
+): { auto: boolean; forced: boolean } {
+  const { version, runs_version: runs, override_until: until } = deployment
+  const policy = policyFor({
+    class: deployment.class,
+    advisory: deployment.advisory,
+    notes: deployment.notes,
+    managed,
+    rollout: deployment.rollout_policy,
+    model: deployment.model_policy,
+    leavesLine: deployment.mixed_reason === null && runs !== null && leavesLine(runs, version),
+  })
+  const isOverridden = managed && until !== null && until > now
+  const { first_offered_at: offeredAt, state } = deployment
+  const limitMs = (policy.postpone?.totalH ?? 0) * 3_600_000
+  const isDue =
+    policy.auto &&
+    policy.postpone !== undefined &&
+    state !== 'opted_out' &&
+    offeredAt !== null &&
+    now.getTime() >= offeredAt.getTime() + limitMs
+  return { auto: policy.auto, forced: isOverridden || isDue }
+}
+
+function isBusy({ deployment }: Poller): boolean {
+  return deployment !== null && openStates.includes(deployment.state)
+}
+
+async function describe(ctx: DdiDeps, poller: Poller, agent: string): Promise<void> {
+  const now = ctx.clock.now()
+  const { device_id: deviceId, model, hardware_ids: hardwareIds } = poller
+  await inTransaction(ctx.db, async (tx) => {
+    const controllerId = poller.controller_id ?? deviceId
+    await savePoller(tx, { device_id: deviceId, controller_id: controllerId, created_at: now })
+    await describePolled(tx, { deviceId, model, hardwareIds, agent }, now)
+  })
+}
+
+/** Gives what is shown its action id, and closes one that was never begun and is over. */
+async function withAction(
+  ctx: DdiDeps,
+  poller: Poller,
+  shown: Shown,
+): Promise<{ poller: Poller; shown: Shown }> {
+  const { action, deployment, device_id: deviceId } = poller
+  const isOpen = action !== null && action.closed_at === null
+  if (shown.link === 'none') {
+    const isOver = deployment === null || !openStates.includes(deployment.state)
+    if (isOpen && isOver && deployment?.state !== 'lost') await close(ctx, deviceId, action.id)
+    return { poller, shown }
+  }
+  if (isOpen || deployment === null) return { poller, shown }
+  const now = ctx.clock.now()
+  await inTransaction(ctx.db, async (tx) => {
+    const newest = await lockNewestAction(tx, deviceId)
+    if (newest && newest.closed_at === null) return
+    const id = nextActionId(newest?.id)
+    if (id === undefined) {
+      throw new DomainError('quota-exhausted', 'This device has used up all its action ids')
+    }
+    const row = { device_id: deviceId, id, deployment_id: deployment.id, created_at: now }
+    await insertAction(tx, row)
+  })
+  return { poller: await getPoller(ctx, deviceId), shown }
+}
+
+async function close({ db, clock }: DdiDeps, device_id: string, id: number): Promise<void> {
+  const closed_at = clock.now()
+  await inTransaction(db, async (tx) => {
+    await updateAction(tx, { device_id, id }, { closed_at })
+    await setWantsAttributes(tx, device_id, true)
+  })
+}
