@@ -242,6 +242,7 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
       nonce,
       have: device.have(),
       optOut: device.journal.owner.optOut,
+      managed: device.config.managed,
       bootId: device.bootId,
     })
   }

@@ -3,6 +3,8 @@ import { z } from 'zod'
 import type { Disk } from './disk.ts'
 import { replaceFile } from './disk.ts'
 import { DeviceError } from './errors.ts'
+import { Safety } from './update/conditions.ts'
+import { isZone } from './update/hours.ts'
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/)
 const counter = z.int().min(0)
@@ -56,6 +58,12 @@ export const DeviceConfig = z.strictObject({
     .default({}),
   /** The owner's hours, device-local, in which a restart does not disturb; none means any time. */
   quiet: z.array(window).max(8).default([]),
+  /** Of the IANA list; that of the machine when absent. */
+  timeZone: z.string().max(64).refine(isZone, 'no time zone').optional(),
+  /** How long an installation takes with its restart, by the maker; measured by the device from its first one on. */
+  installMs: counter.max(86_400_000).default(120_000),
+  /** What must be so before anything is downloaded or installed. */
+  safety: Safety.prefault({}),
   /** How long after a notice an automatic update waits for a word of the owner. */
   noticeMs: counter.max(86_400_000).default(0),
   /** How long a new image may run without the server's commit before it is rolled back (updates.md 7.3). */

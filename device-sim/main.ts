@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util'
 
 import { choiceCommand, choiceHelp, isChoice } from './commands/choice.ts'
 import { enrollCommand, enrollHelp } from './commands/enroll.ts'
+import { ledgerCommand, ledgerHelp } from './commands/ledger.ts'
 import { runCommand } from './commands/run.ts'
 import { statusCommand } from './commands/status.ts'
 import { DeviceError, messageOf } from './errors.ts'
@@ -12,6 +13,8 @@ const help = `The device agent. It opens no port; everything it keeps is in one 
   npm run device -- run --dir DIR       run it, until Ctrl-C (--verbose says more)
   npm run device -- status --dir DIR    what runs, what is offered, what you can do
   npm run device -- accept | postpone | opt-out | opt-in --dir DIR
+  npm run device -- quiet 22:00-06:00 --zone Europe/Berlin --dir DIR
+  npm run device -- ledger --dir DIR    what was offered, who chose what and when
   npm run device -- help [command]
 
 Exit codes: 0 done, 1 refused or failed, 2 usage, 3 server not reached.`
@@ -31,6 +34,8 @@ async function main([command = 'help', ...args]: string[]): Promise<void> {
       return await runCommand({ ...commonOf(args), print, stopped: signalled() })
     case 'status':
       return await statusCommand(commonOf(args).dir, print)
+    case 'ledger':
+      return await ledgerCommand(args, print)
     case 'help':
     case '--help':
       return print(helpFor(args[0]))
@@ -41,6 +46,7 @@ async function main([command = 'help', ...args]: string[]): Promise<void> {
 
 function helpFor(topic: string | undefined): string {
   if (topic === 'enroll') return enrollHelp
+  if (topic === 'ledger') return ledgerHelp
   return topic !== undefined && isChoice(topic) ? choiceHelp : help
 }
 

@@ -4,6 +4,7 @@ import type { DeviceConfig } from './config.ts'
 import { deadlineOf } from './update/choice.ts'
 import { type Journal, offerOf, type Task, type TaskPolicy } from './update/journal.ts'
 import { openOffer } from './update/owner.ts'
+import { quietOf } from './update/situation.ts'
 
 export interface DeviceStatus {
   deviceId: string
@@ -11,6 +12,10 @@ export interface DeviceStatus {
   bootId: string
   installed: Installed[]
   optOut: boolean
+  /** The hours in which a restart does not disturb; none means any time. */
+  quiet: { spans: string[]; zone?: string }
+  /** The newest bundle that was refused. */
+  lastRefusal?: { at: string; code: string; detail: string }
   /** Messages that the server has not acknowledged yet. */
   waiting: number
   task?: {
@@ -46,13 +51,18 @@ export function statusOf(
   { connected }: { connected: boolean },
 ): DeviceStatus {
   const { deviceId, bootId, journal } = device
-  const { task, owner, queue } = journal
+  const { task, owner, queue, lastRefusal } = journal
+  const { quiet, zone } = quietOf(device)
   return {
     deviceId,
     connected,
     bootId,
     installed: device.installed(),
     optOut: owner.optOut,
+    quiet: { spans: [...quiet], ...(zone !== undefined && { zone }) },
+    ...(lastRefusal && {
+      lastRefusal: { ...lastRefusal, at: new Date(lastRefusal.at).toISOString() },
+    }),
     waiting: queue.length,
     ...(task && { task: taskStatus(device, task) }),
   }

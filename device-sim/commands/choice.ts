@@ -6,21 +6,25 @@ import { DeviceError, messageOf } from '../errors.ts'
 import { handChoice } from '../inbox.ts'
 import { isLocked } from '../lock.ts'
 import { loadJournal } from '../update/journal.ts'
-import type { OwnerRequest } from '../update/owner.ts'
+import { OwnerRequest } from '../update/owner.ts'
 import { readStatus } from './status.ts'
 
 export const choiceHelp = `accept | postpone [--hours N | --until TIME] | opt-out [--only-this] | opt-in
+quiet FROM-TO … [--zone ZONE] | quiet none
 
   The owner's answer, with --dir DIR. A running agent takes it at once, another one when it starts.
   --hours N      postpone by so many hours; as long as allowed when left out
   --until TIME   postpone until then, such as 2026-12-01T08:00:00Z
-  --only-this    opt out of the release that is offered now, not of all`
+  --only-this    opt out of the features that are offered now, not of all updates
+  FROM-TO        hours in which a restart does not disturb, such as 22:00-06:00
+  --zone ZONE    of these hours, such as Europe/Berlin; that of the device when left out`
 
 const names: Record<string, OwnerRequest['choice']> = {
   accept: 'accept',
   postpone: 'postpone',
   'opt-out': 'optOut',
   'opt-in': 'optIn',
+  quiet: 'quiet',
 }
 const waitMs = 5_000
 const lookMs = 100
@@ -34,7 +38,7 @@ export async function choiceCommand(
   args: string[],
   print: (line: string) => void,
 ): Promise<void> {
-  const { dir, choice, until, onlyThis } = parseChoice(command, args)
+  const { dir, choice, until, onlyThis, quiet } = parseChoice(command, args)
   const status = await readStatus(dir)
   if (choice === 'accept' && status.task?.ownerMayChoose !== true) {
     throw new DeviceError(
@@ -43,7 +47,12 @@ export async function choiceCommand(
       'Run: npm run device -- status',
     )
   }
-  const id = await handChoice(dir, { choice, onlyThis, ...(until !== undefined && { until }) })
+  const id = await handChoice(dir, {
+    choice,
+    onlyThis,
+    ...(until !== undefined && { until }),
+    ...(quiet && { quiet }),
+  })
   if (!(await isLocked(dir))) {
     print('Noted. It takes effect when the agent runs: npm run device -- run')
     return
@@ -67,13 +76,15 @@ async function outcomeOf(dir: string, id: string): Promise<string | undefined> {
 function parseChoice(command: string, args: string[]) {
   const choice = names[command]
   if (!choice) throw usage(`No such choice: ${command}`)
-  const { values } = parse(args)
+  const { values, positionals } = parse(args)
+  if (choice !== 'quiet' && positionals.length > 0) throw usage(`${positionals[0]} is too much`)
   if (values.dir === undefined) throw usage('--dir is missing')
   return {
     dir: values.dir,
     choice,
     until: untilOf(values),
     onlyThis: values['only-this'] ?? false,
+    quiet: choice === 'quiet' ? quietOf(positionals, values.zone) : undefined,
   }
 }
 
@@ -86,12 +97,24 @@ function parse(args: string[]) {
         hours: { type: 'string' },
         until: { type: 'string' },
         'only-this': { type: 'boolean' },
+        zone: { type: 'string' },
       },
       strict: true,
+      allowPositionals: true,
     })
   } catch (error) {
     throw usage(messageOf(error))
   }
+}
+
+function quietOf(spans: string[], zone: string | undefined): OwnerRequest['quiet'] {
+  if (spans.length === 0) throw usage('Which hours? Such as: quiet 22:00-06:00, or: quiet none')
+  const parsed = OwnerRequest.shape.quiet.safeParse({
+    spans: spans[0] === 'none' ? [] : spans,
+    ...(zone !== undefined && { zone }),
+  })
+  if (parsed.success && parsed.data) return parsed.data
+  throw usage(`${spans.join(' ')} is not FROM-TO; at most four of them, such as 22:00-06:00`)
 }
 
 function untilOf({ hours, until }: { hours?: string; until?: string }): string | undefined {

@@ -1,3 +1,4 @@
+import { decodeNotice } from '../../server/protocol/notice.ts'
 import { TrustedClock, systemClock } from '../clock.ts'
 import { loadConfig } from '../config.ts'
 import { type Disk, FileDisk } from '../disk.ts'
@@ -5,7 +6,9 @@ import { DeviceError } from '../errors.ts'
 import { findIdentity } from '../identity.ts'
 import { isLocked } from '../lock.ts'
 import { type DeviceStatus, statusOf } from '../status.ts'
+import { readConditions, unsafeBecause } from '../update/conditions.ts'
 import { loadJournal } from '../update/journal.ts'
+import { neededBytes } from '../update/situation.ts'
 import { installedOf, readBootRecord } from '../update/slots.ts'
 import { loadTrusted } from '../update/trusted.ts'
 import { refusalInWords } from './refusal.ts'
@@ -41,6 +44,18 @@ export async function readStatus(dir: string): Promise<DeviceStatus> {
 export async function statusCommand(dir: string, print: (line: string) => void): Promise<void> {
   const status = await readStatus(dir)
   for (const line of describe(status, await isLocked(dir))) print(line)
+  const unsafe = await waitsBecause(dir, status)
+  if (unsafe !== undefined) print(`It waits: ${unsafe}.`)
+}
+
+/** Of what has been accepted and is held up by battery, temperature, use or space. */
+async function waitsBecause(dir: string, { task }: DeviceStatus): Promise<string | undefined> {
+  const states = ['accepted', 'failed', 'verified', 'waiting_window']
+  if (!task || !states.includes(task.state)) return undefined
+  const disk = await FileDisk.existing(dir)
+  const { safety } = await loadConfig(disk)
+  const { task: known } = await loadJournal(disk)
+  return unsafeBecause(await readConditions(disk), safety, known ? neededBytes(known) : 0)
 }
 
 /** In plain words, for the owner. */
@@ -55,6 +70,19 @@ export function describe(status: DeviceStatus, isRunning: boolean): string[] {
       ? 'You have opted out: updates are announced and not installed unless you accept one.'
       : 'Security updates are installed automatically; new features are installed when you accept them.',
   ]
+  const { spans, zone } = status.quiet
+  if (spans.length > 0) {
+    lines.push(
+      `Restarts wait for your quiet hours: ${spans.join(', ')}${zone ? ` (${zone})` : ''}.`,
+    )
+  }
+  if (status.lastRefusal) {
+    const { at, code, detail } = status.lastRefusal
+    const why = refusalInWords(code)
+    lines.push(
+      `At ${at} it refused what the server sent${why ? `: ${why}` : ''} (${code}: ${detail}).`,
+    )
+  }
   if (status.waiting > 0) lines.push(`${status.waiting} messages wait for the server.`)
   return [...lines, '', ...describeTask(status.task)]
 }
@@ -70,6 +98,7 @@ function describeTask(task: DeviceStatus['task']): string[] {
   const lines = [
     `${endings[task.state] ?? 'Offered'}: ${task.component} ${task.version} (build ${task.build}), ${kind[task.policy.class]}.`,
     ...(task.fixes.length > 0 ? [`It fixes: ${task.fixes.join(', ')}.`] : []),
+    ...toldOf(task.policy),
     ...(advisory
       ? [`Advisory ${advisory.id}, severity ${advisory.severity}. Read more: ${advisory.url}`]
       : []),
@@ -78,6 +107,19 @@ function describeTask(task: DeviceStatus['task']): string[] {
     ...(task.ownerMayChoose ? ['', ...choicesOf(task)] : []),
   ]
   return lines
+}
+
+/** The maker's words, and what the owner is to do. */
+function toldOf({ notice, override }: NonNullable<DeviceStatus['task']>['policy']): string[] {
+  return [
+    ...(notice ? [decodeNotice(notice.text)] : []),
+    ...(notice?.action ? [`What to do: ${decodeNotice(notice.action)}`] : []),
+    ...(override
+      ? [
+          `Decided over the owner until ${override.until} by ${override.by.join(' and ')}: ${override.reason}`,
+        ]
+      : []),
+  ]
 }
 
 /** Nobody is asked about what has ended. */

@@ -1,4 +1,4 @@
-import type { Offer, Owner, Task } from './journal.ts'
+import type { Offer, Owner, Task, TaskPolicy } from './journal.ts'
 
 /**
  * Whose word decides about an offered update (updates.md 7.2), from the signed policy and the owner's answers; pure. Times
@@ -30,21 +30,20 @@ const maxFreeMs = 365 * 24 * hourMs
 export function decide(facts: ChoiceFacts): Decision {
   const { task, offer, now, noticeMs } = facts
   // A yes to this one beats the standing no.
-  if (task.accepted) return { decision: 'install' }
+  if (task.accepted || overrideOf(facts)) return { decision: 'install' }
   if (isOptedOut(facts)) return { decision: 'optedOut' }
-  const postponed = offer.postponed.at(-1)
-  if (postponed && now < postponed.until && now >= postponed.at) {
-    return { decision: 'postponed', until: postponed.until }
-  }
+  const until = postponedUntil(facts)
+  if (until !== undefined) return { decision: 'postponed', until }
   if (!isAutomatic(facts)) {
     const deadline = deadlineOf(facts)
     if (deadline !== undefined && now >= deadline) return { decision: 'install' }
     return { decision: 'ask', ...(deadline !== undefined && { until: deadline }) }
   }
   // The notice is counted from the acknowledged offer, so an owner gets it in full.
-  if (noticeMs > 0 && offer.postponed.length === 0) {
-    const until = (offer.firstAt ?? now) + noticeMs
-    if (now < until) return { decision: 'ask', until }
+  const { advisoryAt = 0 } = offer
+  if (noticeMs > 0 && offer.postponed.every(({ at }) => at < advisoryAt)) {
+    const noticeEnd = Math.max(offer.firstAt ?? now, advisoryAt) + noticeMs
+    if (now < noticeEnd) return { decision: 'ask', until: noticeEnd }
   }
   return { decision: 'install' }
 }
@@ -54,16 +53,63 @@ function isAutomatic({ task: { policy } }: ChoiceFacts): boolean {
   return policy.class !== 'feature' && policy.auto && policy.consent === 'none'
 }
 
-function isOptedOut({ task: { policy }, offer, owner, managed }: ChoiceFacts): boolean {
+function isOptedOut({ task: { policy }, offer, owner }: ChoiceFacts): boolean {
   if (policy.class === 'config') return false
-  if (managed && policy.optOut === 'managed') return false
   return owner.optOut || offer.declined
 }
 
+/** A postponement ends with its time, and with an advisory that the owner had not seen then. */
+function postponedUntil({ offer, now }: ChoiceFacts): number | undefined {
+  const postponed = offer.postponed.at(-1)
+  if (!postponed || now >= postponed.until || now < postponed.at) return undefined
+  return postponed.at < (offer.advisoryAt ?? 0) ? undefined : postponed.until
+}
+
+/**
+ * What two people decided over the owner, while it is in force (updates.md 7.2): for security updates, and only on a device
+ * that was enrolled as managed. Whoever holds the director's keys can sign it, and cannot make a device managed.
+ */
+export function overrideOf({
+  task: { policy },
+  managed,
+  now,
+}: Pick<ChoiceFacts, 'managed' | 'now'> & {
+  task: { policy: TaskPolicy }
+}): TaskPolicy['override'] {
+  const { override, optOut } = policy
+  if (!managed || optOut !== 'managed' || policy.class !== 'security' || !override) return undefined
+  const until = Date.parse(override.until)
+  return new Set(override.by).size >= 2 && now < until ? override : undefined
+}
+
 /** After which postponing ends; undefined when it never does, for features, or has not begun. */
-export function deadlineOf({ task: { policy }, offer }: ChoiceFacts): number | undefined {
+export function deadlineOf({
+  task: { policy },
+  offer,
+}: {
+  task: { policy: TaskPolicy }
+  offer: Offer
+}): number | undefined {
   if (policy.class === 'feature' || !policy.auto || offer.firstAt === undefined) return undefined
-  return offer.firstAt + (policy.postpone ?? defaultPostpone).totalH * hourMs
+  // It never moves earlier for the same release, whatever is signed later.
+  return Math.max(
+    offer.firstAt + (policy.postpone ?? defaultPostpone).totalH * hourMs,
+    offer.deadlineAt ?? 0,
+  )
+}
+
+/** The offer with the deadline that its owner has been told by now. */
+export function withDeadline(offer: Offer, policy: TaskPolicy): Offer {
+  const deadlineAt = deadlineOf({ task: { policy }, offer })
+  return deadlineAt === undefined ? offer : { ...offer, deadlineAt }
+}
+
+/** How often an owner who opted out is told again. */
+const reminderMs = 30 * 24 * hourMs
+
+/** When the owner is told again of what they opted out of: opting out never stops notices. */
+export function remindAt({ toldAt, firstAt }: Offer, now: number): number {
+  return (toldAt ?? firstAt ?? now) + reminderMs
 }
 
 /** Until when the owner's quiet hours still hold an update back: the deadline and its grace. */
@@ -99,7 +145,7 @@ export function postpone(facts: ChoiceFacts, asked: number | undefined): Postpon
     return { allowed: false, reason: `at most ${eachH} hours at a time` }
   }
   // Before the server acknowledged the offer, the deadline is counted as if it did now: never later than it will be.
-  const deadline = (offer.firstAt ?? now) + totalH * hourMs
+  const deadline = Math.max((offer.firstAt ?? now) + totalH * hourMs, offer.deadlineAt ?? 0)
   if (now >= deadline) {
     return { allowed: false, reason: `it has been put off for ${totalH} hours, which is the limit` }
   }
@@ -107,16 +153,4 @@ export function postpone(facts: ChoiceFacts, asked: number | undefined): Postpon
     return { allowed: false, reason: `not beyond ${new Date(deadline).toISOString()}` }
   }
   return { allowed: true, until: asked ?? Math.min(longest, deadline) }
-}
-
-/** Whether a time of day, in minutes, is in one of the windows `22:00-06:00`; a malformed one never is. */
-export function isInWindow(windows: readonly string[], minutes: number): boolean {
-  return windows.some((window) => {
-    const match = /^(\d\d):(\d\d)-(\d\d):(\d\d)$/.exec(window)
-    if (!match) return false
-    const [startHour, startMinute, endHour, endMinute] = match.slice(1).map(Number)
-    const start = (startHour ?? 0) * 60 + (startMinute ?? 0)
-    const end = (endHour ?? 0) * 60 + (endMinute ?? 0)
-    return start <= end ? minutes >= start && minutes < end : minutes >= start || minutes < end
-  })
 }

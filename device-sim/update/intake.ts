@@ -4,8 +4,19 @@ import type { ReleaseClass, VerifiedBundle, VerifiedTarget } from '../../pki/tuf
 import { mayMove, openStates } from '../../server/protocol/deployment.ts'
 import { classOfSet } from '../../server/protocol/release-class.ts'
 import { removeFile } from '../disk.ts'
+import { withDeadline } from './choice.ts'
 import type { Device } from './device.ts'
-import { type Journal, partsOf, queued, Task, type TaskPolicy, type TaskTarget } from './journal.ts'
+import {
+  Task,
+  offerOf,
+  partsOf,
+  queued,
+  type Journal,
+  type TaskPolicy,
+  type TaskTarget,
+  withOffer,
+} from './journal.ts'
+import { isNewAdvisory, withAdvisory } from './notices.ts'
 import { moved, reportOf, securityEvent } from './report.ts'
 import { partFile } from './slots.ts'
 import type { RefusedBundle } from './verify.ts'
@@ -43,7 +54,7 @@ export async function adopt(device: Device, verified: VerifiedBundle): Promise<v
     .map((one) => ({ target: targetOf(one) }))
   const wanted = { target: targetOf(target), also }
   if (task?.deploymentId === deploymentId && isSameSet(task, wanted)) {
-    if (isOpen(task)) await device.store({ ...device.journal, task: { ...task, policy } })
+    if (isOpen(task)) await renewPolicy(device, task, policy)
     return
   }
   const parsed = Task.safeParse({ deploymentId, state: 'queued', ...wanted, policy })
@@ -57,9 +68,23 @@ export async function adopt(device: Device, verified: VerifiedBundle): Promise<v
   await device.store(newTask(device, parsed.data))
 }
 
+/** The director may say more about the same update: never a nearer deadline, and a new advisory is news to the owner. */
+async function renewPolicy(device: Device, task: Task, policy: TaskPolicy): Promise<void> {
+  const { journal } = device
+  const told = withOffer(journal, withDeadline(offerOf(journal, task.target), task.policy))
+  const next = { ...task, policy }
+  const isNews = isNewAdvisory(task.policy, policy) && mayMove(task.state, 'opted_out', 'owner')
+  const isOptedOut = task.state === 'opted_out' && isNewAdvisory(task.policy, policy)
+  const known = isNews || isOptedOut ? withAdvisory(told, next, device.now()) : told
+  const parsed = Task.safeParse(next)
+  if (parsed.success) return await device.store({ ...known, task: next })
+  device.log('A policy that cannot be kept is ignored', { deploymentId: task.deploymentId })
+}
+
 /** A refusal of what this deployment asks for ends it; one that belongs to none is a security event. */
-export function refused(journal: Journal, refusal: RefusedBundle, now: number): Journal {
+export function refused(before: Journal, refusal: RefusedBundle, now: number): Journal {
   const { code, detail, deploymentId } = refusal
+  const journal = { ...before, lastRefusal: { at: now, code, detail: detail.slice(0, 500) } }
   const { task } = journal
   const isTask = task?.deploymentId === deploymentId
   const isTooLate = task !== undefined && isTask && !(isOpen(task) && isStoppable(task))
@@ -137,7 +162,8 @@ function policyOf({ policy }: VerifiedBundle, releaseClass: ReleaseClass): TaskP
       window: [],
     }
   }
-  const { auto, consent, optOut, urgency, window, postpone, advisory } = policy
+  const { auto, consent, optOut, urgency, window, quiet, postpone } = policy
+  const { advisory, notice, override } = policy
   return {
     class: releaseClass,
     auto,
@@ -145,7 +171,10 @@ function policyOf({ policy }: VerifiedBundle, releaseClass: ReleaseClass): TaskP
     optOut,
     urgency,
     window,
+    quiet,
     ...(postpone && { postpone }),
     ...(advisory && { advisory }),
+    ...(notice && { notice }),
+    ...(override && { override }),
   }
 }

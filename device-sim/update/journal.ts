@@ -5,6 +5,7 @@ import { Choice, DeviceEvent, Report } from '../../server/protocol/messages.ts'
 import type { Disk } from '../disk.ts'
 import { replaceFile } from '../disk.ts'
 import { DeviceError } from '../errors.ts'
+import { LedgerEntry } from './ledger.ts'
 
 /** Milliseconds since 1970 of the device's trusted time. */
 const at = z.int().min(0)
@@ -22,6 +23,11 @@ const Policy = z.strictObject({
     .strictObject({ eachH: z.int(), graceH: z.int(), maxCount: z.int(), totalH: z.int() })
     .optional(),
   advisory: z.strictObject({ id: text, severity: text, url: text }).optional(),
+  /** Hours that the model's maker thinks quiet; the owner's own come first. */
+  quiet: z.array(text).max(64).optional(),
+  /** What the owner is told; texts as server/protocol/notice.ts encodes them. */
+  notice: z.strictObject({ text, action: text.optional(), sha256: text }).optional(),
+  override: z.strictObject({ by: z.array(text).max(8), reason: text, until: text }).optional(),
 })
 export type TaskPolicy = z.infer<typeof Policy>
 
@@ -57,6 +63,7 @@ export const Task = z.strictObject({
   attempts: z.int().min(0).default(0),
   retryAt: at.optional(),
   testingSinceAt: at.optional(),
+  installingSinceAt: at.optional(),
   /** The server's word that it saw the new image connect; kept before anything is done about it. */
   commitNonce: z.string().max(64).optional(),
   code: z.string().max(32).optional(),
@@ -78,6 +85,12 @@ const Offer = z.strictObject({
   firstAt: at.optional(),
   postponed: z.array(z.strictObject({ at, until: at })).max(1_000),
   declined: z.boolean().default(false),
+  /** The latest deadline that the owner was told: it never moves earlier (updates.md 7.2). */
+  deadlineAt: at.optional(),
+  /** Of the newest advisory, when it was not there from the beginning. */
+  advisoryAt: at.optional(),
+  /** When the owner was last told of it. */
+  toldAt: at.optional(),
 })
 export type Offer = z.infer<typeof Offer>
 
@@ -86,6 +99,8 @@ const Owner = z.strictObject({
   optOut: z.boolean().default(false),
   /** A postponement that was asked for before anything was offered; used by the next offer. */
   postponeNext: z.strictObject({ until: at.optional() }).optional(),
+  /** The owner's hours in which a restart does not disturb, in a zone of the IANA list. */
+  quiet: z.strictObject({ spans: z.array(text).max(8), zone: text.optional() }).optional(),
 })
 export type Owner = z.infer<typeof Owner>
 
@@ -111,6 +126,11 @@ const Journal = z.strictObject({
     .array(z.strictObject({ id: z.string().max(120), outcome: text }))
     .max(64)
     .default([]),
+  ledger: z.array(LedgerEntry).max(512).default([]),
+  /** The newest bundle that was refused, whether or not it belonged to a task. */
+  lastRefusal: z.strictObject({ at, code: text, detail: text }).optional(),
+  /** How long the last installation took, from the first byte to the restart, in milliseconds. */
+  installMs: z.int().min(0).optional(),
 })
 /**
  * The device's own record of one deployment, the owner's word and what the server has not acknowledged: one file, replaced

@@ -1,4 +1,5 @@
-import { type ChoiceFacts, decide, graceEndOf, isInWindow } from './choice.ts'
+import { type ChoiceFacts, decide, graceEndOf, overrideOf, remindAt } from './choice.ts'
+import { isInWindow, longEnough } from './hours.ts'
 import type { Task } from './journal.ts'
 import type { BootRecord, SlotName } from './slots.ts'
 
@@ -21,11 +22,15 @@ export interface Situation extends Omit<ChoiceFacts, 'task'> {
   quiet: readonly string[]
   localMinutes: number
   utcMinutes: number
+  /** How long an installation takes here. */
+  installMs: number
+  /** Why nothing may be begun now, by battery, temperature, use or space; nothing beats that. */
+  unsafe?: string | undefined
 }
 
 export type Step =
   | { do: 'wait'; until?: number }
-  | { do: 'offer' | 'offerAgain' | 'accept' | 'optOut' | 'postponed' }
+  | { do: 'offer' | 'offerAgain' | 'accept' | 'optOut' | 'postponed' | 'remind' | 'refuseWindow' }
   | { do: 'download' | 'giveUp' }
   | { do: 'waitForWindow' | 'startInstall' | 'install' | 'activate' | 'reboot' }
   | { do: 'startTest' | 'checkHealth' | 'commit' | 'reportRolledBack' }
@@ -83,7 +88,7 @@ function nextChoice(task: Task, situation: Situation): Step {
       // The time is up, not a yes: it is offered again first, for the record.
       return { do: task.state === 'postponed' && !task.accepted ? 'offerAgain' : 'accept' }
     case 'optedOut':
-      return task.state === 'opted_out' ? { do: 'wait' } : { do: 'optOut' }
+      return task.state === 'opted_out' ? nextReminder(situation) : { do: 'optOut' }
     case 'postponed':
       return task.state === 'postponed'
         ? { do: 'wait', until: decision.until }
@@ -97,16 +102,27 @@ function nextChoice(task: Task, situation: Situation): Step {
   }
 }
 
-function nextDownload(task: Task, { downloading, connected, now }: Situation): Step {
+function nextReminder({ offer, now }: Situation): Step {
+  const at = remindAt(offer, now)
+  return now >= at ? { do: 'remind' } : { do: 'wait', until: at }
+}
+
+function nextDownload(task: Task, { downloading, connected, now, unsafe }: Situation): Step {
   if (downloading) return { do: 'wait' }
   if (task.attempts >= maxAttempts) return { do: 'giveUp' }
   if (task.retryAt !== undefined && now < task.retryAt) return { do: 'wait', until: task.retryAt }
+  if (unsafe !== undefined) return { do: 'wait', until: now + minuteMs }
   // Nothing is fetched by a device that the server does not let in.
   return connected ? { do: 'download' } : { do: 'wait' }
 }
 
 function nextWindow(task: Task, situation: Situation): Step {
-  return isWindowOpen(task, situation)
+  const { policy } = task
+  // It would be waited for for ever, or be left with half an installation.
+  if (policy.window.length > 0 && longEnough(policy.window, situation.installMs).length === 0) {
+    return { do: 'refuseWindow' }
+  }
+  return situation.unsafe === undefined && isWindowOpen(task, situation)
     ? { do: 'startInstall' }
     : task.state === 'waiting_window'
       ? { do: 'wait', until: situation.now + minuteMs }
@@ -114,10 +130,12 @@ function nextWindow(task: Task, situation: Situation): Step {
 }
 
 function isWindowOpen(task: Task, situation: Situation): boolean {
-  const { now, quiet, localMinutes, utcMinutes } = situation
-  const { window } = task.policy
+  const { now, localMinutes, utcMinutes, installMs } = situation
+  const window = longEnough(task.policy.window, installMs)
   if (window.length > 0 && !isInWindow(window, utcMinutes)) return false
+  const quiet = longEnough(situation.quiet, installMs)
   if (quiet.length === 0 || task.accepted || isInWindow(quiet, localMinutes)) return true
+  if (overrideOf({ ...situation, task })) return true
   const graceEnd = graceEndOf({ ...situation, task })
   return graceEnd !== undefined && now >= graceEnd
 }

@@ -1,3 +1,4 @@
+import { overrideOf } from './choice.ts'
 import type { Device } from './device.ts'
 import {
   activate,
@@ -9,13 +10,18 @@ import {
   startTest,
 } from './install.ts'
 import { type Journal, offerOf, type Task } from './journal.ts'
+import { noted } from './ledger.ts'
 import type { Step } from './machine.ts'
+import { reminded, reminderOf } from './notices.ts'
 import { applyChoice, tellOptOut, tellPostponed } from './owner.ts'
 import { moved } from './report.ts'
+import { installMsOf } from './situation.ts'
 
 export interface Effects {
   startDownload: (task: Task) => Promise<void>
   reboot: () => Promise<void>
+  /** To the owner, on whatever screen there is. */
+  tell: (text: string) => void
 }
 
 /** Does one step about the task. May be called again for the same step after a power cut. */
@@ -29,11 +35,16 @@ export async function perform(device: Device, step: Step, effects: Effects): Pro
     case 'offerAgain':
       return await report(device, task, 'offered')
     case 'accept':
-      return await report(device, task, 'accepted')
+      return await accept(device, task)
+    case 'remind':
+      effects.tell(reminderOf(task))
+      return await device.store(reminded(device.journal, task, device.now()))
+    case 'refuseWindow':
+      return await refuseWindow(device, task)
     case 'optOut':
-      return await device.store(tellOptOut(device.journal, task))
+      return await device.store(tellOptOut(device.journal, task, device.now()))
     case 'postponed':
-      return await device.store(stillPostponed(device.journal, task))
+      return await device.store(stillPostponed(device.journal, task, device.now()))
     case 'download':
       return await effects.startDownload(task)
     case 'giveUp':
@@ -81,10 +92,11 @@ function offered(device: Device, task: Task): Journal {
   const choice = postponeNext ? 'postpone' : device.behavior.onOffer
   if (choice === undefined) return journal
   const { managed, noticeMs } = device.config
+  const installMs = installMsOf(device)
   const until = postponeNext?.until
   const result = applyChoice(
     journal,
-    { managed, noticeMs, now },
+    { managed, noticeMs, now, installMs },
     {
       id: `offer-${task.deploymentId}`,
       choice,
@@ -98,9 +110,9 @@ function offered(device: Device, task: Task): Journal {
 }
 
 /** A new deployment of a release that the owner has put off already. */
-function stillPostponed(journal: Journal, task: Task): Journal {
+function stillPostponed(journal: Journal, task: Task, at: number): Journal {
   const until = offerOf(journal, task.target).postponed.at(-1)?.until ?? 0
-  return { ...tellPostponed(journal, task, until), task: { ...task, state: 'postponed' } }
+  return { ...tellPostponed(journal, task, { until, at }), task: { ...task, state: 'postponed' } }
 }
 
 async function giveUp(device: Device, task: Task): Promise<void> {
@@ -112,5 +124,24 @@ async function giveUp(device: Device, task: Task): Promise<void> {
       ...(detail !== undefined && { detail }),
       now: device.now(),
     }),
+  )
+}
+
+/** By itself, or because two people decided it over the owner of a managed device: then the ledger says who and why. */
+async function accept(device: Device, task: Task): Promise<void> {
+  const now = device.now()
+  const override = overrideOf({ task, managed: device.config.managed, now })
+  const journal = moved(device.journal, task, { state: 'accepted', now })
+  if (!override || task.accepted) return await device.store(journal)
+  const detail = `${override.by.join(' and ')}: ${override.reason}`
+  await device.store(noted(journal, { at: now, by: 'operator', act: 'override', task, detail }))
+}
+
+async function refuseWindow(device: Device, task: Task): Promise<void> {
+  const minutes = Math.ceil(installMsOf(device) / 60_000)
+  const detail = `The window ${task.policy.window.join(', ')} (UTC) is shorter than the ${minutes} minutes an installation takes`
+  const failed = { state: 'failed_final' as const, code: 'window-too-short', detail }
+  await device.store(
+    moved(device.journal, { ...task, code: failed.code, detail }, { ...failed, now: device.now() }),
   )
 }

@@ -1,6 +1,10 @@
 import type { DeploymentState } from '../../server/protocol/deployment.ts'
 import type { Report } from '../../server/protocol/messages.ts'
 import { type Journal, queued, type Task } from './journal.ts'
+import { noted } from './ledger.ts'
+
+/** What the device did about an update that its owner may want to know later. */
+const ledgerStates = ['offered', 'accepted', 'succeeded', 'rolled_back', 'failed_final'] as const
 
 export type ReportExtra = Pick<Report, 'progress' | 'code' | 'detail' | 'sha256' | 'commitNonce'>
 
@@ -14,7 +18,20 @@ export function moved(
     leaf: 'report',
     body: reportOf(task.deploymentId, { state, now, ...extra }),
   })
-  return { ...next, task: { ...task, state } }
+  const act = ledgerStates.find((one) => one === state)
+  const told = act ? noted(next, { at: now, by: 'device', act, task, detail: extra.code }) : next
+  return { ...told, ...measured(task, state, now), task: { ...task, state, ...since(state, now) } }
+}
+
+/** How long an installation takes here: windows must be longer (updates.md 7.2). */
+function measured({ installingSinceAt }: Task, state: DeploymentState, now: number) {
+  return state === 'testing' && installingSinceAt !== undefined
+    ? { installMs: Math.max(0, now - installingSinceAt) }
+    : {}
+}
+
+function since(state: DeploymentState, now: number) {
+  return state === 'installing' ? { installingSinceAt: now } : {}
 }
 
 export function reportOf(

@@ -3,9 +3,12 @@ import { EventEmitter } from 'node:events'
 import type { DeploymentState } from '../../server/protocol/deployment.ts'
 import type { Report } from '../../server/protocol/messages.ts'
 import { messageOf } from '../errors.ts'
+import { withDeadline } from './choice.ts'
+import { type Conditions, readConditions } from './conditions.ts'
 import { Device, type DeviceDeps } from './device.ts'
 import { DownloadJob, type Fetch } from './download-job.ts'
 import type { Outcome } from './download.ts'
+import { downloaded } from './downloaded.ts'
 import { wantedOf } from './forms.ts'
 import { spareSlot, succeeded } from './install.ts'
 import { adopt, isOpen, refused } from './intake.ts'
@@ -13,8 +16,8 @@ import { acknowledged, type Entry, offerOf, partsOf, type Task, withOffer } from
 import { nextStep, type Situation, type Step } from './machine.ts'
 import { applyChoice, type OwnerRequest } from './owner.ts'
 import { perform } from './perform.ts'
-import { moved, reportOf, securityEvent } from './report.ts'
-import { situationOf } from './situation.ts'
+import { moved, reportOf } from './report.ts'
+import { installMsOf, situationOf } from './situation.ts'
 import { Turns } from './turns.ts'
 import { type RefusedBundle, takeBundle } from './verify.ts'
 
@@ -38,7 +41,6 @@ export interface UpdaterEvents {
 }
 
 const maxWaitMs = 60_000
-const retryBaseMs = 15_000
 const faultPauseMs = 10_000
 const flushMs = 3_000
 
@@ -113,7 +115,8 @@ export class Updater extends EventEmitter<UpdaterEvents> {
   async takeChoice(request: OwnerRequest): Promise<{ outcome: string; accepted: boolean }> {
     return await this.#turns.take(async () => {
       const { managed, noticeMs } = this.device.config
-      const facts = { managed, noticeMs, now: this.device.now() }
+      const installMs = installMsOf(this.device)
+      const facts = { managed, noticeMs, installMs, now: this.device.now() }
       const { journal, outcome, accepted } = applyChoice(this.device.journal, facts, request)
       await this.device.store(journal)
       this.emit('outcome', outcome)
@@ -145,7 +148,8 @@ export class Updater extends EventEmitter<UpdaterEvents> {
       if (task && isOffer && told.body.deploymentId === task.deploymentId) {
         const offer = offerOf(next, task.target)
         // updates.md 7.2: the deadline counts from the first offer the server acknowledged.
-        next = withOffer(next, { ...offer, firstAt: offer.firstAt ?? this.device.now() })
+        const counted = { ...offer, firstAt: offer.firstAt ?? this.device.now() }
+        next = withOffer(next, withDeadline(counted, task.policy))
       }
       await this.device.store(next)
       if (task && !isOpen(task) && told?.leaf === 'report' && told.body.state === task.state) {
@@ -181,7 +185,7 @@ export class Updater extends EventEmitter<UpdaterEvents> {
       return false
     }
     this.#abandonDownload()
-    const step = nextStep(this.#situation())
+    const step = nextStep(this.#situation(await readConditions(this.device.disk)))
     if (step.do === 'wait') {
       this.#arm(step)
     } else {
@@ -189,6 +193,7 @@ export class Updater extends EventEmitter<UpdaterEvents> {
       await perform(this.device, step, {
         startDownload: (task) => this.#startDownload(task),
         reboot: () => this.#reboot(),
+        tell: (text) => this.emit('outcome', text),
       })
       this.#tell(before)
     }
@@ -203,8 +208,9 @@ export class Updater extends EventEmitter<UpdaterEvents> {
     this.emit('state', { deploymentId, state, version: target.version })
   }
 
-  #situation(): Situation {
+  #situation(conditions: Conditions): Situation {
     return situationOf(this.device, {
+      conditions,
       connected: this.#deps.isConnected(),
       downloading: this.#download.deploymentId !== undefined,
       flushing: this.#isFlushing(),
@@ -307,30 +313,4 @@ export class Updater extends EventEmitter<UpdaterEvents> {
 
 function hasReport(queue: readonly Entry[], deploymentId: string): boolean {
   return queue.some(({ leaf, body }) => leaf === 'report' && body.deploymentId === deploymentId)
-}
-
-function downloaded(device: Device, task: Task, outcome: Outcome) {
-  const now = device.now()
-  switch (outcome.done) {
-    case 'whole':
-      return (outcome.notes ?? []).reduce(
-        (journal, detail) => securityEvent(journal, { kind: 'delivery-fallback', detail, now }),
-        moved(device.journal, task, { state: 'verified', now }),
-      )
-    case 'stopped':
-      return device.journal
-    case 'failed': {
-      const { code, detail, final } = outcome
-      const attempts = task.attempts + 1
-      const retryAt = now + retryBaseMs * 2 ** task.attempts
-      const state = final ? 'failed_final' : 'failed'
-      return moved(
-        device.journal,
-        { ...task, attempts, retryAt, code, detail },
-        { state, code, detail, now },
-      )
-    }
-    default:
-      return outcome satisfies never
-  }
 }

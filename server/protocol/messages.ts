@@ -58,6 +58,8 @@ export const Hello = z.strictObject({
   have: Have.default({}),
   /** The owner's standing choice as the device holds it: it survives the server (updates.md §7.2). */
   optOut: z.boolean().default(false),
+  /** The owner agreed at enrollment that an operator may override what they choose (updates.md §7.2). */
+  managed: z.boolean().optional(),
   /** Of the last boot, so that the server can tell a new boot from an old one. */
   bootId: z.string().min(1).max(64).optional(),
 })
@@ -90,6 +92,10 @@ export const Choice = z.strictObject({
   deploymentId: id.optional(),
   choice: z.enum(['accept', 'postpone', 'optOut', 'optIn']),
   until: instant.optional(),
+  /** Of the text that the owner was shown: `x-policy.notice.sha256`. */
+  textSha256: sha256.optional(),
+  /** By the device's trusted time. */
+  at: instant.optional(),
 })
 export type Choice = z.infer<typeof Choice>
 

@@ -45,7 +45,7 @@ export const policy: Policy = {
   consent: 'none',
   optOut: 'honored',
   urgency: 'normal',
-  quiet: ['22:00-06:00'],
+  quiet: [],
   window: [],
   postpone: { eachH: 72, graceH: 48, maxCount: 5, totalH: 336 },
   advisory: { id: 'FS-2026-017', severity: 'high', url: '/a/2026-017' },

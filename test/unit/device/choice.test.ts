@@ -4,9 +4,10 @@ import {
   type ChoiceFacts,
   decide,
   deadlineOf,
-  isInWindow,
   postpone,
+  withDeadline,
 } from '../../../device-sim/update/choice.ts'
+import { isInWindow } from '../../../device-sim/update/hours.ts'
 
 const hour = 3_600_000
 const now = Date.parse('2026-11-23T09:00:00Z')
@@ -71,12 +72,35 @@ describe('who decides', () => {
     expect(decide(facts({ policy: feature, accepted: true }))).toEqual({ decision: 'install' })
   })
 
-  test('97 a message cannot make a device managed', () => {
-    const policy = { optOut: 'managed' } as const
+  test('97 an override signed by stolen director keys is ignored on a consumer device', () => {
+    const override = { by: ['key:a', 'key:b'], reason: 'r', until: '2026-11-24T09:00:00Z' }
+    const policy = { optOut: 'managed', override } as const
     const owner = { optOut: true }
     expect(decide(facts({ policy, owner }))).toEqual({ decision: 'optedOut' })
+    // The honest twin: enrolled as managed, with its owner's agreement.
     expect(decide(facts({ policy, owner, managed: true }))).toEqual({ decision: 'install' })
-    expect(decide(facts({ owner, managed: true }))).toEqual({ decision: 'optedOut' })
+  })
+
+  test('96 an override needs two people and time left, and is for security only', () => {
+    const owner = { optOut: true }
+    const by = ['key:a', 'key:b']
+    const override = { by, reason: 'r', until: '2026-11-24T09:00:00Z' }
+    const decided = (change: object, more: object = {}) => {
+      const policy = { optOut: 'managed' as const, override: { ...override, ...change }, ...more }
+      return decide(facts({ policy, owner, managed: true })).decision
+    }
+    expect(decided({})).toBe('install')
+    expect(decided({ by: ['key:a'] })).toBe('optedOut')
+    expect(decided({ by: ['key:a', 'key:a'] })).toBe('optedOut')
+    expect(decided({ until: '2026-11-23T09:00:00Z' })).toBe('optedOut')
+    expect(decided({}, { class: 'feature' })).toBe('optedOut')
+    expect(decided({}, { optOut: 'honored' })).toBe('optedOut')
+    // Managed alone is no override: an opt-out binds there too.
+    const policy = { optOut: 'managed' } as const
+    expect(decide(facts({ policy, owner, managed: true }))).toEqual({ decision: 'optedOut' })
+    const offer = { postponed: [{ at: now, until: now + hour }] }
+    const managed = { policy: { ...policy, override }, offer, managed: true }
+    expect(decide(facts(managed))).toEqual({ decision: 'install' })
   })
 
   test('103 a release declined alone does not decline the next one', () => {
@@ -137,6 +161,27 @@ describe('postponing', () => {
     expect(deadlineOf(facts({ policy: feature }))).toBeUndefined()
   })
 
+  test('99 and never moves earlier for the same release, but later it may', () => {
+    const exploited = { postpone: { eachH: 24, graceH: 24, maxCount: 3, totalH: 72 } }
+    const offer = withDeadline(facts().offer, facts().task.policy)
+    expect(deadlineOf(facts({ offer, policy: exploited }))).toBe(now + 100 * hour)
+    expect(deadlineOf(facts({ policy: exploited }))).toBe(now + 72 * hour)
+    const longer = { postpone: { eachH: 24, graceH: 24, maxCount: 3, totalH: 200 } }
+    expect(deadlineOf(facts({ offer, policy: longer }))).toBe(now + 200 * hour)
+  })
+
+  test('ends with an advisory that the owner had not seen', () => {
+    const postponed = [put(now, now + hour)]
+    const later = { offer: { postponed, advisoryAt: now + 1 }, now: now + 2 }
+    expect(decide(facts(later))).toEqual({ decision: 'install' })
+    // With a notice they are asked again first; what they put off since then holds.
+    expect(decide(facts({ ...later, noticeMs: 10 }))).toEqual({ decision: 'ask', until: now + 11 })
+    const again = { ...later.offer, postponed: [...postponed, put(now + 2, now + hour)] }
+    expect(decide(facts({ ...later, offer: again })).decision).toBe('postponed')
+  })
+})
+
+describe('what a kind of update lets the owner put off', () => {
   test('a security update whose policy names no limits has the usual ones', () => {
     const change = { policy: { postpone: undefined } }
     expect(postpone(facts(change), now + 72 * hour).allowed).toBe(true)

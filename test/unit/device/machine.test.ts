@@ -65,6 +65,7 @@ function situation(task: Task | undefined, change: Partial<Situation> = {}): Sit
     quiet: [],
     localMinutes: 540,
     utcMinutes: 540,
+    installMs: 600_000,
     ...change,
   }
 }
@@ -94,6 +95,11 @@ test.each<[DeploymentState, Partial<Task>, Partial<Situation>, string]>([
   ['waiting_window', {}, { quiet: ['01:00-02:00'] }, 'wait'],
   ['waiting_window', { accepted: true }, { quiet: ['01:00-02:00'] }, 'startInstall'],
   ['waiting_window', {}, { quiet: ['01:00-02:00'], localMinutes: 60 }, 'startInstall'],
+  ['accepted', {}, { unsafe: 'battery' }, 'wait'],
+  ['failed', { attempts: 1 }, { unsafe: 'battery' }, 'wait'],
+  ['verified', {}, { unsafe: 'battery' }, 'waitForWindow'],
+  ['waiting_window', { accepted: true }, { unsafe: 'battery' }, 'wait'],
+  ['opted_out', {}, { owner: { optOut: true }, now: now + 31 * 86_400_000 }, 'remind'],
   ['installing', inB, {}, 'install'],
   ['installed', inB, { record: record('a', fresh) }, 'activate'],
   ['installed', inB, { record: record('b', fresh) }, 'reboot'],

@@ -78,9 +78,9 @@ describe('an opt-out', () => {
     await life.choose('optIn')
     expect(life.state()).toBe('succeeded')
     // What stands for all updates names none; what it means for the one on offer names that one.
-    expect(life.choices).toEqual([
+    expect(life.choices.map(({ choice, deploymentId: id }) => ({ choice, id }))).toEqual([
       { choice: 'optOut' },
-      { choice: 'optOut', deploymentId },
+      { choice: 'optOut', id: deploymentId },
       { choice: 'optIn' },
     ])
   })

@@ -25,7 +25,14 @@ function said(facts: Pick<Task, 'state'> & Partial<Task>): string {
     ownerMayChoose: false,
     ...facts,
   }
-  const base = { deviceId: 'd', connected: true, bootId: 'b', installed: [], optOut: false }
+  const base = {
+    deviceId: 'd',
+    connected: true,
+    bootId: 'b',
+    installed: [],
+    optOut: false,
+    quiet: { spans: [] },
+  }
   return inWords({ ...base, waiting: 0, task }, true).join('\n')
 }
 
