@@ -60,6 +60,8 @@ const group = {
   name: 'lab',
   description: '',
   deviceCount: 3,
+  query: null,
+  evaluatedAt: null,
   incident: null,
   createdAt: '2030-01-01T00:00:00.000Z',
 }
