@@ -10,13 +10,13 @@ const maxBytes = 16 * 1024 * 1024
 
 const Entry = z.object({
   at: z.string(),
-  action: z.enum(['init', 'sign', 'rollover']),
-  /** Of the certificate that was made, SHA-256, hex. */
+  action: z.enum(['init', 'sign', 'rollover', 'crl']),
+  /** Of the certificate or list that was made, SHA-256, hex. */
   fingerprint: z.string(),
   subject: z.string(),
   notAfter: z.string(),
 })
-/** One certificate that the key of this folder signed. */
+/** One certificate or list that the key of this folder signed. */
 export type Entry = z.infer<typeof Entry>
 
 /** Written before a certificate leaves the folder: what is not in the record was not made here. */

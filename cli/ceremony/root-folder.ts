@@ -6,7 +6,8 @@ import { PkiError } from '../../pki/errors.ts'
 import { generatePrivateKey, type KeyAlgorithm } from '../../pki/keys.ts'
 import { encodeName } from '../../pki/names.ts'
 import { fromPem, toPem } from '../../pki/pem.ts'
-import { softwareSigner } from '../../pki/signer.ts'
+import { makePkcs11Key, openPkcs11Key, tokenAlgorithms } from '../../pki/pkcs11.ts'
+import { type Signer, softwareSigner } from '../../pki/signer.ts'
 import { newSerial, signCertificate } from '../../pki/x509/issue.ts'
 import { lintTbs } from '../../pki/x509/lint.ts'
 import { parseCertificate } from '../../pki/x509/parse.ts'
@@ -18,6 +19,8 @@ import type { Passphrase } from '../sign/key-folder.ts'
 
 export const rootFile = 'root.pem'
 export const rootKeyFile = 'root-key.pem'
+/** Instead, when the key is in a token. */
+export const rootKeyUriFile = 'root-key.uri'
 export const rootAlgorithms = ['P-384', 'P-256', 'RSA-4096', 'ML-DSA-65', 'ML-DSA-87'] as const
 
 const keyLabel = 'ENCRYPTED PRIVATE KEY'
@@ -31,6 +34,8 @@ export interface NewRoot {
   organization?: string | undefined
   algorithm: (typeof rootAlgorithms)[number]
   years: number
+  /** The key is made in the token that this names; `passphrase` gives its PIN. */
+  keyUri?: string | undefined
   passphrase: Passphrase
   now: Date
 }
@@ -47,14 +52,12 @@ export async function makeRoot(root: NewRoot): Promise<RootWithKey> {
       nextStep: 'Choose another folder with --dir: a root is never written over',
     })
   }
-  const key = generatePrivateKey(root.algorithm satisfies KeyAlgorithm)
-  const made = await selfSigned(root, key)
-  const passphrase = await root.passphrase(rootKeyFile)
-  const encrypted = toPem(keyLabel, await encryptPrivateKey(key, passphrase))
+  const key = root.keyUri === undefined ? await newKey(root) : await newTokenKey(root, root.keyUri)
+  const made = await selfSigned(root, key.signer)
   mkdirSync(dirname(dir), { recursive: true })
   const temporary = mkdtempSync(`${dir}.new-`)
   try {
-    writeNew(join(temporary, rootKeyFile), encrypted, 0o600)
+    writeNew(join(temporary, key.file), key.text, 0o600)
     writeNew(join(temporary, rootFile), toPem('CERTIFICATE', made.certificate.der), 0o644)
     renameSync(temporary, dir)
   } catch (error) {
@@ -65,11 +68,36 @@ export async function makeRoot(root: NewRoot): Promise<RootWithKey> {
   return made
 }
 
+/** What the folder keeps of a key, and its signer. */
+interface NewKey {
+  signer: Signer
+  file: string
+  text: string
+}
+
+async function newKey({ algorithm, passphrase }: NewRoot): Promise<NewKey> {
+  const key = generatePrivateKey(algorithm satisfies KeyAlgorithm)
+  const encrypted = await encryptPrivateKey(key, await passphrase(rootKeyFile))
+  return { signer: softwareSigner(key), file: rootKeyFile, text: toPem(keyLabel, encrypted) }
+}
+
+/** The token keeps the key; the folder says where it is. */
+async function newTokenKey({ algorithm, passphrase }: NewRoot, uri: string): Promise<NewKey> {
+  const wanted = tokenAlgorithms.find((one) => one === algorithm)
+  if (!wanted) {
+    throw new Failure('refused', `A key of the kind ${algorithm} cannot be made in a token`, {
+      nextStep: `Use one of ${rootAlgorithms.filter((one) => tokenAlgorithms.some((two) => one === two)).join(', ')}`,
+    })
+  }
+  const pin = await passphrase('the token (PIN)')
+  const signer = await refusing(() => makePkcs11Key({ uri, pin: () => pin }, wanted))
+  return { signer, file: rootKeyUriFile, text: `${uri}\n` }
+}
+
 async function selfSigned(
   { commonName, organization, years, now }: NewRoot,
-  key: Parameters<typeof softwareSigner>[0],
+  signer: Signer,
 ): Promise<RootWithKey> {
-  const signer = softwareSigner(key)
   const at = Math.floor(now.getTime() / 1000) * 1000
   return await refusing(async () => {
     const tbs = buildTbs('root', {
@@ -89,15 +117,23 @@ async function selfSigned(
 /** The root of a folder, opened with its passphrase. @throws Failure `root-folder`, `passphrase` */
 export async function openRoot(dir: string, passphrase: Passphrase): Promise<RootWithKey> {
   const certificate = readRoot(join(dir, rootFile))
+  const signer = await openSigner(dir, passphrase)
+  if (!signer.spki.equals(certificate.spki)) {
+    throw new Failure('root-folder', `The key of ${dir} is not the one of ${rootFile}`)
+  }
+  return { certificate, signer }
+}
+
+async function openSigner(dir: string, passphrase: Passphrase): Promise<Signer> {
+  const uri = readSmall(join(dir, rootKeyUriFile), maxBytes)?.trim()
+  if (uri !== undefined) {
+    const pin = await passphrase('the token (PIN)')
+    return await refusing(() => openPkcs11Key({ uri, pin: () => pin }))
+  }
   const path = join(dir, rootKeyFile)
   const [der, ...more] = pemOf(path, keyLabel)
   if (!der || more.length > 0) throw new Failure('root-folder', `${path} does not hold one key`)
-  const given = await passphrase(path)
-  const signer = softwareSigner(openKey(path, der, given))
-  if (!signer.spki.equals(certificate.spki)) {
-    throw new Failure('root-folder', `${path} is not the key of ${rootFile}`)
-  }
-  return { certificate, signer }
+  return softwareSigner(openKey(path, der, await passphrase(path)))
 }
 
 function openKey(path: string, der: Buffer, passphrase: string) {

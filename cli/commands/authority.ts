@@ -6,6 +6,7 @@ import {
   issuerPurposes,
 } from '../../server/authorities/state.ts'
 import { AuthorityRequestView, AuthorityView, KekView } from '../../server/authorities/wire.ts'
+import { RootCrlView } from '../../server/certificates/wire.ts'
 import { keyIdOfRequest } from '../ceremony/key-id.ts'
 import type { ApiClient } from '../client.ts'
 import { collect } from '../collect.ts'
@@ -149,6 +150,15 @@ export const authorityNoun: Noun = {
       },
     },
     {
+      verb: 'import-crl',
+      args: 'FILE',
+      summary: 'Publish the list of a root elsewhere, from a file of fleetseal ceremony crl',
+      options: {
+        root: { type: 'string', value: 'AUTHORITY', about: 'whose list it is (the active root)' },
+      },
+      run: importCrl,
+    },
+    {
       verb: 'kek',
       args: '',
       summary: 'The key-encryption key, which wraps all other keys: when it was changed',
@@ -246,6 +256,29 @@ async function onlyRequest(api: ApiClient): Promise<string> {
     'Several requests wait',
     `Add --request: ${waiting.map(({ id, purpose }) => `${id} (${purpose})`).join(', ')}`,
   )
+}
+
+async function importCrl({ client, args: [file = ''], values, out }: CommandInput): Promise<void> {
+  const api = await client()
+  const crl = await readSmall(file, 'the list', 'its path')
+  const given = values.text('root')
+  const id = given === undefined ? await activeRoot(api) : await authorityId(api, given)
+  const made = await api.act(RootCrlView, `/authorities/${id}/crl`, { crl })
+  out.fields(made, (one) => [
+    ['number', one.number],
+    ['from', one.thisUpdate],
+    ['until', one.nextUpdate],
+    ['revoked', one.revoked.join(', ')],
+  ])
+}
+
+async function activeRoot(api: ApiClient): Promise<string> {
+  for await (const { purpose, state, id } of api.list(Page(AuthorityView), '/authorities')) {
+    if (purpose === 'root' && state === 'active') return id
+  }
+  throw new Failure('not-found', 'There is no active root', {
+    nextStep: 'fleetseal authority list',
+  })
 }
 
 async function authorityId(api: ApiClient, given: string): Promise<string> {

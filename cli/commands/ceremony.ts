@@ -1,11 +1,21 @@
 import { answerCaRequest, writeCaAnswer } from '../../pki/ceremony/ca-answer.ts'
 import { type CaRequest, readCaRequest } from '../../pki/ceremony/ca-request.ts'
-import { readName } from '../../pki/names.ts'
 import { toPem } from '../../pki/pem.ts'
-import { type Certificate, fingerprint, parseCertificate } from '../../pki/x509/parse.ts'
+import { parseCertificate } from '../../pki/x509/parse.ts'
 import { crossCertify } from '../../pki/x509/rollover.ts'
+import {
+  confirm,
+  confirmed,
+  dir,
+  entryOf,
+  folderOf,
+  nameOf,
+  passphraseFile,
+  passphraseOf,
+  show,
+} from '../ceremony/asking.ts'
 import { keyIdOf } from '../ceremony/key-id.ts'
-import { type Entry, readRecord, record } from '../ceremony/record.ts'
+import { readRecord, record } from '../ceremony/record.ts'
 import {
   makeRoot,
   openRoot,
@@ -15,25 +25,13 @@ import {
   rootAlgorithms,
   rootFile,
 } from '../ceremony/root-folder.ts'
-import type { CommandInput, Noun, Option } from '../command.ts'
+import type { CommandInput, Noun } from '../command.ts'
 import { usageError } from '../failure.ts'
 import { readSmall } from '../settings.ts'
 import { writeNew } from '../sign/files.ts'
-import type { Passphrase } from '../sign/key-folder.ts'
 import { askNewPassphrase, askPassphrase } from '../signing-person.ts'
 import { plain } from '../text.ts'
-
-const dir: Option = { type: 'string', value: 'DIR', about: 'the folder of the root (./root)' }
-const passphraseFile: Option = {
-  type: 'string',
-  value: 'FILE',
-  about: 'read the passphrase from a file instead of asking',
-}
-const confirm: Option = {
-  type: 'string',
-  value: 'KEY',
-  about: 'the beginning of the key id, instead of being asked',
-}
+import { crlCommand } from './ceremony-crl.ts'
 
 const dayMs = 86_400_000
 
@@ -45,13 +43,20 @@ export const ceremonyNoun: Noun = {
     {
       verb: 'init',
       args: 'NAME',
-      summary: 'Make a root; its key never leaves the folder and is encrypted to a passphrase',
+      summary:
+        'Make a root; its key is encrypted to a passphrase in the folder, or stays in a token',
       options: {
         dir,
         'passphrase-file': passphraseFile,
         organization: { type: 'string', value: 'NAME', about: 'goes into the certificate' },
         algorithm: { type: 'string', value: 'KIND', about: `${rootAlgorithms.join(', ')} (P-384)` },
         years: { type: 'string', value: 'N', about: 'how long it is valid (20)' },
+        key: {
+          type: 'string',
+          value: 'URI',
+          about:
+            'make the key in a token: pkcs11:token=LABEL;object=NAME?module-path=/…; its PIN is the passphrase',
+        },
       },
       run: init,
     },
@@ -87,6 +92,7 @@ export const ceremonyNoun: Noun = {
       },
       run: rollover,
     },
+    crlCommand,
     {
       verb: 'log',
       args: '',
@@ -106,13 +112,20 @@ export const ceremonyNoun: Noun = {
 
 async function init({ args: [name = ''], values, out, world }: CommandInput): Promise<void> {
   const folder = folderOf(values)
+  const keyUri = values.text('key')
   const { certificate } = await makeRoot({
     dir: folder,
     commonName: name,
     organization: values.text('organization'),
     algorithm: values.oneOf('algorithm', rootAlgorithms) ?? 'P-384',
     years: years(values, 20),
-    passphrase: await passphraseOf(values, 'passphrase-file', askNewPassphrase(world)),
+    keyUri,
+    passphrase: await passphraseOf(
+      values,
+      'passphrase-file',
+      keyUri === undefined ? askNewPassphrase(world) : askPassphrase(world),
+      keyUri === undefined ? 12 : 4,
+    ),
     now: world.now(),
   })
   const made = entryOf('init', certificate, world.now())
@@ -179,27 +192,6 @@ async function rollover({ args: [file = ''], values, out, world }: CommandInput)
   out.say(`next: carry ${path} to the server: fleetseal authority import-root ${path}`)
 }
 
-/** A person compares the key with what the server showed, so that nobody swaps the file on the way. */
-async function confirmed(
-  { ask }: CommandInput['world'],
-  values: CommandInput['values'],
-  keyId: string,
-): Promise<void> {
-  const start = keyId.slice(0, 8)
-  const typed =
-    values.text('confirm') ??
-    (await ask(`Type the first 8 characters of the key id, as the other machine shows it: `))
-  if (typed === undefined) {
-    throw usageError('Nobody can be asked here', 'Compare the key id, then add --confirm KEY')
-  }
-  const given = typed.trim().toLowerCase()
-  if (given.length >= 8 && keyId.startsWith(given)) return
-  throw usageError(
-    `The key id begins with ${start}, not ${plain(given).slice(0, 64)}`,
-    'Nothing was signed',
-  )
-}
-
 function describeRequest({ csr, subject, crlUrl, aiaUrl, permittedNames }: CaRequest): string[] {
   return [
     `authority: ${nameOf(subject)}`,
@@ -210,48 +202,8 @@ function describeRequest({ csr, subject, crlUrl, aiaUrl, permittedNames }: CaReq
   ]
 }
 
-function entryOf(action: Entry['action'], certificate: Certificate, at: Date): Entry {
-  return {
-    at: at.toISOString(),
-    action,
-    fingerprint: fingerprint(certificate.der),
-    subject: nameOf(certificate.subject),
-    notAfter: certificate.notAfter.toISOString(),
-  }
-}
-
-function nameOf(name: Buffer): string {
-  return readName(name)
-    .map(({ value }) => value)
-    .join(', ')
-}
-
-function show(out: CommandInput['out'], made: readonly Entry[]): void {
-  out.rows(made, [
-    { head: 'made', cell: (entry) => entry.subject },
-    { head: 'until', cell: (entry) => entry.notAfter },
-    { head: 'fingerprint', cell: (entry) => entry.fingerprint },
-  ])
-}
-
-async function passphraseOf(
-  values: CommandInput['values'],
-  option: string,
-  ask: Passphrase,
-): Promise<Passphrase> {
-  const file = values.text(option)
-  if (file === undefined) return ask
-  const text = (await readSmall(file, 'the passphrase', `--${option}`)).trimEnd()
-  if (text.length < 12) throw usageError(`--${option}: at least 12 characters`)
-  return () => text
-}
-
 function years(values: CommandInput['values'], fallback: number): number {
   const given = values.number('years') ?? fallback
   if (Number.isInteger(given) && given >= 1 && given <= 25) return given
   throw usageError('--years must be a whole number from 1 to 25')
-}
-
-function folderOf(values: CommandInput['values']): string {
-  return values.text('dir') ?? './root'
 }

@@ -9,3 +9,14 @@ export async function findAuthorityCertificate(db: Db, id: string): Promise<Buff
     .executeTakeFirst()
   return row?.certificate
 }
+
+/** Whether there is a list of what a root took back. */
+export async function hasRootCrl(db: Db, rootId: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('crl')
+    .select('number')
+    .where('authority_id', '=', rootId)
+    .limit(1)
+    .executeTakeFirst()
+  return row !== undefined
+}

@@ -1,5 +1,6 @@
 import { toPem } from '../../pki/pem.ts'
 import { recordAudit } from '../audit/audit.ts'
+import { storeRootCrl } from '../certificates/root-crl.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { newId } from '../ids.ts'
@@ -57,7 +58,7 @@ async function install(deps: InstallationDeps): Promise<void> {
   const { db, clock, log, config, kek } = deps
   const now = clock.now()
   const urls = publicUrls(config.publicHost, config.ports.public)
-  const { authorities, requests } = await firstAuthorities({ kek, now, urls, config })
+  const { authorities, requests, rootCrl } = await firstAuthorities({ kek, now, urls, config })
   const apiKeyId = newId(now)
   const { prefix, hash } = derivedApiKeySecret(kek, apiKeyId)
   const kekCheck = newKekCheck(kek)
@@ -67,6 +68,8 @@ async function install(deps: InstallationDeps): Promise<void> {
     await insertInstallation(tx, kekCheck, now)
     await insertAuthorities(tx, authorities)
     for (const request of requests) await insertRequest(tx, request)
+    const root = authorities.find(({ purpose }) => purpose === 'root')
+    if (rootCrl && root) await storeRootCrl(tx, { authorityId: root.id, crl: rootCrl })
     await insertApiKey(tx, {
       id: apiKeyId,
       name: 'administrator of the first start',

@@ -1,8 +1,11 @@
+import type { Crl } from '../../pki/crl/parse.ts'
 import { PkiError } from '../../pki/errors.ts'
 import { type Certificate, fingerprint, parseCertificate } from '../../pki/x509/parse.ts'
 import { recordAudit } from '../audit/audit.ts'
+import { readRootCrl } from '../certificates/root-crl.ts'
 import type { Config } from '../config.ts'
 import { inTransaction } from '../db/transaction.ts'
+import { DomainError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import type { PublicUrls } from './authorities.ts'
 import type { InstallationDeps } from './bootstrap.ts'
@@ -35,13 +38,13 @@ export async function firstAuthorities(making: {
   now: Date
   urls: PublicUrls
   config: Pick<Config, 'rootFile' | 'pkcs11'>
-}): Promise<{ authorities: AuthorityRow[]; requests: RequestRow[] }> {
+}): Promise<{ authorities: AuthorityRow[]; requests: RequestRow[]; rootCrl?: Crl }> {
   const { config, kek, now, urls } = making
   const { rootFile } = config
   if (rootFile === undefined) {
     return { authorities: await makeHierarchy({ kek, now, urls, config }), requests: [] }
   }
-  const certificate = await readRoot(rootFile)
+  const { certificate, crl } = await readRoot(rootFile, now)
   const root = rootRow(certificate, now)
   const below = { id: root.id, certificate }
   const ask = async (purpose: 'devices' | 'servers') =>
@@ -53,18 +56,23 @@ export async function firstAuthorities(making: {
       id: newId(now),
       purpose,
       root: below,
-      isOnline: false,
+      hasCrl: crl !== undefined,
     })
-  return { authorities: [root], requests: [await ask('devices'), await ask('servers')] }
+  const requests = [await ask('devices'), await ask('servers')]
+  return { authorities: [root], requests, ...(crl ? { rootCrl: crl } : {}) }
 }
 
-async function readRoot(path: string): Promise<Certificate> {
+/** The file may also hold the root's list: then what is below the root points to it from the beginning. */
+async function readRoot(path: string, now: Date): Promise<{ certificate: Certificate; crl?: Crl }> {
   try {
     const bytes = await readOptional(path, maxFileBytes)
     if (!bytes) throw new InstallationError(`FLEETSEAL_ROOT_FILE: there is no ${path}`)
-    return readRootFile(bytes.toString('utf8')).root
+    const text = bytes.toString('utf8')
+    const certificate = readRootFile(text).root
+    if (!text.includes('BEGIN X509 CRL')) return { certificate }
+    return { certificate, crl: readRootCrl(text, certificate, now) }
   } catch (error) {
-    if (error instanceof PkiError) {
+    if (error instanceof PkiError || error instanceof DomainError) {
       throw new InstallationError(`FLEETSEAL_ROOT_FILE ${path}: ${error.message}`, { cause: error })
     }
     if (hasCode(error, 'EACCES')) {

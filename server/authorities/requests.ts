@@ -5,6 +5,7 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Config } from '../config.ts'
 import { DomainError } from '../errors.ts'
 import type { PublicUrls } from './authorities.ts'
+import { hasRootCrl } from './authority-certificate.ts'
 import { defaultAlgorithm, newAuthorityKey } from './authority-key.ts'
 import {
   addAuthority,
@@ -47,10 +48,10 @@ export async function createRequest(
   if (before) return before
   assertSeries(purpose, series)
   const now = ctx.clock.now()
-  const isOnline = root.signer !== undefined
+  const hasCrl = root.signer !== undefined || (await hasRootCrl(ctx.db, root.id))
   const { kek, config } = ctx
   const choices = { series, algorithm, keyUri }
-  const making = { kek, now, urls, config, id, purpose, root, isOnline, ...choices }
+  const making = { kek, now, urls, config, id, purpose, root, hasCrl, ...choices }
   const row = await makeRequest(making)
   return await changing(ctx, async (tx) => {
     const known = await findRequest(tx, id)
@@ -81,17 +82,17 @@ export async function makeRequest(
     id: string
     purpose: IssuerPurpose
     root: { id: string; certificate: Certificate }
-    /** Without its key nobody here publishes a CRL of the root, so nothing may point to one. */
-    isOnline: boolean
+    /** Certificates point to a list of the root once there is one: without its key nobody here can make it. */
+    hasCrl: boolean
   },
 ): Promise<RequestRow> {
-  const { now, urls, id, purpose, root, isOnline } = input
+  const { now, urls, id, purpose, root, hasCrl } = input
   const { name, subject, series } = authorityName(purpose, { ...input, mark: newMark() })
   const algorithm = input.algorithm ?? defaultAlgorithm(root.certificate)
   const { signer, stored } = await newAuthorityKey({ ...input, algorithm })
   const request = await writeCaRequest(signer, {
     subject,
-    ...(isOnline ? { crlUrl: urls.crl(root.id) } : {}),
+    ...(hasCrl ? { crlUrl: urls.crl(root.id) } : {}),
     aiaUrl: urls.issuer(root.id),
   })
   return { id, purpose, name, series, root_id: root.id, request, ...stored, created_at: now }

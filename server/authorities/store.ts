@@ -133,6 +133,19 @@ export async function setState(
   if (!changed) throw new DomainError('conflict', 'The authority was changed meanwhile: look again')
 }
 
+export async function setRevoked(
+  tx: Tx,
+  id: string,
+  { revokedAt, reason, now }: { revokedAt: Date; reason: string; now: Date },
+): Promise<void> {
+  await tx
+    .updateTable('authority')
+    .set({ revoked_at: revokedAt, revocation_reason: reason, changed_at: now })
+    .where('id', '=', id)
+    .where('revoked_at', 'is', null)
+    .execute()
+}
+
 /** What keeps an authority from being retired: certificates of devices that it vouches for, and authorities below it. */
 export async function countDependents(
   db: Db,

@@ -11,6 +11,17 @@ export const CertificateActionBody = z.discriminatedUnion('action', [
   z.strictObject({ action: z.literal('release') }),
 ])
 
+/** PEM: one list, of a root. */
+export const RootCrlBody = z.strictObject({ crl: z.string().min(1).max(65_536) })
+export const RootCrlView = z.object({
+  number: z.number(),
+  thisUpdate: z.iso.datetime(),
+  nextUpdate: z.iso.datetime(),
+  /** Authorities that it says are revoked. */
+  revoked: z.array(z.uuid()),
+})
+export type RootCrlView = z.infer<typeof RootCrlView>
+
 export const CertificateView = z.object({
   id: z.uuid(),
   deviceId: z.uuid().nullable(),

@@ -6,6 +6,7 @@ import { auditRoutes } from '../audit/routes.ts'
 import { kekRoutes } from '../authorities/kek-routes.ts'
 import { authorityRequestRoutes } from '../authorities/request-routes.ts'
 import { authorityRoutes } from '../authorities/routes.ts'
+import { rootCrlRoutes } from '../certificates/root-crl-routes.ts'
 import { certificateRoutes } from '../certificates/routes.ts'
 import type { Context } from '../context.ts'
 import { ddiRoutes } from '../ddi/routes.ts'
@@ -58,6 +59,7 @@ export const routes: readonly Route[] = [
   ...scepRoutes,
   ...keyBundleRoutes,
   ...certificateRoutes,
+  ...rootCrlRoutes,
   ...artifactRoutes,
   ...modelRoutes,
   ...ddiRoutes,

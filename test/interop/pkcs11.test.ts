@@ -1,8 +1,17 @@
 import { createPublicKey, verify } from 'node:crypto'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
+import { keyIdOf } from '../../cli/ceremony/key-id.ts'
+import { createOperator } from '../../demo/fleetseal.ts'
+import { writeCaRequest } from '../../pki/ceremony/ca-request.ts'
+import { parseCrl, verifyCrl } from '../../pki/crl/parse.ts'
 import { readPublicKey } from '../../pki/keys.ts'
+import { encodeName } from '../../pki/names.ts'
+import { fromPem } from '../../pki/pem.ts'
 import {
   destroyPkcs11Key,
   makePkcs11Key,
@@ -12,6 +21,7 @@ import {
   tokenAlgorithms,
 } from '../../pki/pkcs11.ts'
 import { verifySignature } from '../../pki/signer.ts'
+import { parseCertificate } from '../../pki/x509/parse.ts'
 import { makeToken, noToken, type SoftToken, tokenPin } from '../support/softhsm.ts'
 
 const judge = test.skipIf(noToken !== undefined)
@@ -67,6 +77,50 @@ judge('a key of another kind, or none, is refused', async () => {
   const other = { ...access('one'), uri: 'pkcs11:token=another;object=one' }
   await expect(openPkcs11Key(other)).rejects.toThrow(/no token another: is it plugged in/)
 })
+
+judge(
+  'K4 a root whose key is in the token makes itself, signs an authority and its list',
+  async () => {
+    const base = mkdtempSync(join(tmpdir(), 'fleetseal-token-root-'))
+    const { fleetseal } = createOperator({}, () => {})
+    const dir = join(base, 'root')
+    const at = ['--dir', dir, '--passphrase-file', token.pinFile]
+    const uri = `${token.uri('root')}?module-path=${token.modulePath}`
+    try {
+      await fleetseal('ceremony', 'init', 'Token Root', '--key', uri, ...at)
+      expect(readdirSync(dir).toSorted()).toEqual(['ceremony.log', 'root-key.uri', 'root.pem'])
+      const signer = await makePkcs11Key(access('issuer'), 'P-256')
+      const request = join(base, 'request.pem')
+      const subject = encodeName({ commonName: 'Issuer in a token' })
+      writeFileSync(request, await writeCaRequest(signer, { subject }))
+      await fleetseal('ceremony', 'sign', request, '--confirm', keyIdOf(signer.spki), ...at)
+      const [issuer, root] = fromPem(readFileSync(`${request}.answer.pem`, 'utf8'), 'CERTIFICATE')
+      const rootCertificate = parseCertificate(root ?? Buffer.alloc(0))
+      expect(readPublicKey(rootCertificate.spki).algorithm).toBe('P-384')
+      const out = join(base, 'root.crl.pem')
+      await fleetseal('ceremony', 'crl', '--out', out, ...at)
+      const [crl] = fromPem(readFileSync(out, 'utf8'), 'X509 CRL')
+      expect(verifyCrl(parseCrl(crl ?? Buffer.alloc(0)), rootCertificate)).toBe(true)
+      const { tbs, signature, signatureAlgorithm } = parseCertificate(issuer ?? Buffer.alloc(0))
+      expect(verifySignature(signatureAlgorithm, rootCertificate.spki, tbs, signature)).toBe(true)
+      await expect(
+        fleetseal(
+          'ceremony',
+          'init',
+          'X',
+          '--key',
+          uri,
+          '--algorithm',
+          'ML-DSA-87',
+          '--dir',
+          `${dir}2`,
+        ),
+      ).rejects.toThrow(/cannot be made in a token/)
+    } finally {
+      rmSync(base, { recursive: true, force: true })
+    }
+  },
+)
 
 judge('a token that is pulled out is missed, and used again when it is back', async () => {
   const signer = await makePkcs11Key(access('travels'), 'P-256')
