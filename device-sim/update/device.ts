@@ -79,6 +79,12 @@ export class Device {
     this.bootId = randomUUID()
   }
 
+  /** New settings, without a restart: what the boot records say now is taken up. */
+  async apply(): Promise<void> {
+    this.healthy = undefined
+    this.#running = await bootDevice(this.disk, Object.keys(this.config.components))
+  }
+
   get journal(): Journal {
     return this.#journal
   }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 
 import type { DeviceConfig } from '../config.ts'
 import type { Disk } from '../disk.ts'
+import { factorySettings } from './settings.ts'
 import { findBootRecord, imageFile, type SlotInfo, writeBootRecord } from './slots.ts'
 
 /**
@@ -16,7 +17,9 @@ export async function installFactoryImages(
   for (const [component, { version, build, svn }] of Object.entries(components)) {
     if (await findBootRecord(disk, component)) continue
     const image =
-      images[component] ?? Buffer.from(`factory image of ${component} ${version}, build ${build}\n`)
+      images[component] ??
+      factorySettings[component] ??
+      Buffer.from(`factory image of ${component} ${version}, build ${build}\n`)
     const name = imageFile(component, 'a')
     await disk.write(name, image)
     await disk.fsync(name)

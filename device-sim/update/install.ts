@@ -3,6 +3,7 @@ import { removeFile } from '../disk.ts'
 import type { Device } from './device.ts'
 import { type Part, partsOf, type Task, type TaskTarget } from './journal.ts'
 import { moved } from './report.ts'
+import { settingsProblem } from './settings.ts'
 import {
   type BootRecord,
   firstTries,
@@ -43,9 +44,19 @@ export async function install(device: Device, task: Task): Promise<void> {
     await device.store(moved(device.journal, { ...task, code: 'hash', detail }, failed))
     return
   }
+  const problem = await settingsProblem(device, task)
+  if (problem !== undefined) return await refuseSettings(device, task, problem)
   await device.store(
     moved(device.journal, { ...task, slot }, { state: 'installed', now: device.now() }),
   )
+}
+
+/** Signed by a key of the server alone, and more than the schema allows: that is an attack. */
+async function refuseSettings(device: Device, task: Task, problem: string): Promise<void> {
+  for (const follower of task.also) await dropFollower(device, follower)
+  const refusal = { code: 'arbitrary', detail: problem.slice(0, 500) }
+  const failed = { state: 'failed_final' as const, ...refusal, now: device.now() }
+  await device.store(moved(device.journal, { ...task, ...refusal }, failed))
 }
 
 /**

@@ -3,6 +3,7 @@ import type { Device } from './device.ts'
 import { minutesIn } from './hours.ts'
 import { offerOf, partsOf, type Task } from './journal.ts'
 import type { Situation } from './machine.ts'
+import { isSettings } from './settings.ts'
 
 /** What the device does not know by itself: about its connection and what it is doing. */
 export type Surroundings = Pick<Situation, 'connected' | 'downloading' | 'flushing'> & {
@@ -12,6 +13,8 @@ export type Surroundings = Pick<Situation, 'connected' | 'downloading' | 'flushi
 
 /** updates.md 7.3: in all, also while the server is away. */
 const outageLimitMs = 86_400_000
+/** Settings that cut the device off are taken back soon, whatever the reason. */
+const settingsLimitMs = 300_000
 
 /** All that `nextStep` decides by, of this moment. */
 export function situationOf(
@@ -35,7 +38,11 @@ export function situationOf(
     record,
     running: slot,
     healthy: device.healthy,
-    commitLimitMs: isServerDown ? outageLimitMs : config.commitLimitMs,
+    commitLimitMs: isSettings(component)
+      ? Math.min(settingsLimitMs, config.commitLimitMs)
+      : isServerDown
+        ? outageLimitMs
+        : config.commitLimitMs,
     quiet,
     localMinutes: minutesIn(trusted, zone),
     utcMinutes: trusted.getUTCHours() * 60 + trusted.getUTCMinutes(),

@@ -17,6 +17,7 @@ import { nextStep, type Situation, type Step } from './machine.ts'
 import { applyChoice, type OwnerRequest } from './owner.ts'
 import { perform } from './perform.ts'
 import { moved, reportOf } from './report.ts'
+import { isSettings } from './settings.ts'
 import { installMsOf, situationOf } from './situation.ts'
 import { Turns } from './turns.ts'
 import { type RefusedBundle, takeBundle } from './verify.ts'
@@ -229,7 +230,14 @@ export class Updater extends EventEmitter<UpdaterEvents> {
     return performance.now() < this.#flushUntilMs
   }
 
+  /** Settings need no restart, only a connection that was made with them. */
   async #reboot(): Promise<void> {
+    const { task } = this.device.journal
+    if (task && isSettings(task.target.component)) {
+      await this.device.apply()
+      this.emit('reboot')
+      return
+    }
     const { bootMs } = this.device.behavior
     if (bootMs !== undefined) await new Promise((resolve) => setTimeout(resolve, bootMs))
     await this.device.boot()

@@ -171,14 +171,21 @@ export function firmwareDelegation(model: string, signers: RoleSigners): NewDele
   return { name: `fw-${model}`, paths: [`fw/${model}/*/*`], ...signers }
 }
 
-/** `fw-<model>`: the builds that may still be installed, by path `fw/<model>/<version>/<component>.<ext>`. */
+/** The delegated role and the paths of one model's settings: what is for the whole fleet, and what bounds the rest. */
+export function configDelegation(model: string, signers: RoleSigners): NewDelegation {
+  const paths = [`cfg/${model}/*/*`, `cfgschema/${model}/*/*`]
+  return { name: `cfg-${model}`, paths, ...signers }
+}
+
+/** `fw-<model>` or `cfg-<model>`: the builds that may still be installed, by path `fw/<model>/<version>/<component>.<ext>`. */
 export function buildModelTargets({
   model,
   targets,
   ...version
 }: Version & { model: string; targets: Readonly<Record<string, ImageTarget>> }): Buffer {
   for (const path of Object.keys(targets)) {
-    if (!path.startsWith(`fw/${model}/`)) {
+    const [kind = '', of] = path.split('/')
+    if (!['fw', 'cfg', 'cfgschema'].includes(kind) || of !== model) {
       throw new MetadataError('shape', `${path} is not a path of model ${model}`)
     }
   }

@@ -26,6 +26,19 @@ export function factsOfPath(path: string): PathFacts {
   }
 }
 
+/** Components whose content is settings or what bounds them, by the kind that may go there (updates.md 2.3, 2.4). */
+const settingsKinds = new Map<string, TargetKind>([
+  ['config', 'config'],
+  ['overrides', 'config'],
+  ['cfgschema', 'cfgschema'],
+])
+
+/** Whether a path may be for a component: no settings where an image belongs, and no image where settings belong. */
+export function isPlaceFor({ kind, component: named }: PathFacts, component: string): boolean {
+  const settings = settingsKinds.get(component)
+  return kind === 'firmware' ? settings === undefined && named === component : settings === kind
+}
+
 /** Whether a delegation's pattern covers a path: `*` and `?` never cross `/` (TUF 1.0.34 section 4.5). */
 export function pathMatches(pattern: string, path: string): boolean {
   const patterns = pattern.split('/')

@@ -1,6 +1,6 @@
 import { canonicalize } from './canonical.ts'
 import { VerificationError } from './errors.ts'
-import { factsOfPath, pathMatches } from './paths.ts'
+import { factsOfPath, isPlaceFor, pathMatches } from './paths.ts'
 import { delegationSigners, isPqRequired, type Signers, targetsSigners } from './post-quantum.ts'
 import { readDirectorTargets } from './read.ts'
 import {
@@ -318,9 +318,12 @@ function takeImages(
   keep(run, 'image', { targets: text })
   const images = Object.entries(wanted).map(([path, target]) => {
     const image = findTarget(view, path, { snapshot, targets })
-    must(image, 'arbitrary', `The image repository does not vouch for ${path}`)
+    // 2.4: what is one device's own no offline key can sign; the device holds it to the schema that one did sign.
+    const isOwn = target.custom.component === 'overrides' && target.custom.match.kind === 'config'
+    must(image ?? isOwn, 'arbitrary', `The image repository does not vouch for ${path}`)
     // Step 7: byte for byte the same in both.
-    must(factsOf(target).equals(factsOf(image)), 'mix-and-match', `The two differ about ${path}`)
+    const isSame = !image || factsOf(target).equals(factsOf(image))
+    must(isSame, 'mix-and-match', `The two differ about ${path}`)
     requireFits(path, target, { device, svn: run.state.svn })
     const { component, match, delivery } = target.custom
     const { length, hashes } = target
@@ -350,8 +353,7 @@ function requireFits(
   const isForModel = named.model === device.model && match.model === device.model
   must(isForModel, 'wrong-hardware', `${path} is for another model`)
   must(named.kind === match.kind, 'arbitrary', `${path} is no place for ${match.kind}`)
-  const isForComponent = match.kind !== 'firmware' || named.component === component
-  must(isForComponent, 'mix-and-match', `${path} is not an image for ${component}`)
+  must(isPlaceFor(named, component), 'mix-and-match', `${path} is not for ${component}`)
   const isForHardware = match.hardwareIds.some((id) => device.hardwareIds.includes(id))
   must(isForHardware, 'wrong-hardware', `${path} is not for ${device.hardwareIds.join(', ')}`)
   const installed = device.components[component]
