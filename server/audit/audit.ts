@@ -1,3 +1,5 @@
+import { sql } from 'kysely'
+
 import type { Tx } from '../db/client.ts'
 
 export interface AuditEntry {
@@ -18,17 +20,16 @@ export async function recordAudit(tx: Tx, entry: AuditEntry): Promise<void> {
   await recordAudits(tx, [entry])
 }
 
-/** Several rows in one statement, for work that is done in groups. */
+/** Several rows in one statement, for work that is done in groups: arrays, since a parameter for each value is much slower. */
 export async function recordAudits(tx: Tx, entries: readonly AuditEntry[]): Promise<void> {
   if (entries.length === 0) return
-  await tx
-    .insertInto('audit_event')
-    .values(
-      entries.map(({ facts, requestId, ...entry }) => ({
-        ...entry,
-        facts: JSON.stringify(facts),
-        request_id: requestId ?? null,
-      })),
-    )
-    .execute()
+  const of = <T>(pick: (entry: AuditEntry) => T) => entries.map(pick)
+  await sql`insert into audit_event (at, actor, action, subject, facts, request_id)
+    select at, actor, action, subject, facts::jsonb, request_id
+    from unnest(${of(({ at }) => at.toISOString())}::timestamptz[], ${of(({ actor }) => actor)}::text[],
+      ${of(({ action }) => action)}::text[], ${of(({ subject }) => subject)}::text[],
+      ${of(({ facts }) => JSON.stringify(facts))}::text[], ${of(({ requestId }) => requestId ?? null)}::text[])
+    with ordinality as entry (at, actor, action, subject, facts, request_id, place) order by place`.execute(
+    tx,
+  )
 }

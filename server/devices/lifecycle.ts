@@ -1,4 +1,4 @@
-import type { Selectable } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 
 import type { Tx } from '../db/client.ts'
 import type { DeviceTable } from '../db/schema.ts'
@@ -21,6 +21,45 @@ export async function lockDevice(
   return await (
     'id' in by ? query.where('id', '=', by.id) : query.where('serial_number', '=', by.serialNumber)
   ).executeTakeFirst()
+}
+
+/** Those of the devices that exist, locked in the order of their ids. */
+export async function lockDevices(
+  tx: Tx,
+  by: { ids: readonly string[] } | { serialNumbers: readonly string[] },
+): Promise<LockedDevice[]> {
+  const query = tx.selectFrom('device').select(columns).orderBy('id').forUpdate()
+  return await (
+    'ids' in by
+      ? query.where('id', '=', sql<string>`any(${[...by.ids]}::uuid[])`)
+      : query.where('serial_number', '=', sql<string>`any(${[...by.serialNumbers]}::text[])`)
+  ).execute()
+}
+
+/** `insertMetDevice` for many. Returns the ids of those whose serial number was not taken. */
+export async function insertMetDevices(
+  tx: Tx,
+  rows: readonly { id: string; serialNumber: string; profileId: string }[],
+  now: Date,
+): Promise<Set<string>> {
+  if (rows.length === 0) return new Set()
+  // In one order everywhere: two processes that meet the same devices must not wait for each other in turn.
+  const sorted = rows.toSorted((a, b) => (a.serialNumber < b.serialNumber ? -1 : 1))
+  const inserted = await sql<{ id: string }>`insert into device
+      (id, name, serial_number, state, enrollment_profile_id, created_at, changed_at)
+    select id, serial_number, serial_number, 'registered', profile_id, ${now}, ${now}
+    from unnest(${sorted.map(({ id }) => id)}::uuid[], ${sorted.map((row) => row.serialNumber)}::text[],
+      ${sorted.map((row) => row.profileId)}::uuid[]) as one (id, serial_number, profile_id)
+    on conflict do nothing returning id`.execute(tx)
+  return new Set(inserted.rows.map(({ id }) => id))
+}
+
+/** The first certificates of devices that the caller has locked as registered are issued with this. */
+export async function activateDevices(tx: Tx, ids: readonly string[], now: Date): Promise<void> {
+  const state = nextDeviceState('registered', 'enroll')
+  const { rows } = await sql`update device set state = ${state}, changed_at = ${now}
+    where id = any(${[...ids]}::uuid[]) and state = 'registered' returning id`.execute(tx)
+  if (rows.length !== ids.length) throw new DomainError('conflict', 'A device changed meanwhile')
 }
 
 /** The record of a device that is met for the first time. Undefined when the serial number is taken. */
@@ -48,10 +87,18 @@ export async function insertMetDevice(
 
 /** From now on the device's certificates follow the rules of this profile. */
 export async function assignProfile(tx: Tx, deviceId: string, profileId: string): Promise<void> {
+  await assignProfiles(tx, [deviceId], profileId)
+}
+
+export async function assignProfiles(
+  tx: Tx,
+  deviceIds: readonly string[],
+  profileId: string,
+): Promise<void> {
   await tx
     .updateTable('device')
     .set({ enrollment_profile_id: profileId })
-    .where('id', '=', deviceId)
+    .where('id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
     .execute()
 }
 

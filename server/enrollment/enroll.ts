@@ -1,26 +1,25 @@
-import type { Csr } from '../../pki/csr/parse.ts'
-import { deviceIdentity } from '../../pki/x509/profiles.ts'
-import { type CertificateRow, newIntent, saveIntent, spkiHash } from '../certificates/intent.ts'
+import { type CertificateRow, saveIntent, spkiHash } from '../certificates/intent.ts'
 import { assertKeyIsFree, findRequested, giveUpOlderIntents } from '../certificates/service.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { lockDevice } from '../devices/lifecycle.ts'
 import { DomainError } from '../errors.ts'
 import { addMembers } from '../groups/service.ts'
-import { newId } from '../ids.ts'
 import { assertNotCutOff } from '../incidents/cut-off.ts'
 import { markIssued, type WaitingRequest } from './approval-store.ts'
 import { type Asking, askForApproval, findWaiting, stillWaiting } from './approval.ts'
-import { compileIdPattern } from './id-pattern.ts'
-import { type IssueDeps, issueToDevice } from './issue.ts'
 import {
-  assertKeyPolicy,
-  assertNamesMatch,
-  namesOf,
-  type RequestedNames,
-  requestKeyOf,
-  subjectFor,
-} from './request.ts'
+  assertMayAsk,
+  assertProfileOpen,
+  assertTokenOpen,
+  type Enrollment,
+  type EnrollRequest,
+  isApproved,
+} from './enroll-rules.ts'
+import { firstIntent } from './first-intent.ts'
+import { queueOf } from './group-queue.ts'
+import { type IssueDeps, issueToDevice } from './issue.ts'
+import { assertNamesMatch, namesOf, requestKeyOf } from './request.ts'
 import { resolveDevice } from './resolve-device.ts'
 import {
   getProfile,
@@ -32,13 +31,6 @@ import {
   type Token,
 } from './store.ts'
 import { askWebhook } from './webhook.ts'
-
-export interface Enrollment {
-  /** The token that was presented, authenticated by its secret and nothing more. */
-  token: Token
-  profile: Profile
-  csr: Csr
-}
 
 /**
  * The first certificate of a device (EST simpleenroll). What it costs (a use of the token, a place of the quota) is taken in the
@@ -64,18 +56,20 @@ export async function enroll(ctx: IssueDeps, enrollment: Enrollment): Promise<Bu
       credential: { id: token.id, kind: token.kind },
     })
   }
+  // Whoever waits for a person is not among those that are taken in groups.
+  if (!isApproved(request)) return await enrollAlone(ctx, request)
+  return await queueOf(ctx, enrollAlone).enroll(request)
+}
+
+/** One request in its own two transactions, with every rule there is. */
+async function enrollAlone(ctx: IssueDeps, request: EnrollRequest): Promise<Buffer> {
   const admitted = await inTransaction(ctx.db, (tx) => admit(tx, ctx, request))
   if ('waiting' in admitted) throw stillWaiting(admitted.waiting)
   return await issueToDevice(ctx, admitted.intent)
 }
 
-interface Request extends Enrollment {
-  names: RequestedNames
-  requestKey: Buffer
-}
-
 /** Whatever can be answered or refused without the webhook is. What was let through to wait is not asked about each time. */
-async function isWorthAsking(ctx: IssueDeps, request: Request): Promise<boolean> {
+async function isWorthAsking(ctx: IssueDeps, request: EnrollRequest): Promise<boolean> {
   const { token, profile, csr, names, requestKey } = request
   const now = ctx.clock.now()
   return await inTransaction(ctx.db, async (tx) => {
@@ -92,7 +86,7 @@ async function isWorthAsking(ctx: IssueDeps, request: Request): Promise<boolean>
 async function admit(
   tx: Tx,
   ctx: IssueDeps,
-  request: Request,
+  request: EnrollRequest,
 ): Promise<{ intent: CertificateRow } | { waiting: WaitingRequest }> {
   const { profile, csr, names, requestKey } = request
   const now = ctx.clock.now()
@@ -116,41 +110,10 @@ async function admit(
   }
   await addMembers(tx, profile.group_id, [device.id], now)
   await assertNotCutOff(tx, device.id)
-  const intent = newIntent({
-    id: newId(now),
-    issuer: ctx.authorities.deviceIssuer(profile.issuer_series),
-    urls: ctx.authorities.urls,
-    profile: 'device',
-    deviceId: device.id,
-    ...(replacesId === undefined ? {} : { replacesId }),
-    enrollmentTokenId: token.id,
-    requestKey,
-    subject: subjectFor(device),
-    spki: csr.spki,
-    san: [deviceIdentity(device.id)],
-    days: profile.certificate_days,
-    now,
-  })
+  const intent = firstIntent(ctx, { ...request, token }, { device, replacesId, now })
   await saveIntent(tx, intent)
   if (approval) await markIssued(tx, approval.id, requestKey)
   return { intent }
-}
-
-/** What the profile says about any request, before anything is looked up or taken. */
-function assertMayAsk({ token, profile, csr }: Enrollment, serialNumber: string): void {
-  assertKeyPolicy(csr, profile.key_policy)
-  assertIdentity(profile, serialNumber)
-  if (token.identity !== null && token.identity !== serialNumber) {
-    throw new DomainError(
-      'not-allowed',
-      'The certificate that was presented belongs to another serial number',
-    )
-  }
-}
-
-/** A file of requests that an operator gave in was approved by that. */
-function isApproved({ token, profile }: Enrollment): boolean {
-  return profile.approval === 'none' || token.kind === 'batch'
 }
 
 /** Only a token that could be used now gets a place among those that wait. */
@@ -179,12 +142,6 @@ async function repeat(tx: Tx, row: CertificateRow): Promise<CertificateRow> {
   return row
 }
 
-export function assertIdentity({ id_pattern: pattern }: Profile, serialNumber: string): void {
-  if (pattern !== null && !compileIdPattern(pattern)(serialNumber)) {
-    throw new DomainError('not-allowed', 'The serial number is not one of this enrollment profile')
-  }
-}
-
 /** Both conditional updates hold their row until the commit, so that no two requests take the last place. */
 async function take(
   tx: Tx,
@@ -197,24 +154,5 @@ async function take(
   if (!(await takeQuota(tx, profile.id, now))) {
     assertProfileOpen(await getProfile(tx, profile.id), now)
     throw new DomainError('busy', 'The enrollment profile is being used by others')
-  }
-}
-
-function assertTokenOpen(token: Token | undefined, now: Date): void {
-  if (!token || (token.expires_at !== null && token.expires_at <= now)) {
-    throw new DomainError('not-allowed', 'The enrollment token has expired')
-  }
-  if (token.max_uses !== null && token.uses >= token.max_uses) {
-    throw new DomainError('quota-exhausted', 'The enrollment token is used up')
-  }
-}
-
-function assertProfileOpen(profile: Profile, now: Date): void {
-  const { valid_from: from, valid_until: until, quota, used } = profile
-  if ((from && from > now) || (until && until <= now)) {
-    throw new DomainError('not-allowed', 'This enrollment profile is not open now')
-  }
-  if (quota !== null && used >= quota) {
-    throw new DomainError('quota-exhausted', 'The quota of this enrollment profile is used up')
   }
 }

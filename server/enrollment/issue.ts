@@ -1,10 +1,19 @@
-import { recordAudit } from '../audit/audit.ts'
-import { type CertificateRow, completeIntent } from '../certificates/intent.ts'
+import { fingerprint } from '../../pki/x509/parse.ts'
+import { type AuditEntry, recordAudit, recordAudits } from '../audit/audit.ts'
+import { type CertificateRow, completeIntent, signIntent } from '../certificates/intent.ts'
+import { markManyIssued } from '../certificates/intents.ts'
 import { replaceUnused } from '../certificates/service.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
+import { inTransaction } from '../db/transaction.ts'
 import { announceIdentityChange, recordIdentityChanges } from '../devices/identity-change.ts'
-import { type LockedDevice, lockDevice, moveDevice } from '../devices/lifecycle.ts'
+import {
+  activateDevices,
+  type LockedDevice,
+  lockDevice,
+  lockDevices,
+  moveDevice,
+} from '../devices/lifecycle.ts'
 import { DomainError } from '../errors.ts'
 import { renewalFacts } from './renewal-facts.ts'
 
@@ -33,21 +42,7 @@ export async function issueToDevice(ctx: IssueDeps, intent: CertificateRow): Pro
       await activate(tx, device, now)
       await replaceUnused(tx, issued, now)
       if (!isFirst(device)) await recordIdentityChanges(tx, { deviceIds: [deviceId], now })
-      await recordAudit(tx, {
-        at: now,
-        actor: issued.enrollment_token_id
-          ? `token:${issued.enrollment_token_id}`
-          : `device:${deviceId}`,
-        action: 'certificate.issue',
-        subject: issued.id,
-        facts: {
-          deviceId,
-          fingerprint: issued.fingerprint,
-          subject: issued.subject,
-          notAfter: issued.not_after.toISOString(),
-          ...(await renewalFacts(tx, issued)),
-        },
-      })
+      await recordAudit(tx, entryOf(issued, now, await renewalFacts(tx, issued)))
     },
   })
   if (row.state !== 'issued' || !row.der) {
@@ -61,6 +56,76 @@ export async function issueToDevice(ctx: IssueDeps, intent: CertificateRow): Pro
     if (!isFirst(device)) await announceIdentityChange(ctx, [deviceId])
   }
   return row.der
+}
+
+/**
+ * `issueToDevice` for first certificates of many devices, all in one transaction after all are signed.
+ *
+ * @returns the certificates, DER, by the ids of their intents. The others are to be taken one by one, which says why not
+ * @throws what the database or the signer throws; nothing is issued then
+ */
+export async function issueToDevices(
+  ctx: IssueDeps,
+  intents: readonly CertificateRow[],
+): Promise<Map<string, Buffer>> {
+  const signed = await Promise.all(intents.map((intent) => issuedBy(ctx, intent)))
+  const now = ctx.clock.now()
+  const issued = await inTransaction(ctx.db, async (tx) => {
+    const ids = signed.flatMap(({ intent }) => intent.device_id ?? [])
+    const devices = await lockDevices(tx, { ids })
+    const ready = new Set(devices.filter(isFirst).map(({ id }) => id))
+    const welcome = signed.filter(({ intent }) => ready.has(intent.device_id ?? ''))
+    const marked = await markManyIssued(tx, welcome)
+    const done = welcome.filter(({ id }) => marked.has(id))
+    await activateDevices(
+      tx,
+      done.flatMap(({ intent }) => intent.device_id ?? []),
+      now,
+    )
+    await recordAudits(
+      tx,
+      done.map((one) => entryOf({ ...one.intent, ...one }, now, { kind: 'enroll' })),
+    )
+    return done
+  })
+  ctx.metrics.certificatesIssued.inc(issued.length)
+  return new Map(issued.map(({ id, der }) => [id, der]))
+}
+
+interface Issued {
+  id: string
+  der: Buffer
+  fingerprint: string
+  intent: CertificateRow
+}
+
+async function issuedBy(ctx: IssueDeps, intent: CertificateRow): Promise<Issued> {
+  const der = await signIntent(ctx, intent)
+  return { id: intent.id, der, fingerprint: fingerprint(der), intent }
+}
+
+function entryOf(
+  issued: Pick<
+    CertificateRow,
+    'id' | 'device_id' | 'enrollment_token_id' | 'fingerprint' | 'subject' | 'not_after'
+  >,
+  at: Date,
+  kind: Record<string, unknown>,
+): AuditEntry {
+  const { id, device_id: deviceId, enrollment_token_id: tokenId, subject, not_after: end } = issued
+  return {
+    at,
+    actor: tokenId ? `token:${tokenId}` : `device:${deviceId}`,
+    action: 'certificate.issue',
+    subject: id,
+    facts: {
+      deviceId,
+      fingerprint: issued.fingerprint,
+      subject,
+      notAfter: end.toISOString(),
+      ...kind,
+    },
+  }
 }
 
 /**

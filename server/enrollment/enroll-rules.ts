@@ -1,0 +1,61 @@
+import type { Csr } from '../../pki/csr/parse.ts'
+import { DomainError } from '../errors.ts'
+import { compileIdPattern } from './id-pattern.ts'
+import { assertKeyPolicy, type RequestedNames } from './request.ts'
+import type { Profile, Token } from './store.ts'
+
+/* What decides about a first certificate without a look into the database, for one request and for many at once. */
+
+export interface Enrollment {
+  /** The token that was presented, authenticated by its secret and nothing more. */
+  token: Token
+  profile: Profile
+  csr: Csr
+}
+
+export interface EnrollRequest extends Enrollment {
+  names: RequestedNames
+  requestKey: Buffer
+}
+
+/** What the profile says about any request, before anything is looked up or taken. */
+export function assertMayAsk({ token, profile, csr }: Enrollment, serialNumber: string): void {
+  assertKeyPolicy(csr, profile.key_policy)
+  assertIdentity(profile, serialNumber)
+  if (token.identity !== null && token.identity !== serialNumber) {
+    throw new DomainError(
+      'not-allowed',
+      'The certificate that was presented belongs to another serial number',
+    )
+  }
+}
+
+/** A file of requests that an operator gave in was approved by that. */
+export function isApproved({ token, profile }: Enrollment): boolean {
+  return profile.approval === 'none' || token.kind === 'batch'
+}
+
+export function assertIdentity({ id_pattern: pattern }: Profile, serialNumber: string): void {
+  if (pattern !== null && !compileIdPattern(pattern)(serialNumber)) {
+    throw new DomainError('not-allowed', 'The serial number is not one of this enrollment profile')
+  }
+}
+
+export function assertTokenOpen(token: Token | undefined, now: Date): void {
+  if (!token || (token.expires_at !== null && token.expires_at <= now)) {
+    throw new DomainError('not-allowed', 'The enrollment token has expired')
+  }
+  if (token.max_uses !== null && token.uses >= token.max_uses) {
+    throw new DomainError('quota-exhausted', 'The enrollment token is used up')
+  }
+}
+
+export function assertProfileOpen(profile: Profile, now: Date): void {
+  const { valid_from: from, valid_until: until, quota, used } = profile
+  if ((from && from > now) || (until && until <= now)) {
+    throw new DomainError('not-allowed', 'This enrollment profile is not open now')
+  }
+  if (quota !== null && used >= quota) {
+    throw new DomainError('quota-exhausted', 'The quota of this enrollment profile is used up')
+  }
+}
