@@ -11,6 +11,7 @@ import { deviceId, groupId } from '../lookup.ts'
 import { Page } from '../page.ts'
 import type { Column } from '../table.ts'
 import { importDevices } from './device-import.ts'
+import { overrideCommands } from './device-override.ts'
 
 const states = ['registered', 'active', 'disabled', 'revoked', 'retired'] as const
 
@@ -126,10 +127,13 @@ export const deviceNoun: Noun = {
           { head: 'choice', cell: (choice) => choice.choice },
           { head: 'until', cell: (choice) => choice.until },
           { head: 'outcome', cell: (choice) => choice.outcome },
+          { head: 'version', cell: (choice) => choice.version },
+          { head: 'text', cell: (choice) => choice.textSha256?.slice(0, 12) },
           { head: 'deployment', cell: (choice) => choice.deploymentId },
         ])
       },
     },
+    ...overrideCommands,
     {
       verb: 'disable',
       args: 'DEVICE',
@@ -206,6 +210,13 @@ function runs(device: DeviceView): string {
     .join(', ')
 }
 
+/** `freeze: The director timestamp has expired (2026-11-26T12:00:00Z)`. */
+function refusal({ lastRefusal }: DeviceView): string | null {
+  if (!lastRefusal) return null
+  const { code, detail, at } = lastRefusal
+  return `${[code, detail].filter(Boolean).join(': ')} (${at})`
+}
+
 function show(out: CommandInput['out'], device: DeviceView): void {
   out.fields(device, (one) => [
     ['serial number', one.serialNumber],
@@ -216,6 +227,8 @@ function show(out: CommandInput['out'], device: DeviceView): void {
     ['model', one.model],
     ['runs', runs(one)],
     ['opted out', one.updateOptOut],
+    ['managed', one.managed],
+    ['last refused', refusal(one)],
     [
       'certificate',
       one.certificate && `${one.certificate.state} until ${one.certificate.notAfter}`,

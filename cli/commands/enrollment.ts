@@ -58,6 +58,10 @@ export const enrollmentNoun: Noun = {
         from: { type: 'string', value: 'WHEN', about: 'not before this instant' },
         until: { type: 'string', value: 'WHEN', about: 'an instant, or a span such as 90d' },
         days: { type: 'string', value: 'N', about: 'how long a certificate is valid (90)' },
+        managed: {
+          type: 'boolean',
+          about: 'owners agreed that two operators may decide over them; devices say so too',
+        },
         issuer: {
           type: 'string',
           value: 'SERIES',
@@ -155,6 +159,7 @@ async function createProfile({ client, args: [name], values, out, world }: Comma
     validFrom: values.instant('from', world.now()),
     validUntil: values.instant('until', world.now()),
     certificateDays: values.number('days'),
+    managed: values.flag('managed') || undefined,
     issuerSeries: values.text('issuer'),
     keyPolicy: keys.length > 0 ? keys : undefined,
     approval: values.flag('approval') ? 'manual' : undefined,
@@ -184,6 +189,7 @@ function show(out: CommandInput['out'], profile: ProfileView): void {
     ['used', `${one.used} of ${one.quota ?? 'any'}`],
     ['valid', `${one.validFrom ?? 'now'} to ${one.validUntil ?? 'any time'}`],
     ['certificates', `${one.certificateDays} days`],
+    ['managed', one.managed],
     ['issuer', one.issuerSeries],
     ['group', one.groupId],
     ['id', one.id],

@@ -152,6 +152,9 @@ function note(
     choice: choice.choice,
     until: storableInstant(choice.until) ?? null,
     outcome,
+    version: work.rows.get(deploymentId ?? '')?.release_version ?? null,
+    text_sha256: choice.textSha256 ?? null,
+    chosen_at: storableInstant(choice.at) ?? null,
   })
 }
 

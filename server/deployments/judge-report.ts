@@ -16,6 +16,8 @@ export interface ReportFacts {
   installedSha256: string | null
   /** The device has another open deployment of this component. */
   busy: boolean
+  /** Two people decided over the owner of this managed device. */
+  overridden?: boolean
 }
 
 export interface Judgement {
@@ -46,7 +48,7 @@ export function judgeReport(
 ): Judgement {
   const reportedAt = storableInstant(report.at) ?? null
   if (isRepeated(facts, report.state, reportedAt)) return unchanged(before, report)
-  const taken = reportedLegs(before.state, report.state)
+  const taken = reportedLegs(before.state, report.state, facts.overridden)
   if (taken.length === 0) {
     if (isKnown(before, facts, report.state)) return unchanged(before, report)
     return refused(before, report, 'illegal-report')

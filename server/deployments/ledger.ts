@@ -70,6 +70,17 @@ async function recentOf(
   return new Map(rows.map(({ device_id, n, seq }) => [device_id, { n, seq }]))
 }
 
+const ledgerColumns = [
+  'device_id',
+  'deployment_id',
+  'choice',
+  'until',
+  'outcome',
+  'version',
+  'text_sha256',
+  'chosen_at',
+] as const
+
 async function append(
   tx: Tx,
   entries: readonly (LedgerEntry & { n: number | null })[],
@@ -86,17 +97,18 @@ async function append(
   )
   await tx
     .insertInto('choice_event')
-    .columns(['device_id', 'deployment_id', 'choice', 'until', 'outcome', 'omitted', 'at'])
+    .columns([...ledgerColumns, 'omitted', 'at'])
     .expression((eb) =>
       eb
         .selectFrom(
           sql<
             LedgerEntry & { omitted: number | null; position: number }
           >`jsonb_to_recordset(${rows}::jsonb)`.as<'entry'>(
-            sql`entry(position int, device_id uuid, deployment_id uuid, choice text, until timestamptz, outcome text, omitted int)`,
+            sql`entry(position int, device_id uuid, deployment_id uuid, choice text, until timestamptz, outcome text,
+              version text, text_sha256 text, chosen_at timestamptz, omitted int)`,
           ),
         )
-        .select(['device_id', 'deployment_id', 'choice', 'until', 'outcome', 'omitted'])
+        .select([...ledgerColumns, 'omitted'])
         .select(sql<Date>`${now}::timestamptz`.as('at'))
         .orderBy('position'),
     )
@@ -110,8 +122,10 @@ async function addOmitted(tx: Tx, entries: readonly Omitted[]): Promise<void> {
   await sql`
     update choice_event set omitted = choice_event.omitted + more.n,
       outcome = (choice_event.omitted + more.n) || ' choices not recorded',
-      deployment_id = more.deployment_id, choice = more.choice, until = more.until
+      deployment_id = more.deployment_id, choice = more.choice, until = more.until,
+      version = more.version, text_sha256 = more.text_sha256, chosen_at = more.chosen_at
     from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
-      as more(seq bigint, n int, deployment_id uuid, choice text, until timestamptz)
+      as more(seq bigint, n int, deployment_id uuid, choice text, until timestamptz,
+        version text, text_sha256 text, chosen_at timestamptz)
     where choice_event.seq = more.seq`.execute(tx)
 }

@@ -1,6 +1,7 @@
 import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { isManaged } from '../db/managed.ts'
 import type { DeploymentEventTable, DeploymentTable } from '../db/schema.ts'
 import { openStates } from '../protocol/deployment.ts'
 
@@ -11,6 +12,9 @@ export interface JudgedDeployment extends Selectable<DeploymentTable> {
   rollout_policy: unknown
   model_policy: unknown
   managed: boolean
+  release_version: string
+  /** Two people decided over its owner. */
+  overridden: boolean
   installed_sha256: string | null
   busy: boolean
 }
@@ -37,7 +41,11 @@ export async function lockDeployments(
       'release.advisory as release_advisory',
       'rollout.policy as rollout_policy',
       'model.policy as model_policy',
-      sql<boolean>`device.managed and device.managed_agreed`.as('managed'),
+      isManaged().as('managed'),
+      'release.version as release_version',
+      // Whatever its time: what the device did while it was in force may be reported later.
+      sql<boolean>`exists (select from update_override override where override.deployment_id = deployment.id
+        and override.approved_at is not null)`.as('overridden'),
       // Nothing, while one of those that came with it does not run.
       sql<string | null>`(select i->>'sha256' from jsonb_array_elements(device.installed) i
         where i->>'component' = deployment.component and not exists (

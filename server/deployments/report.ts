@@ -57,6 +57,7 @@ export async function storeReports(
       artifactSha256: row.artifact_sha256,
       installedSha256: row.installed_sha256,
       busy: row.busy || isBusyNow(row, changes),
+      overridden: row.overridden && row.managed,
     }
     const newNonce = randomBytes(16).toString('hex')
     const judgement = judgeReport(known?.after ?? row, facts, body, { now, newNonce })

@@ -5,6 +5,7 @@ import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { uuidPattern } from '../ids.ts'
 import { choicesOf, deploymentsOf, type LedgerRow, type ListedDeployment } from './list-store.ts'
+import { overrideRoutes } from './override-routes.ts'
 import { getDeployment, historyOf } from './store.ts'
 import {
   ChoiceView,
@@ -19,6 +20,8 @@ import {
 const readers = ['admin', 'operator', 'viewer'] as const
 
 export const deploymentRoutes = [
+  ...overrideRoutes,
+
   route({
     method: 'get',
     path: '/rollouts/:rolloutId/deployments',
@@ -112,6 +115,9 @@ function viewChoice(row: LedgerRow): ChoiceView {
     choice: row.choice,
     until: row.until?.toISOString() ?? null,
     outcome: row.outcome,
+    version: row.version,
+    textSha256: row.text_sha256,
+    chosenAt: row.chosen_at?.toISOString() ?? null,
     at: row.at.toISOString(),
   }
 }

@@ -1,4 +1,10 @@
-import { type DeploymentState, type Mover, openStates, stepsTo } from '../protocol/deployment.ts'
+import {
+  type DeploymentState,
+  mayMove,
+  type Mover,
+  openStates,
+  stepsTo,
+} from '../protocol/deployment.ts'
 import type { Proof, Step } from './store.ts'
 
 /** A move of one deployment, before it is known what else the report says. */
@@ -13,13 +19,31 @@ export interface Leg {
  * offline may have taken several: they are filled in, each one legal (updates.md §7.1). What the owner decided on the
  * device meanwhile, whose own message is late or lost, counts as done by the owner.
  */
-export function reportedLegs(from: DeploymentState, to: DeploymentState): Leg[] {
+export function reportedLegs(
+  from: DeploymentState,
+  to: DeploymentState,
+  overridden = false,
+): Leg[] {
+  const decided = overridden ? overriddenLegs(from, to) : []
+  if (decided.length > 0) return decided
   const direct = legs(from, stepsTo(from, to, 'device'), 'device')
   if (direct.length > 0) return direct
   // Opting out needs no limits; postponing does, and only the choice message itself can show that they are kept.
   if (to === 'opted_out') return choiceLegs(from, to)
   const first = backToTheNormalWay[from]
   return first ? after({ from, ...first }, to) : []
+}
+
+/** What a device does because two people decided it over its owner is an operator's move, and the rest is its own. */
+function overriddenLegs(from: DeploymentState, to: DeploymentState): Leg[] {
+  if (to === 'failed_final') return []
+  if (from === 'queued') {
+    const rest = overriddenLegs('offered', to)
+    return rest.length > 0 ? [{ from, to: 'offered', by: 'device' }, ...rest] : []
+  }
+  return mayMove(from, 'accepted', 'operator')
+    ? after({ from, to: 'accepted', by: 'operator' }, to)
+    : []
 }
 
 /** The states beside the normal way, and the move that leads back to it. */

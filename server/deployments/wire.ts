@@ -50,12 +50,49 @@ export const DeploymentHistoryView = Deployment.extend({
 })
 export type DeploymentHistoryView = z.infer<typeof DeploymentHistoryView>
 
+export const OverrideParams = z.object({ overrideId: id })
+
+export const OverrideBody = z.strictObject({
+  /** Signed into what the device is told, so printable ASCII without quote and backslash (updates.md 2.1). */
+  reason: z
+    .string()
+    .trim()
+    .min(1)
+    .max(200)
+    .regex(/^[ !#-[\]-~]*$/, 'printable ASCII without " and \\'),
+  until: z.iso.datetime({ offset: true }),
+})
+
+export const OverrideActionBody = z.strictObject({ action: z.enum(['approve', 'revoke']) })
+
+export const OverrideView = z.object({
+  id: z.string(),
+  deploymentId: z.string(),
+  reason: z.string(),
+  until: z.iso.datetime(),
+  /** Approved by two, not taken back, not over. */
+  inForce: z.boolean(),
+  createdBy: z.string(),
+  createdAt: z.iso.datetime(),
+  approvedBy: z.array(z.string()),
+  approvedAt: instant,
+  revokedBy: z.string().nullable(),
+  revokedAt: instant,
+})
+export type OverrideView = z.infer<typeof OverrideView>
+
 /** One entry of the ledger of what an owner chose. */
 export const ChoiceView = z.object({
   deploymentId: z.string().nullable(),
   choice: z.enum(['accept', 'postpone', 'optOut', 'optIn']),
   until: instant,
   outcome: z.string(),
+  /** Of the release it was about. */
+  version: z.string().nullable(),
+  /** Of the text that the device showed. */
+  textSha256: z.string().nullable(),
+  /** By the device's trusted time; `at` is when we learned of it. */
+  chosenAt: instant,
   at: z.iso.datetime(),
 })
 export type ChoiceView = z.infer<typeof ChoiceView>

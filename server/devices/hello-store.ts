@@ -17,10 +17,12 @@ export interface SelfDescription {
     sha256: string
   }[]
   update_opt_out: boolean
+  managed_agreed: boolean
 }
 
 const columns = sql`
-  id uuid, model text, hardware_ids jsonb, agent text, attributes jsonb, installed jsonb, update_opt_out boolean`
+  id uuid, model text, hardware_ids jsonb, agent text, attributes jsonb, installed jsonb, update_opt_out boolean,
+  managed_agreed boolean`
 
 /**
  * Stores what devices say of themselves in one statement. Rows that say what is known already are not written, so a fleet
@@ -45,12 +47,13 @@ export async function saveSelfDescriptions(
       attributes: sql`said.attributes`,
       installed: sql`said.installed`,
       update_opt_out: sql<boolean>`said.update_opt_out`,
+      managed_agreed: sql<boolean>`said.managed_agreed`,
     })
     .where(sql<boolean>`device.id = said.id`)
     .where(
       sql<boolean>`(device.model, to_jsonb(device.hardware_ids), device.agent, device.attributes, device.installed,
-        device.update_opt_out) is distinct from (said.model, said.hardware_ids, said.agent, said.attributes,
-        said.installed, said.update_opt_out)`,
+        device.update_opt_out, device.managed_agreed) is distinct from (said.model, said.hardware_ids, said.agent, said.attributes,
+        said.installed, said.update_opt_out, said.managed_agreed)`,
     )
     .execute()
 }

@@ -97,6 +97,7 @@ function describe({ deviceId, body }: DeviceMessage<Hello>): SelfDescription {
       .toReversed()
       .map((one) => ({ ...one, version: storable(one.version) })),
     update_opt_out: body.optOut,
+    managed_agreed: body.managed ?? false,
   }
 }
 

@@ -5,6 +5,7 @@ import { matchingSql } from '../device-query/sql.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { actOnDevice } from '../incidents/service.ts'
+import { lastRefusalOf } from './last-refusal.ts'
 import { registerDevice } from './service.ts'
 import { type DeviceDetails, type DeviceFilter, getDevice, listDevices } from './store.ts'
 import { DeviceActionBody, deviceFilter, DeviceParams, DeviceView, NewDeviceBody } from './wire.ts'
@@ -57,7 +58,10 @@ export const deviceRoutes = [
     allow: ['admin', 'operator', 'viewer'],
     params: DeviceParams,
     response: DeviceView,
-    handle: async ({ ctx, params }) => view(await getDevice(ctx.db, params.deviceId)),
+    handle: async ({ ctx, params }) => ({
+      ...view(await getDevice(ctx.db, params.deviceId)),
+      lastRefusal: await lastRefusalOf(ctx, params.deviceId),
+    }),
   }),
 
   route({
@@ -100,6 +104,7 @@ function view(device: DeviceDetails): DeviceView {
     attributes: device.attributes as DeviceView['attributes'],
     installed: device.installed as DeviceView['installed'],
     updateOptOut: device.update_opt_out,
+    managed: device.is_managed,
     certificate: certificateOf(device),
     groupIds: device.group_ids,
     createdAt: device.created_at.toISOString(),

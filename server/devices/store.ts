@@ -1,6 +1,7 @@
 import { type RawBuilder, type Selectable, type SqlBool, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { isManaged } from '../db/managed.ts'
 import type { DeviceTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
 import type { DeviceState } from './state.ts'
@@ -15,6 +16,7 @@ export interface DeviceDetails extends Selectable<DeviceTable> {
   certificate_not_before: Date | null
   certificate_not_after: Date | null
   group_ids: string[]
+  is_managed: boolean
 }
 
 /** A device with its presence, its newest certificate and its groups: one statement whatever the number of rows. */
@@ -36,6 +38,7 @@ function devices(db: Db) {
     )
     .selectAll('device')
     .select([
+      isManaged().as('is_managed'),
       'device_presence.connected',
       'device_presence.last_seen_at',
       'newest.id as certificate_id',
@@ -125,4 +128,22 @@ export async function findIdBySerial(db: Db, serialNumber: string): Promise<stri
     .where('serial_number', '=', serialNumber)
     .executeTakeFirst()
   return row?.id
+}
+
+/** The newest thing that a device said it refused, by the time we heard of it; looked for since `after`. */
+export async function findLastRefusal(
+  db: Db,
+  deviceId: string,
+  after: string,
+): Promise<{ facts: unknown; at: Date } | undefined> {
+  return await db
+    .selectFrom('security_event')
+    .select(['facts', 'at'])
+    .where('device_id', '=', deviceId)
+    .where('kind', '=', 'update-refused')
+    .where('source', '=', 'device')
+    .where('id', '>', after)
+    .orderBy('id', 'desc')
+    .limit(1)
+    .executeTakeFirst()
 }

@@ -43,6 +43,17 @@ export const DeviceView = z.object({
   installed: z.array(z.record(z.string(), z.unknown())),
   /** The owner opted out of updates. */
   updateOptOut: z.boolean(),
+  /** Its owner agreed at enrollment that two operators may decide over them (updates.md 7.2): profile and device both say so. */
+  managed: z.boolean(),
+  /** The newest update or bundle that it refused, with the attack code; only when one device is asked for. */
+  lastRefusal: z
+    .object({
+      code: z.string().nullable(),
+      detail: z.string().nullable(),
+      deploymentId: z.string().nullable(),
+      at: z.iso.datetime(),
+    })
+    .nullish(),
   /** The newest certificate that was issued to it. */
   certificate: z
     .object({

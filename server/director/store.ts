@@ -1,6 +1,7 @@
 import { type RawBuilder, type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { isManaged } from '../db/managed.ts'
 import type { DirectorStateTable, ReleaseTable } from '../db/schema.ts'
 import { endedStates } from '../protocol/deployment.ts'
 
@@ -130,7 +131,7 @@ const runsVersion = sql<string | null>`(select runs.version
 
 const desiredColumns = [
   'device.id',
-  sql<boolean>`device.managed and device.managed_agreed`.as('managed'),
+  isManaged().as('managed'),
   'device.installed',
   'next.deployment_id',
   'next.rollout_policy',

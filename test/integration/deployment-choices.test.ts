@@ -26,6 +26,26 @@ test('accept, and a feature that waits for it', async () => {
   expect(await historyOf(world, id)).toEqual(['queued engine', 'offered device', 'accepted owner'])
 })
 
+test('the ledger keeps which text the owner was shown, and when they answered', async () => {
+  const { device, id } = await givenOne(world, { class: 'feature', version: '7.1.0' })
+  await report(world, device, id, 'offered')
+  const said = { textSha256: 'ab'.repeat(32), at: '2026-11-20T10:00:00.000Z' }
+  await choose(world, device, { choice: 'accept', deploymentId: id, ...said })
+  const rows = await world.db
+    .selectFrom('choice_event')
+    .select(['choice', 'version', 'text_sha256', 'chosen_at'])
+    .where('device_id', '=', device)
+    .execute()
+  expect(rows).toEqual([
+    {
+      choice: 'accept',
+      version: '7.1.0',
+      text_sha256: said.textSha256,
+      chosen_at: new Date(said.at),
+    },
+  ])
+})
+
 test('postpone within the limits; beyond them it is refused, in the ledger, and the device asks again', async () => {
   const { device, id, row } = await givenOne(world)
   await report(world, device, id, 'offered')
