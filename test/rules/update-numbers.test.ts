@@ -11,11 +11,6 @@ const count = 140
 /** Numbers that have no test yet, each with what it is about. A number leaves the list with its test. */
 const pending = new Map<number, string>([
   [58, '`have` far ahead raises an alarm'],
-  [95, 'force on an opted-out consumer device'],
-  [96, 'override with one approver, the same twice, expired'],
-  [100, 'quiet window too short'],
-  [101, 'battery low beats deadline'],
-  [102, 'security without fixes'],
   [104, 'config value outside the offline schema'],
   [109, 'stock clients accept hybrid files'],
   [110, 'two concurrent publishes, one wins'],
