@@ -49,6 +49,12 @@ export function createMetrics() {
       help: 'Artifact bytes sent to devices',
       registers,
     }),
+    metadataExpires: new Gauge({
+      name: 'fleetseal_metadata_expires_seconds',
+      help: 'Unix time at which what is published of a role expires; of all models the earliest',
+      labelNames: ['role'],
+      registers,
+    }),
     securityEvents: new Counter({
       name: 'fleetseal_security_events_total',
       help: 'Security events recorded by source and severity',

@@ -37,7 +37,7 @@ export interface UpdaterEvents {
   /** Something waits in the queue for the server. */
   queue: []
   reboot: []
-  /** A task ended and the server knows: there may be another. */
+  /** A task ended and the server knows, or roots came ahead of the rest: there may be more. */
   ended: []
 }
 
@@ -85,7 +85,9 @@ export class Updater extends EventEmitter<UpdaterEvents> {
   async takeBundle(bytes: Buffer, nonces: readonly string[]): Promise<string | undefined> {
     return await this.#turns.take(async () => {
       const verdict = await takeBundle(this.device, bytes, nonces)
-      if (verdict.ok) {
+      if (verdict.ok && !verdict.verified) {
+        this.emit('ended')
+      } else if (verdict.ok) {
         await adopt(this.device, verdict.verified)
       } else {
         this.device.log('update refused', { code: verdict.code, detail: verdict.detail })

@@ -4,6 +4,7 @@ import { parseBundle } from '../../pki/tuf/bundle.ts'
 import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
 import { type AttackCode, MetadataError, VerificationError } from '../../pki/tuf/errors.ts'
 import { verifyConstrained } from '../../pki/tuf/profile-p.ts'
+import { isRootsOnly, takeRoots } from '../../pki/tuf/roots.ts'
 import { isObject } from '../../pki/tuf/shape.ts'
 import type { Bundle, TrustedState, VerifiedBundle } from '../../pki/tuf/types.ts'
 import { verifyBundle } from '../../pki/tuf/verify.ts'
@@ -18,7 +19,11 @@ export interface RefusedBundle {
   deploymentId?: string
 }
 
-export type BundleVerdict = { ok: true; verified: VerifiedBundle } | ({ ok: false } & RefusedBundle)
+export type BundleVerdict =
+  | { ok: true; verified: VerifiedBundle }
+  /** Roots alone: the server is to be asked again, for the rest. */
+  | { ok: true; verified: undefined }
+  | ({ ok: false } & RefusedBundle)
 
 const maxFileBytes = 65_536
 const zstdMagic = 0x28
@@ -39,6 +44,7 @@ export async function takeBundle(
   try {
     const message = unpack(bytes)
     const bundle = parseBundle(message)
+    if (isRootsOnly(bundle)) return await walk(device, bundle)
     const nonce = answeredNonce(bundle, nonces)
     try {
       const verified = verify(device, bundle, nonce)
@@ -59,6 +65,17 @@ export async function takeBundle(
   } catch (error) {
     if (error instanceof VerificationError) return refusal(error)
     throw error
+  }
+}
+
+async function walk(device: Device, bundle: Bundle): Promise<BundleVerdict> {
+  try {
+    await keep(device, takeRoots(device.trusted, bundle, device.facts()))
+    return { ok: true, verified: undefined }
+  } catch (error) {
+    if (!(error instanceof VerificationError)) throw error
+    await keep(device, error.state ?? device.trusted)
+    return refusal(error)
   }
 }
 

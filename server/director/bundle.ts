@@ -22,7 +22,32 @@ export function bundleOf(answer: Answer): BundleMessage {
   }
   // Nothing to install: a device does not look at images then (updates.md section 4 step 5).
   const image = desired.imageRole === undefined ? {} : imageFiles(answer, desired.imageRole)
-  return { director, image, ...(answer.log && { log: answer.log.proofs }) }
+  return withinCap({ director, image, ...(answer.log && { log: answer.log.proofs }) })
+}
+
+/** What a device takes, after decompression (updates.md 2.6). */
+const maxBundleBytes = 65_536
+
+/**
+ * A device that lacks more than fits gets roots alone, as many as do, follows them and asks again (pki/tuf/roots.ts): a chain of hybrid
+ * roots may be longer than a bundle.
+ */
+function withinCap(bundle: BundleMessage): BundleMessage {
+  if (sizeOf(bundle) <= maxBundleBytes) return bundle
+  const ahead: BundleMessage = { director: {}, image: {} }
+  for (const repository of ['director', 'image'] as const) {
+    for (const [name, text] of Object.entries(bundle[repository])) {
+      if (!name.endsWith('.root.json')) continue
+      const more = { ...ahead, [repository]: { ...ahead[repository], [name]: text } }
+      if (sizeOf(more) > maxBundleBytes) break
+      Object.assign(ahead, more)
+    }
+  }
+  return Object.keys({ ...ahead.director, ...ahead.image }).length > 0 ? ahead : bundle
+}
+
+function sizeOf(bundle: BundleMessage): number {
+  return Buffer.byteLength(JSON.stringify(bundle))
 }
 
 function imageFiles({ request, current }: Answer, modelRole: string): Record<string, string> {

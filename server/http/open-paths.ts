@@ -21,7 +21,20 @@ const readiness = (status: string) => ({
     metadata: {
       type: 'object',
       required: ['imported', 'evaluation'],
-      properties: { imported: { type: 'boolean' }, evaluation: { type: 'boolean' } },
+      properties: {
+        imported: { type: 'boolean' },
+        evaluation: { type: 'boolean' },
+        overdue: {
+          type: 'array',
+          items: {
+            type: 'object',
+            properties: {
+              role: { type: 'string' },
+              expiresAt: { type: 'string', format: 'date-time' },
+            },
+          },
+        },
+      },
     },
   },
 })

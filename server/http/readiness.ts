@@ -18,6 +18,8 @@ export interface Readiness {
     imported: boolean
     /** Signed with keys that were made for trying things out. */
     evaluation: boolean
+    /** Online roles that should have been signed again by now; devices refuse updates once they have expired. */
+    overdue: { role: string; expiresAt: string }[]
   }
 }
 
@@ -44,7 +46,7 @@ async function look(ctx: Context): Promise<Readiness> {
   return {
     status: ready ? 'ready' : 'not-ready',
     checks,
-    metadata: metadata ?? { imported: false, evaluation: false },
+    metadata: metadata ?? { imported: false, evaluation: false, overdue: [] },
   }
 }
 
@@ -52,7 +54,28 @@ function authoritiesState({ authorities, clock }: Context): string {
   return authorities.tls.notAfter > clock.now() ? 'ok' : 'the server certificate has expired'
 }
 
-async function readMetadata({ db }: Context): Promise<Readiness['metadata']> {
+/** As the alarm of the metadata workers: signing again must have failed for long. */
+const overdueMs: Record<string, number> = { timestamp: 12 * 3_600_000, snapshot: 48 * 3_600_000 }
+
+async function readOverdue({ db, clock }: Context): Promise<Readiness['metadata']['overdue']> {
+  const rows = await db
+    .selectFrom('metadata_file')
+    .where('repository', '=', 'image')
+    .where('role', 'in', Object.keys(overdueMs))
+    .where('state', '=', 'published')
+    .groupBy('role')
+    .orderBy('role')
+    .select(({ fn }) => ['role', fn.max<Date>('expires_at').as('expires_at')])
+    .execute()
+  const now = clock.now().getTime()
+  return rows
+    .map(({ role, expires_at: at }) => ({ role, expiresAt: new Date(at) }))
+    .filter(({ role, expiresAt }) => expiresAt.getTime() - now < (overdueMs[role] ?? 0))
+    .map(({ role, expiresAt }) => ({ role, expiresAt: expiresAt.toISOString() }))
+}
+
+async function readMetadata(ctx: Context): Promise<Readiness['metadata']> {
+  const { db } = ctx
   const root = await db
     .selectFrom('metadata_file')
     .select(sql<boolean>`signed like '%"x-evaluation":true%'`.as('evaluation'))
@@ -62,7 +85,11 @@ async function readMetadata({ db }: Context): Promise<Readiness['metadata']> {
     .orderBy('version', 'desc')
     .limit(1)
     .executeTakeFirst()
-  return { imported: root !== undefined, evaluation: root?.evaluation ?? false }
+  return {
+    imported: root !== undefined,
+    evaluation: root?.evaluation ?? false,
+    overdue: await readOverdue(ctx),
+  }
 }
 
 /** Undefined when the work fails or takes too long. */

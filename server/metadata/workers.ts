@@ -4,7 +4,7 @@ import { noteEvent } from '../events/record.ts'
 import type { Worker } from '../workers/worker.ts'
 import { type PublishedFile, readCurrent } from './current.ts'
 import { signAgain } from './publish.ts'
-import { roleNameOf } from './roles.ts'
+import { modelOf, roleNameOf } from './roles.ts'
 import { deleteOldTimestamps } from './store.ts'
 
 const hourMs = 3_600_000
@@ -74,7 +74,9 @@ export async function raiseAlarms(ctx: Deps, told: Map<string, number>): Promise
   const now = ctx.clock.now().getTime()
   const current = await readCurrent(ctx.db)
   if (!current) return
-  for (const file of [current.director.root, ...current.image.values()]) {
+  const files = [current.director.root, ...current.image.values()]
+  showExpiries(ctx, files)
+  for (const file of files) {
     const leftMs = file.expiresAt.getTime() - now
     const key = `${roleNameOf(file)} ${file.version}`
     if (leftMs >= alarmOf(file) || (told.get(key) ?? 0) > now) continue
@@ -88,6 +90,17 @@ export async function raiseAlarms(ctx: Deps, told: Map<string, number>): Promise
     noteEvent(ctx, { source: 'server', kind: 'metadata-expiring', severity: 'critical', facts })
   }
   for (const [key, until] of told) if (until <= now) told.delete(key)
+}
+
+function showExpiries({ metrics }: Deps, files: readonly PublishedFile[]): void {
+  const earliest = new Map<string, number>()
+  for (const file of files) {
+    // A label for each model would have no limit.
+    const label = modelOf(file) === undefined ? roleNameOf(file) : 'models'
+    const seconds = Math.floor(file.expiresAt.getTime() / 1000)
+    earliest.set(label, Math.min(seconds, earliest.get(label) ?? seconds))
+  }
+  for (const [role, seconds] of earliest) metrics.metadataExpires.set({ role }, seconds)
 }
 
 function alarmOf({ role }: PublishedFile): number {

@@ -139,7 +139,7 @@ test('health and readiness', async () => {
   expect(ready.status).toBe(200)
   expect(await ready.json()).toMatchObject({
     status: 'ready',
-    metadata: { imported: false, evaluation: false },
+    metadata: { imported: false, evaluation: false, overdue: [] },
   })
   api.ctx.clock.advance({ seconds: 90_000 })
   expect(await (await open('/readyz')).json()).toMatchObject({

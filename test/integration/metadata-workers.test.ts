@@ -74,8 +74,8 @@ describe('signing again', () => {
   })
 })
 
-describe('113: when signing again fails', () => {
-  test('there is an alarm 12 h before the timestamp ends, once; not while all is well', async () => {
+describe('when signing again fails', () => {
+  test('113 there is an alarm 12 h before the timestamp ends, once; not while all is well', async () => {
     const told = new Map<string, number>()
     hours(11)
     await raiseAlarms(world.ctx, told)
@@ -84,6 +84,34 @@ describe('113: when signing again fails', () => {
     await raiseAlarms(world.ctx, told)
     await raiseAlarms(world.ctx, told)
     expect(await alarms()).toMatchObject([{ severity: 'critical', facts: { role: 'timestamp' } }])
+  })
+
+  test('113 readiness names the role, and the metric says when each one ends', async () => {
+    const readiness = async () => {
+      world.ctx.clock.advance({ seconds: 2 })
+      const { body } = await world.api.call('GET', '/../../readyz')
+      return (body['metadata'] as { overdue: { role: string }[] }).overdue.map(({ role }) => role)
+    }
+    expect(await readiness()).toEqual([])
+    hours(13)
+    expect(await readiness()).toEqual(['timestamp'])
+    await raiseAlarms(world.ctx, new Map())
+    const { values } = await world.ctx.metrics.metadataExpires.get()
+    const ends = new Map(values.map(({ labels, value }) => [String(labels['role']), value]))
+    expect([...ends.keys()].toSorted()).toEqual([
+      'director-root',
+      'models',
+      'root',
+      'snapshot',
+      'targets',
+      'timestamp',
+    ])
+    expect(ends.get('timestamp')).toBeLessThan(ends.get('snapshot') ?? 0)
+    // It was signed again after all.
+    await signAgainWhenDue(world.ctx)
+    expect(await readiness()).toEqual([])
+    hours(24 * 6)
+    expect(await readiness()).toEqual(['snapshot', 'timestamp'])
   })
 
   test('offline roles are announced while people can still meet', async () => {
@@ -99,7 +127,7 @@ describe('113: when signing again fails', () => {
   })
 })
 
-describe('114: after a restore of an old backup', () => {
+describe('after a restore of an old backup', () => {
   /** Brings back the rows of the director and of the online roles as they were. */
   async function restore(rows: Awaited<ReturnType<typeof backup>>): Promise<void> {
     const { db } = world.ctx
@@ -119,7 +147,7 @@ describe('114: after a restore of an old backup', () => {
     return { director, versions: online }
   }
 
-  test('the server sees it by what the device holds and signs above it', async () => {
+  test('114 the server sees it by what the device holds and signs above it', async () => {
     await device.poll()
     const old = await backup()
     // Life goes on: the offer ends and comes again, the image files are signed again.

@@ -10,18 +10,7 @@ const count = 140
 
 /** Numbers that have no test yet, each with what it is about. A number leaves the list with its test. */
 const pending = new Map<number, string>([
-  [58, '`have` far ahead raises an alarm'],
   [104, 'config value outside the offline schema'],
-  [109, 'stock clients accept hybrid files'],
-  [110, 'two concurrent publishes, one wins'],
-  [111, 'half-signed never served'],
-  [112, 'equal version, other bytes refused'],
-  [113, 're-sign job down: alarm'],
-  [114, 'restore of an old backup'],
-  [115, 'signature after publication idempotent'],
-  [116, 'N+1.root.json is 404'],
-  [117, 'every published bundle verifies with tuf-js and with our verifier'],
-  [118, 'polls write nothing'],
 ])
 
 /** Titles that begin with a number of something else. */

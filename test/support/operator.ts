@@ -30,12 +30,12 @@ export const model = 'gate-2'
 export const hardwareId = 'gate-2-r3'
 
 /** Evaluation keys, a model, a group `lab`, a profile `line-1` and a token: what every story begins with. */
-export async function openSite(server: RunningServer): Promise<Site> {
+export async function openSite(server: RunningServer, ...ceremony: string[]): Promise<Site> {
   const operator = operatorOf(server)
   const { fleetseal } = operator
   // Beside the server's data, so that it goes with it.
   const keys = join(server.dataDir, '..', 'keys')
-  await fleetseal('sign', 'init', '--keys', keys, '--evaluation')
+  await fleetseal('sign', 'init', '--keys', keys, '--evaluation', ...ceremony)
   await fleetseal('sign', 'import', '--keys', keys)
   await fleetseal('model', 'create', model, '--hardware-id', hardwareId)
   await fleetseal('sign', 'targets', '--keys', keys, '--confirm', '2')

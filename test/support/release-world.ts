@@ -3,11 +3,13 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { buildRoot, buildTargets } from '../../pki/tuf/build.ts'
+import { buildRoot, buildTargets, type RoleSigners } from '../../pki/tuf/build.ts'
 import { heldVersions, newTrustedState } from '../../pki/tuf/bundle.ts'
 import { encodeEnvelope, signBytes } from '../../pki/tuf/envelope.ts'
 import { tufKeyOf } from '../../pki/tuf/keys.ts'
+import { generatePqKey, pqTufKeyOf, signPqBytes } from '../../pki/tuf/post-quantum.ts'
 import { latestExpiry } from '../../pki/tuf/publish-check.ts'
+import { isRootsOnly, takeRoots } from '../../pki/tuf/roots.ts'
 import type { DeviceFacts, TrustedState, VerifiedBundle } from '../../pki/tuf/types.ts'
 import { verifyBundle } from '../../pki/tuf/verify.ts'
 import { openDirectoryStorage } from '../../server/artifacts/directory-storage.ts'
@@ -43,6 +45,8 @@ export class ReleaseWorld implements AsyncDisposable {
     directorRoot: makeKeys(3),
   }
   roots = { director: '', image: '' }
+  /** The ML-DSA half of each offline key, in a hybrid installation. */
+  readonly halves = new Map<KeyObject, KeyObject>()
 
   private constructor(given: {
     api: TestApi
@@ -67,12 +71,29 @@ export class ReleaseWorld implements AsyncDisposable {
   }
 
   /** With roots, a model `gate-2` whose delegation is signed, and nothing released. */
-  static async ready(handle: DatabaseHandle): Promise<ReleaseWorld> {
+  static async ready(handle: DatabaseHandle, { hybrid = false } = {}): Promise<ReleaseWorld> {
     const world = await ReleaseWorld.start(handle)
+    if (hybrid) world.makeHybrid()
     await world.importRoots()
     await world.call('POST', '/models', { name: 'gate-2', hardwareIds: ['gate-2-r3', 'gate-2-r4'] })
     await world.sign('targets', world.keys.targets.slice(0, 2))
     return world
+  }
+
+  makeHybrid(): void {
+    for (const key of Object.values(this.keys).flat()) {
+      this.halves.set(key, generatePqKey('ml-dsa-44'))
+    }
+  }
+
+  /** Both halves of these keys, as a role names them. */
+  signersOf(keys: KeyObject[], threshold: number): RoleSigners {
+    const pq = this.#halvesOf(keys).map(pqTufKeyOf)
+    return { ...signers(keys, threshold), ...(pq.length > 0 && { pq: { keys: pq, threshold } }) }
+  }
+
+  #halvesOf(keys: KeyObject[]): KeyObject[] {
+    return keys.flatMap((key) => this.halves.get(key) ?? [])
   }
 
   get ctx() {
@@ -91,7 +112,8 @@ export class ReleaseWorld implements AsyncDisposable {
     const online = await onlineKeys(this.ctx)
     const { imageRoot, targets, directorRoot, release } = this.keys
     const now = this.ctx.clock.now()
-    const head = { version: 1, expiresAt: latestExpiry('root', now), evaluation }
+    const pqRequired = this.halves.size > 0
+    const head = { version: 1, expiresAt: latestExpiry('root', now), evaluation, pqRequired }
     const one = (key: { tufKey: ReturnType<typeof tufKeyOf> }) => ({
       keys: [key.tufKey],
       threshold: 1,
@@ -99,8 +121,8 @@ export class ReleaseWorld implements AsyncDisposable {
     const image = buildRoot({
       ...head,
       roles: {
-        root: signers(imageRoot, rootThreshold),
-        targets: signers(targets, 2),
+        root: this.signersOf(imageRoot, rootThreshold),
+        targets: this.signersOf(targets, 2),
         snapshot: one(online.image.snapshot),
         timestamp: one(online.image.timestamp),
       },
@@ -108,7 +130,7 @@ export class ReleaseWorld implements AsyncDisposable {
     const director = buildRoot({
       ...head,
       roles: {
-        root: signers(directorRoot, 2),
+        root: this.signersOf(directorRoot, 2),
         targets: one(online.director.targets),
         snapshot: one(online.director.snapshot),
         timestamp: one(online.director.timestamp),
@@ -120,10 +142,20 @@ export class ReleaseWorld implements AsyncDisposable {
       delegations: [],
     })
     return {
-      image: { root: file(image, imageRoot), targets: file(empty, targets) },
-      director: { root: file(director, directorRoot) },
+      image: { root: this.#file(image, imageRoot), targets: this.#file(empty, targets) },
+      director: { root: this.#file(director, directorRoot) },
       releaseKeys: release.map(tufKeyOf),
+      ...(pqRequired && { releasePqKeys: this.#halvesOf(release).map(pqTufKeyOf) }),
     }
+  }
+
+  #file(signed: Buffer, keys: KeyObject[]): string {
+    const two = keys.slice(0, 2)
+    return encodeEnvelope(
+      signed,
+      two.map((key) => signBytes(signed, key)),
+      this.#halvesOf(two).map((key) => signPqBytes(signed, key)),
+    ).toString()
   }
 
   async importRoots(options: { evaluation?: boolean } = {}): Promise<Reply> {
@@ -188,6 +220,9 @@ export class ReleaseWorld implements AsyncDisposable {
     return await this.send(role, draft, {
       signedSha256: createHash('sha256').update(signed).digest('hex'),
       signatures: keys.map((key) => signBytes(signed, key)),
+      ...(this.halves.size > 0 && {
+        pqSignatures: this.#halvesOf(keys).map((key) => signPqBytes(signed, key)),
+      }),
     })
   }
 
@@ -262,13 +297,6 @@ export class ReleaseWorld implements AsyncDisposable {
   }
 }
 
-function file(signed: Buffer, keys: KeyObject[]): string {
-  return encodeEnvelope(
-    signed,
-    keys.slice(0, 2).map((key) => signBytes(signed, key)),
-  ).toString()
-}
-
 /** A device with the real verifier. It keeps what it verified, as a device does. */
 export class TestDevice {
   readonly id: string
@@ -300,6 +328,10 @@ export class TestDevice {
     const nonce = randomBytes(16).toString('hex')
     const bundle = await this.ask(nonce)
     if (!bundle) throw new Error('The server did not answer')
+    if (isRootsOnly(bundle)) {
+      this.state = takeRoots(this.state, bundle, this.facts)
+      return await this.poll()
+    }
     const verified = verifyBundle(this.state, bundle, this.facts, { nonce })
     this.state = verified.state
     return verified

@@ -6,7 +6,7 @@ import { canonicalize } from '../../pki/tuf/canonical.ts'
 import { encodeEnvelope, signBytes } from '../../pki/tuf/envelope.ts'
 import type { TargetsMetadata } from '../../pki/tuf/types.ts'
 import type { Db } from '../../server/db/client.ts'
-import { onlineKeys } from '../../server/metadata/online-keys.ts'
+import { type OnlineKeys, onlineKeys } from '../../server/metadata/online-keys.ts'
 import type { RunningServer } from './server.ts'
 
 const evil = createHash('sha256').update('evil').digest('hex')
@@ -29,22 +29,27 @@ interface Forgery {
   deviceId: string
   /** Changes what the director says to the device. */
   forge: (signed: TargetsMetadata) => void
+  /** Keys that were stolen at another time; those of now by default. */
+  keys?: OnlineKeys
+  /** How far above what the device holds the versions are. */
+  ahead?: number
 }
 
 /**
  * What somebody can do who owns the server: with its key-encryption key opens the online keys, signs for one device whatever
  * he likes, newer than what it holds, and puts it where the server itself will serve it from.
  */
-export async function forgeDirector({ server, db, deviceId, forge }: Forgery): Promise<void> {
+export async function forgeDirector(forgery: Forgery): Promise<void> {
+  const { server, db, deviceId, forge, ahead = 1 } = forgery
   const kek = await readFile(join(server.dataDir, 'kek'))
-  const { director } = await onlineKeys({ db, kek })
+  const { director } = forgery.keys ?? (await onlineKeys({ db, kek }))
   const row = await db
     .selectFrom('director_state')
     .selectAll()
     .where('device_id', '=', deviceId)
     .executeTakeFirstOrThrow()
   const signed = (JSON.parse(row.targets) as { signed: TargetsMetadata }).signed
-  signed.version += 1
+  signed.version += ahead
   forge(signed)
   const seal = (value: unknown, key: typeof director.targets) => {
     const bytes = canonicalize(value)
@@ -58,7 +63,7 @@ export async function forgeDirector({ server, db, deviceId, forge }: Forgery): P
     version: signed.version,
   }
   const snapshot = seal(
-    { ...before, version: before.version + 1, meta: { 'targets.json': file } },
+    { ...before, version: before.version + ahead, meta: { 'targets.json': file } },
     director.snapshot,
   )
   await db
@@ -67,7 +72,7 @@ export async function forgeDirector({ server, db, deviceId, forge }: Forgery): P
       targets: targets.toString(),
       snapshot: snapshot.toString(),
       targets_version: signed.version,
-      snapshot_version: before.version + 1,
+      snapshot_version: before.version + ahead,
     })
     .where('device_id', '=', deviceId)
     .execute()
