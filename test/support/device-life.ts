@@ -33,7 +33,7 @@ export const wholeWay = [
 
 /** One device without a network: its server is a `World`, its time is the test's. */
 export class DeviceLife {
-  readonly disk = new MemoryDisk()
+  readonly disk: MemoryDisk
   readonly world: World
   readonly config: DeviceConfig
   readonly behavior: Behavior
@@ -49,13 +49,20 @@ export class DeviceLife {
   ) => {
     return await honestFetch(disk, wanted, this.world.contents.get(wanted.sha256))
   }
+  /** Builds of the components once it is done. */
+  goal: readonly number[] = []
   /** What the server says of the transparency log, beside its files. */
   log: ((have: Have) => { head?: LogHead; proofs?: LogProofs }) | undefined
   readonly #time = { ms: 0 }
   #updater: Updater | undefined
   #choices = 1
 
-  private constructor(world: World, config: DeviceConfig, behavior: Behavior) {
+  private constructor(
+    { world, disk }: { world: World; disk: MemoryDisk },
+    config: DeviceConfig,
+    behavior: Behavior,
+  ) {
+    this.disk = disk
     this.world = world
     this.config = config
     this.behavior = behavior
@@ -71,9 +78,17 @@ export class DeviceLife {
     behavior?: Behavior
     config?: Partial<DeviceConfig>
   } = {}): Promise<DeviceLife> {
-    const life = new DeviceLife(world, configOf(config), behavior)
+    const life = new DeviceLife({ world, disk: new MemoryDisk() }, configOf(config), behavior)
     await saveTrusted(life.disk, undefined, world.factoryState())
     await installFactoryImages(life.disk, life.config.components, {})
+    return life
+  }
+
+  /** Another life that begins with what is on this one's disk; the world is the same. */
+  another(): DeviceLife {
+    const disk = this.disk.clone()
+    const life = new DeviceLife({ world: this.world, disk }, this.config, this.behavior)
+    life.goal = this.goal
     return life
   }
 

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+
 import type { Disk } from '../../device-sim/disk.ts'
 
 /** The plug is pulled: this call and every later one of this life fails. */
@@ -5,8 +7,9 @@ export class PowerCut extends Error {
   override readonly name = 'PowerCut'
 }
 
-/** What becomes of what was not made durable: lost, kept as it happens, or half of it. */
-export type Loss = 'drop' | 'keep' | 'tear'
+/** What becomes of what was not made durable: lost, kept, every other sector of it, the first half, or sectors by chance. */
+export type Loss = 'drop' | 'keep' | 'tear' | 'half' | 'random'
+export const losses: readonly Loss[] = ['drop', 'keep', 'tear', 'half', 'random']
 
 interface Inode {
   bytes: Buffer
@@ -30,13 +33,23 @@ export class MemoryDisk implements Disk {
   #durableNames = new Map<string, Inode>()
   #counters: Record<string, number> = {}
 
-  /** Power comes back. */
-  restart(loss: Loss): void {
-    const names = loss === 'keep' ? this.#names : this.#durableNames
+  /** The same disk again, for another life that begins like this one. */
+  clone(): MemoryDisk {
+    const disk = new MemoryDisk()
+    for (const [name, { bytes, durable }] of this.#names) disk.#names.set(name, { bytes, durable })
+    disk.#durableNames = new Map(disk.#names)
+    disk.#counters = { ...this.#counters }
+    return disk
+  }
+
+  /** Power comes back. `seed` decides what is lost by chance, so that a failure can be repeated. */
+  restart(loss: Loss, seed = 0): void {
+    const isKept = loss === 'keep' || (loss === 'random' && sectorSurvives(seed, -1))
+    const names = isKept ? this.#names : this.#durableNames
     this.#names = new Map(names)
     this.#durableNames = new Map(names)
     for (const inode of new Set(names.values())) {
-      inode.bytes = remains(inode, loss)
+      inode.bytes = remains(inode, loss, seed)
       inode.durable = inode.bytes
     }
     this.#isOff = false
@@ -73,14 +86,14 @@ export class MemoryDisk implements Disk {
   }
 
   async write(name: string, bytes: Buffer): Promise<void> {
-    this.#point()
-    this.#inode(name).bytes = Buffer.from(bytes)
+    this.#pointAmid(() => void (this.#inode(name).bytes = Buffer.from(bytes)))
   }
 
   async writeAt(name: string, bytes: Buffer, position: number): Promise<void> {
-    this.#point()
-    const inode = this.#inode(name)
-    inode.bytes = overwritten(inode.bytes, bytes, position)
+    this.#pointAmid(() => {
+      const inode = this.#inode(name)
+      inode.bytes = overwritten(inode.bytes, bytes, position)
+    })
   }
 
   async fsync(name: string): Promise<void> {
@@ -155,6 +168,13 @@ export class MemoryDisk implements Disk {
     throw new PowerCut(`cut at call ${this.calls}`)
   }
 
+  /** Pulled in the middle of a write: it is there, not durable, and torn as the loss has it. */
+  #pointAmid(work: () => void): void {
+    this.#live()
+    work()
+    this.#point()
+  }
+
   #inode(name: string): Inode {
     const inode = this.#names.get(name) ?? { bytes: Buffer.alloc(0), durable: Buffer.alloc(0) }
     this.#names.set(name, inode)
@@ -175,20 +195,33 @@ function overwritten(bytes: Buffer, change: Buffer, position: number): Buffer {
   return result
 }
 
-function remains({ bytes, durable }: Inode, loss: Loss): Buffer {
+function remains({ bytes, durable }: Inode, loss: Loss, seed: number): Buffer {
   switch (loss) {
     case 'drop':
       return durable
     case 'keep':
       return bytes
-    case 'tear': {
-      // Every other sector of what was written made it.
-      const result = Buffer.alloc(bytes.length)
-      durable.copy(result)
-      for (let at = 0; at < bytes.length; at += 2 * sector) bytes.copy(result, at, at, at + sector)
-      return result
-    }
+    case 'half':
+      return mixed({ bytes, durable }, (at) => at < bytes.length / 2)
+    case 'tear':
+      return mixed({ bytes, durable }, (at) => (at / sector) % 2 === 0)
+    case 'random':
+      return mixed({ bytes, durable }, (at) => sectorSurvives(seed, at))
     default:
       return loss satisfies never
   }
+}
+
+/** The new bytes where the sector made it, the durable ones or nothing elsewhere. */
+function mixed({ bytes, durable }: Inode, survives: (at: number) => boolean): Buffer {
+  const result = Buffer.alloc(bytes.length)
+  durable.copy(result)
+  for (let at = 0; at < bytes.length; at += sector) {
+    if (survives(at)) bytes.copy(result, at, at, at + sector)
+  }
+  return result
+}
+
+function sectorSurvives(seed: number, at: number): boolean {
+  return (createHash('sha256').update(`${seed} ${at}`).digest()[0] ?? 0) < 128
 }

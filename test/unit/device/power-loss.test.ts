@@ -1,10 +1,17 @@
 import { describe, expect, test } from 'vitest'
 
-import { readBootRecord } from '../../../device-sim/update/slots.ts'
+import { bootDevice, readBootRecord } from '../../../device-sim/update/slots.ts'
 import { loadTrusted } from '../../../device-sim/update/trusted.ts'
-import type { TrustedState } from '../../../pki/tuf/types.ts'
+import { heldVersions } from '../../../pki/tuf/bundle.ts'
+import { type DeploymentState, endedStates as ended } from '../../../server/protocol/deployment.ts'
 import { DeviceLife } from '../../support/device-life.ts'
-import { type Loss, PowerCut } from '../../support/memory-disk.ts'
+import { type Loss, losses, PowerCut } from '../../support/memory-disk.ts'
+import { policy, World } from '../../support/tuf-fixture.ts'
+
+const endedStates: readonly DeploymentState[] = ended
+
+/** Every cut with every loss, and more second cuts; the short form takes one loss a cut, by turns. */
+const isFull = process.env['POWER_LOSS'] === 'full'
 
 /** One day of a device: it wakes, asks, and does what is to be done. */
 async function live(life: DeviceLife): Promise<void> {
@@ -13,69 +20,157 @@ async function live(life: DeviceLife): Promise<void> {
   await life.settle()
 }
 
-/** A day in which the plug is pulled at the given call, and the next one. */
-async function liveThroughCut(life: DeviceLife, cutAt: number, loss: Loss): Promise<void> {
+/**
+ * A day in which the plug is pulled at a call. What a call does happens between two points, so a cut before the next call
+ * is the cut after this one.
+ */
+async function liveUntilCut(life: DeviceLife, cutAt: number, loss: Loss): Promise<void> {
   life.disk.cutAt = cutAt
   await live(life).catch((error: unknown) => {
     if (!(error instanceof PowerCut)) throw error
   })
   await life.powerDown()
-  life.disk.restart(loss)
-  const before = await loadTrusted(life.disk)
-  await expectBootable(life)
+  life.disk.restart(loss, cutAt)
+}
+
+/** What must hold whenever power comes back (updates.md section 8). */
+async function expectSound(life: DeviceLife): Promise<void> {
+  const counters = await life.disk.counters()
+  for (const component of Object.keys(life.config.components)) {
+    const { active, slots } = await readBootRecord(life.disk, component)
+    expect(slots[active]?.bootable).toBe(true)
+    const committed = Object.values(slots).filter((slot) => slot?.successful === true)
+    const highest = Math.max(...committed.map((slot) => slot?.svn ?? 0))
+    expect(highest).toBeGreaterThanOrEqual(counters[component] ?? 0)
+  }
+  // A set is whole or not there. On a copy, because looking spends a try.
+  const running = await bootDevice(life.disk.clone(), Object.keys(life.config.components))
+  const builds = [...running.values()].map(({ slot, record }) => record.slots[slot]?.build)
+  expect([[400, 205], life.goal]).toContainEqual(builds)
+}
+
+interface Remembered {
+  versions: ReturnType<typeof heldVersions>
+  timeAt: string
+  counters: Record<string, number>
+}
+
+async function rememberedBy(life: DeviceLife): Promise<Remembered> {
+  const trusted = await loadTrusted(life.disk)
+  const counters = await life.disk.counters()
+  return { versions: heldVersions(trusted), timeAt: trusted.timeAt ?? '', counters }
+}
+
+function expectNotLess(before: Remembered, after: Remembered): void {
+  expect(after.timeAt >= before.timeAt).toBe(true)
+  for (const name of ['director', 'image'] as const) {
+    for (const [file, version] of Object.entries(before.versions[name])) {
+      expect(after.versions[name][file], file).toBeGreaterThanOrEqual(version)
+    }
+  }
+  for (const [component, value] of Object.entries(before.counters)) {
+    expect(after.counters[component]).toBeGreaterThanOrEqual(value)
+  }
+}
+
+interface Story {
+  /** What the device has before its day. */
+  life: DeviceLife
+  state: 'succeeded' | 'rolled_back'
+  builds: [number, number]
+  counters: Record<string, number>
+}
+
+async function expectEnd(life: DeviceLife, story: Story, where: string): Promise<void> {
+  expect(life.state(), where).toBe(story.state)
+  expect([life.build('main'), life.build('radio')]).toEqual(story.builds)
+  expect(await life.disk.counters()).toEqual(story.counters)
+  // Said at least once, and nothing else: the server drops what it knows of a deployment already.
+  const ends = life.reports.filter(({ state }) => endedStates.includes(state))
+  expect(new Set(ends.map(({ state }) => state)), where).toEqual(new Set([story.state]))
+}
+
+/** Runs a story with a cut at `first` and, when given, another one so many calls into the recovery. */
+async function survive(
+  story: Story,
+  { first, second, loss }: { first: number; second?: number; loss: Loss },
+): Promise<void> {
+  const life = story.life.another()
+  const where = `call ${first}${second === undefined ? '' : ` and ${second}`}, ${loss}`
+  await liveUntilCut(life, first, loss)
+  await expectSound(life)
+  if (second !== undefined) {
+    await liveUntilCut(life, life.disk.calls + second, loss)
+    await expectSound(life)
+  }
+  const before = await rememberedBy(life)
   await live(life)
-  expectNotOlder(before, await loadTrusted(life.disk))
-}
-
-/** Always one slot that can run and is what was verified; the active one is never one that was not. */
-async function expectBootable(life: DeviceLife): Promise<void> {
-  const { active, slots } = await readBootRecord(life.disk, 'main')
-  expect(slots[active]?.bootable).toBe(true)
-  const counter = (await life.disk.counters())['main'] ?? 0
-  const committed = Object.values(slots).filter((slot) => slot?.successful === true)
-  expect(Math.max(...committed.map((slot) => slot?.svn ?? 0))).toBeGreaterThanOrEqual(counter)
-}
-
-function expectNotOlder(before: TrustedState, after: TrustedState): void {
-  expect(after.timeAt ?? '').not.toBe('')
-  expect((after.timeAt ?? '') >= (before.timeAt ?? '')).toBe(true)
-}
-
-async function countCalls(life: DeviceLife): Promise<{ first: number; last: number }> {
-  const first = life.disk.calls + 1
-  await live(life)
+  expectNotLess(before, await rememberedBy(life))
+  await expectEnd(life, story, where)
   await life.powerDown()
-  return { first, last: life.disk.calls }
 }
 
-const losses: Loss[] = ['drop', 'keep', 'tear']
+/** How many calls the day takes when nothing happens. */
+async function callsOf(story: Story): Promise<number> {
+  const life = story.life.another()
+  await live(life)
+  await expectEnd(life, story, 'without a cut')
+  await life.powerDown()
+  return life.disk.calls
+}
 
-describe('the plug is pulled at every write of an update', () => {
-  test.each(losses)('what was not durable: %s', async (loss) => {
-    const { first, last } = await countCalls(await DeviceLife.make())
-    expect(last - first).toBeGreaterThan(50)
-    for (let call = first; call <= last; call += 1) {
-      const life = await DeviceLife.make()
-      await liveThroughCut(life, call, loss)
-      expect(life.state(), `call ${call}`).toBe('succeeded')
-      expect(life.build()).toBe(412)
-      expect(life.states()).toContain('succeeded')
-      expect(await life.disk.counters()).toEqual({ main: 42 })
-      await life.powerDown()
+function offering({ radio }: { radio: boolean }): World {
+  const world = new World()
+  const requires = radio ? { requires: { radio: 206 } } : {}
+  world.want(world.addBuild({ svn: 42, match: requires }))
+  if (radio) {
+    world.want(world.addBuild({ component: 'radio', version: '1.1.0', build: 206, svn: 7 }))
+  }
+  world.publishDelegations()
+  world.publishFirmware()
+  world.publishWanted({
+    change: (signed) => Object.assign(signed, { 'x-main': 'main', 'x-policy': policy }),
+  })
+  return world
+}
+
+async function storyOf({ radio = false, fails = false }): Promise<Story> {
+  const world = offering({ radio })
+  const life = await DeviceLife.make({ world, behavior: fails ? { failHealth: true } : {} })
+  const goal: [number, number] = [412, radio ? 206 : 205]
+  life.goal = goal
+  const raised: Record<string, number> = radio ? { main: 42, radio: 7 } : { main: 42 }
+  return fails
+    ? { life, state: 'rolled_back', builds: [400, 205], counters: {} }
+    : { life, state: 'succeeded', builds: goal, counters: raised }
+}
+
+const stories = {
+  'an image': {},
+  'an image that fails its test': { fails: true },
+  'two images that belong together': { radio: true },
+  'two images of which one fails its test': { radio: true, fails: true },
+}
+
+describe.each(Object.entries(stories))('the plug is pulled in an update of %s', (_, given) => {
+  test('at every call that changes something', async () => {
+    const story = await storyOf(given)
+    const calls = await callsOf(story)
+    expect(calls).toBeGreaterThan(50)
+    for (let first = 1; first <= calls + 1; first += 1) {
+      const chosen = losses.filter((_loss, n) => isFull || n === first % losses.length)
+      for (const loss of chosen) await survive(story, { first, loss })
     }
   })
 
-  test.each(losses)('of an image that fails its test: %s', async (loss) => {
-    const behavior = { failHealth: true }
-    const { first, last } = await countCalls(await DeviceLife.make({ behavior }))
-    for (let call = first; call <= last; call += 3) {
-      const life = await DeviceLife.make({ behavior })
-      await liveThroughCut(life, call, loss)
-      expect(life.state(), `call ${call}`).toBe('rolled_back')
-      expect(life.build()).toBe(400)
-      expect(life.states()).toContain('rolled_back')
-      expect(await life.disk.counters()).toEqual({})
-      await life.powerDown()
+  test('and again while it recovers', async () => {
+    const story = await storyOf(given)
+    const calls = await callsOf(story)
+    const step = isFull ? 3 : 11
+    for (let first = 3; first <= calls; first += step) {
+      for (let second = 1 + (first % 7); second < 60; second += isFull ? 5 : 29) {
+        await survive(story, { first, second, loss: losses[(first + second) % 5] ?? 'drop' })
+      }
     }
   })
 })
