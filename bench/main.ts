@@ -3,12 +3,14 @@ import { cpus } from 'node:os'
 import { benchConnect } from './connect.ts'
 import { benchPki } from './pki.ts'
 import type { Row } from './row.ts'
+import { benchTuf } from './tuf.ts'
 
 /* `npm run bench`, or `npm run bench -- pki`: everything that is measured, in one run on one machine, as a table. */
 
 const benches: Readonly<Record<string, (say: (line: string) => void) => Promise<Row[]>>> = {
   pki: benchPki,
   connect: benchConnect,
+  tuf: benchTuf,
 }
 
 function print(title: string, rows: readonly Row[]): void {
