@@ -45,6 +45,8 @@ export interface Authorities {
   readonly deviceIssuers: readonly Issuer[]
   /** Who issues for devices of a series now; null is the default one. Throws DomainError `not-ready` when nobody does. */
   readonly deviceIssuer: (series: string | null) => Issuer
+  /** Who is prepared to issue for a series next, with the roots above them that are not the active one: DER, maybe none. */
+  readonly successors: (series: string | null) => readonly Buffer[]
   /** Which series an authority belongs to. */
   readonly seriesOf: (authorityId: string) => string | undefined
   /** What EST `cacerts` gives out, DER: roots, the certificates that lead from one root to another, issuers. */

@@ -108,6 +108,7 @@ class LiveAuthorities {
         return now().deviceIssuers
       },
       deviceIssuer: (series) => now().deviceIssuer(series),
+      successors: (series) => now().successors(series),
       seriesOf: (id) => now().seriesOf(id),
       get distributed() {
         return now().distributed

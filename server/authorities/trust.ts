@@ -17,6 +17,7 @@ export interface Arranged extends Pick<
   | 'deviceIssuers'
   | 'deviceIssuer'
   | 'seriesOf'
+  | 'successors'
   | 'distributed'
   | 'bridges'
   | 'clientCa'
@@ -79,6 +80,7 @@ export function arrange(
         { series },
       )
     },
+    successors: (series) => successorsIn(inUse, series ?? defaultSeries),
     seriesOf: (id) => rows.find((row) => row.id === id)?.series,
     find: (id) => {
       const found = opened.get(id)
@@ -95,6 +97,16 @@ export function arrange(
     clientCa: clients.map(({ der }) => toPem('CERTIFICATE', der)),
     rootPem: toPem('CERTIFICATE', root.der),
   }
+}
+
+function successorsIn(inUse: readonly AuthorityRow[], series: string): Buffer[] {
+  const next = inUse.filter(
+    (row) => row.purpose === 'devices' && row.series === series && row.state === 'prepared',
+  )
+  const roots = inUse.filter(
+    ({ id, state }) => state !== 'active' && next.some((row) => row.issuer_id === id),
+  )
+  return [...next, ...roots].map(({ certificate }) => certificate)
 }
 
 /** Whether listeners name it to clients: roots, and issuers of client certificates. */

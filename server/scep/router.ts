@@ -6,6 +6,7 @@ import {
   caCapabilities,
   caCertificates,
   decodeGetMessage,
+  nextCaCertificates,
   pkiMessageType,
   readScepOperation,
   type ScepBody,
@@ -68,7 +69,10 @@ async function answer(ctx: IssueDeps, req: Request, called: Called): Promise<Sce
   switch (operation) {
     case 'GetCACaps':
       allow(req, called.res, 'GET')
-      return caCapabilities({ hasNextCa: false, ...policy })
+      return caCapabilities({
+        hasNextCa: ctx.authorities.successors(called.profile.issuer_series).length > 0,
+        ...policy,
+      })
     case 'GetCACert': {
       allow(req, called.res, 'GET')
       const { issuer_series: series } = called.profile
@@ -77,13 +81,24 @@ async function answer(ctx: IssueDeps, req: Request, called: Called): Promise<Sce
       return caCertificates([newest.responder.certificate, deviceIssuer(series).der, root.der])
     }
     case 'GetNextCACert':
-      throw new DomainError('not-found', 'There is no next CA: fetch the CA certificates anew')
+      allow(req, called.res, 'GET')
+      return await nextCertificates(ctx, called.profile)
     case 'PKIOperation':
       allow(req, called.res, 'GET', 'POST')
       return { contentType: pkiMessageType, body: await pkiOperation(ctx, req, called) }
     default:
       throw new DomainError('invalid-request', 'Unknown operation')
   }
+}
+
+/** What is prepared to take over, vouched for by who issues now (RFC 8894 §4.7): devices trust it before it issues. */
+async function nextCertificates({ authorities }: IssueDeps, profile: Profile): Promise<ScepBody> {
+  const next = authorities.successors(profile.issuer_series)
+  if (next.length === 0) {
+    throw new DomainError('not-found', 'There is no next CA: fetch the CA certificates anew')
+  }
+  const { der: certificate, signer } = authorities.deviceIssuer(profile.issuer_series)
+  return await nextCaCertificates(next, { certificate, signer })
 }
 
 async function pkiOperation(ctx: IssueDeps, req: Request, called: Called): Promise<Buffer> {
