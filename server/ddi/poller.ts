@@ -64,6 +64,7 @@ export function whatIsShown(poller: Poller, now: Date): Shown {
   return shownFor(
     {
       profile,
+      fileName: deployment.artifact_name,
       state: deployment.state,
       auto,
       forced,

@@ -3,6 +3,8 @@ import type { DeploymentState } from '../protocol/deployment.ts'
 
 export interface Waiting {
   profile: DdiProfile
+  /** Of the release's artifact. */
+  fileName: string
   state: DeploymentState
   /** May it install without asking its owner? */
   auto: boolean
@@ -33,7 +35,11 @@ const firstRetryMs = 15 * 60_000
  * these clients install what they are shown; `skip` is never said.
  */
 export function shownFor(waiting: Waiting, now: Date): Shown {
-  const { state, started, closed } = waiting
+  const { state, started, closed, profile, fileName } = waiting
+  // SWUpdate goes by the name, and calls anything else a failed update.
+  if (profile === 'swupdate' && !started && !fileName.endsWith('.swu')) {
+    return { link: 'none', reason: 'no-artifact' }
+  }
   switch (state) {
     case 'cancelled':
     case 'superseded':

@@ -37,7 +37,8 @@ async function rollOut(
 ) {
   build += 1
   const version = `2.0.${build}`
-  const release = { version, build, image, class: kind, metadataVersion: build - 100 }
+  const names = { fileName: 'gate 2.swu', metadataVersion: build - 100 }
+  const release = { version, build, image, class: kind, ...names }
   const rollout = await startRollout(site, await publishRelease(site, release), serial)
   return { version, rollout, image }
 }
@@ -91,6 +92,7 @@ test('SWUpdate: a whole update, from the first poll to the proof', async () => {
     size: image.length,
     hashes: { sha1: hash('sha1'), md5: hash('md5'), sha256: hash('sha256') },
   })
+  expect(artifact?.filename).toBe('gate_2.swu')
   expect(await stateOf(rollout)).toBe('accepted')
   // Fetched twice before the first word: that is no start.
   await client.call('GET', href)

@@ -59,6 +59,8 @@ export interface NewRelease {
   svn?: number
   image: Buffer
   class?: 'security' | 'feature'
+  /** What the uploaded file is called. */
+  fileName?: string
   /** Of `fw-gate-2`, rises with each release. */
   metadataVersion: number
 }
@@ -70,7 +72,7 @@ export async function publishRelease(
 ): Promise<string> {
   const { fleetseal } = operator
   const folder = await mkdtemp(join(keys, '..', 'release-'))
-  const file = join(folder, 'image.bin')
+  const file = join(folder, release.fileName ?? 'image.bin')
   const advisory = join(folder, 'advisory.json')
   await writeFile(file, release.image)
   await writeFile(

@@ -158,6 +158,7 @@ describe('what is shown', () => {
   const now = new Date('2026-11-26T12:00:00Z')
   const waiting: Waiting = {
     profile: 'swupdate',
+    fileName: 'a.swu',
     state: 'queued',
     auto: true,
     forced: false,
@@ -185,6 +186,8 @@ describe('what is shown', () => {
 
   test('what was not started is shown only to who may install it', () => {
     expect(linkOf({})).toBe('deploymentBase')
+    expect(linkOf({ fileName: 'a.bin' })).toBe('none')
+    expect(linkOf({ fileName: 'a.bin', profile: 'rauc' })).toBe('deploymentBase')
     expect(linkOf({ auto: false })).toBe('none')
     expect(linkOf({ auto: false, profile: 'generic' })).toBe('confirmationBase')
     expect(linkOf({ auto: false, forced: true })).toBe('deploymentBase')
