@@ -74,6 +74,12 @@ export interface CertificateTable {
   created_at: Date
 }
 
+export interface CertificateExpiryNoticeTable {
+  certificate_id: string
+  stage: 'warning' | 'critical'
+  told_at: Date
+}
+
 export interface ServerIdentityTable {
   certificate_id: string
   wrapped_key: Buffer
@@ -315,6 +321,8 @@ export interface IncidentTable {
 
 export interface IdentityChangeTable {
   seq: GeneratedAlways<number>
+  /** Of the transaction that wrote it: xid8, in digits. */
+  xid: Generated<string>
   device_id: string | null
   group_id: string | null
   at: Date

@@ -10,6 +10,7 @@ import type {
   AuthorityRequestTable,
   AuthorityTable,
   RootLinkTable,
+  CertificateExpiryNoticeTable,
   CertificateTable,
   ServerIdentityTable,
   CrlTable,
@@ -68,6 +69,7 @@ export interface Schema {
   authority_request: AuthorityRequestTable
   root_link: RootLinkTable
   certificate: CertificateTable
+  certificate_expiry_notice: CertificateExpiryNoticeTable
   server_identity: ServerIdentityTable
   crl: CrlTable
   api_key: ApiKeyTable

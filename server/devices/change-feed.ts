@@ -1,9 +1,6 @@
 import type { Context } from '../context.ts'
 import { identityChangesAfter } from './identity-change.ts'
 
-/** A transaction that took its number early may commit this much later; beyond that it has timed out. */
-const overlapMs = 60_000
-const firstOverlap = 1_000
 const pageSize = 10_000
 
 export interface Changed {
@@ -12,59 +9,57 @@ export interface Changed {
 }
 
 /**
- * Reads `identity_change` forward. Sequence numbers commit out of order, so each read goes back a minute and skips
- * what was seen; a cursor alone would step over the late ones for ever.
+ * Reads `identity_change` forward, each row once. Sequence numbers commit out of order, and a cursor over them would step over the
+ * late ones for ever; so the cursor is the oldest transaction that was still running at a read. Everything older is
+ * complete. Of younger ones, what was seen is remembered until they are older too: as long as the longest transaction
+ * takes, not as long as the table is.
  */
 export class ChangeFeed {
-  readonly #deps: Pick<Context, 'db' | 'clock'>
-  readonly #seen = new Set<number>()
-  /** Highest number known at a time; the newest that is old enough is where the next read begins. */
-  #marks: { atMs: number; seq: number }[] = []
-  #floor = 0
-  #highest = 0
+  readonly #deps: Pick<Context, 'db'>
+  /** Transaction from which on something may be missing. */
+  #horizon = '0'
+  /** Changes of `#horizon` and later that were handed over, by seq. */
+  #seen = new Map<number, string>()
 
-  constructor(deps: Pick<Context, 'db' | 'clock'>) {
+  constructor(deps: Pick<Context, 'db'>) {
     this.#deps = deps
   }
 
-  /** @param seq the last change before the caller loaded everything else */
-  begin(seq: number): void {
-    this.#floor = Math.max(0, seq - firstOverlap)
-    this.#highest = seq
+  /** @param horizon the oldest transaction that ran before the caller loaded everything else */
+  begin(horizon: string): void {
+    this.#horizon = horizon
+    this.#seen = new Map()
   }
 
   /** Hands over what is new, page by page; what `apply` fails on is handed over again by the next read. */
   async read(apply: (changed: Changed) => Promise<void>): Promise<void> {
-    const nowMs = this.#deps.clock.now().getTime()
-    for (let from = this.#floor; ;) {
-      const page = await identityChangesAfter(this.#deps.db, from, pageSize)
-      const fresh = page.filter(({ seq }) => !this.#seen.has(seq))
+    let place = { xid: this.#horizon, seq: -1 }
+    let next: string | undefined
+    for (;;) {
+      const { changes, horizon } = await identityChangesAfter(this.#deps.db, place, pageSize)
+      // Of the first page: later ones may be missing what was committed behind their beginning.
+      next ??= horizon
+      const fresh = changes.filter(({ seq }) => !this.#seen.has(seq))
       if (fresh.length > 0) {
         await apply({
           deviceIds: unique(fresh.map((row) => row.device_id)),
           groupIds: unique(fresh.map((row) => row.group_id)),
         })
       }
-      for (const { seq } of fresh) this.#seen.add(seq)
-      const last = page.at(-1)?.seq
-      if (last !== undefined) this.#highest = Math.max(this.#highest, last)
-      if (last === undefined || page.length < pageSize) break
-      from = last
+      for (const { seq, xid } of fresh) this.#seen.set(seq, xid)
+      const last = changes.at(-1)
+      if (!last || changes.length < pageSize) break
+      place = last
     }
-    this.#advance(nowMs)
+    this.#advance(next)
   }
 
-  #advance(nowMs: number): void {
-    // A mark a second is fine enough, and keeps their number bounded.
-    if (nowMs - (this.#marks.at(-1)?.atMs ?? -Infinity) >= 1_000) {
-      this.#marks.push({ atMs: nowMs, seq: this.#highest })
-    }
-    const old = this.#marks.filter(({ atMs }) => nowMs - atMs > overlapMs)
-    const newest = old.at(-1)
-    if (!newest) return
-    this.#floor = Math.max(this.#floor, newest.seq)
-    this.#marks = this.#marks.slice(old.length)
-    for (const seq of this.#seen) if (seq <= this.#floor) this.#seen.delete(seq)
+  #advance(horizon: string): void {
+    // Never back: a database that was restored elsewhere counts from a lower number.
+    if (BigInt(horizon) <= BigInt(this.#horizon)) return
+    this.#horizon = horizon
+    const from = BigInt(horizon)
+    for (const [seq, xid] of this.#seen) if (BigInt(xid) < from) this.#seen.delete(seq)
   }
 }
 

@@ -11,7 +11,7 @@ import {
   listStatuses,
   listUsable,
 } from './directory-store.ts'
-import { announceIdentityChange, lastIdentityChange } from './identity-change.ts'
+import { announceIdentityChange, identityHorizon } from './identity-change.ts'
 import { judgeRow, KnownIdentities } from './known-identities.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'log' | 'bus' | 'connections'>
@@ -75,7 +75,7 @@ class Directory implements RunningDirectory {
     const { db, clock, bus } = this.#deps
     bus.subscribe('identity', () => void this.sweep())
     bus.onGap(() => void this.sweep())
-    this.#feed.begin(await lastIdentityChange(db))
+    this.#feed.begin(await identityHorizon(db))
     let after: string | undefined
     for (let loaded = 0; loaded < maxPreloaded; loaded += pageSize) {
       const page = await listUsable(db, { now: clock.now(), after, limit: pageSize })

@@ -39,31 +39,51 @@ export async function announceIdentityChange(
 
 export interface IdentityChange {
   seq: number
+  /** Of the transaction that wrote it, in digits. */
+  xid: string
   device_id: string | null
   group_id: string | null
 }
 
-/** Changes after `seq`, oldest first. */
-export async function identityChangesAfter(
-  db: Db,
-  seq: number,
-  limit: number,
-): Promise<IdentityChange[]> {
-  return await db
-    .selectFrom('identity_change')
-    .select(['seq', 'device_id', 'group_id'])
-    .where('seq', '>', seq)
-    .orderBy('seq')
-    .limit(limit)
-    .execute()
+/** Where a reader is: everything that transactions before `xid` wrote was read, and of `xid` what is up to `seq`. */
+export interface ChangePlace {
+  xid: string
+  seq: number
 }
 
-export async function lastIdentityChange(db: Db): Promise<number> {
-  const row = await db
-    .selectFrom('identity_change')
-    .select((eb) => eb.fn.max('seq').as('seq'))
-    .executeTakeFirst()
-  return Number(row?.seq ?? 0)
+/**
+ * Changes after `place`, by transaction, as far as they are committed.
+ *
+ * @returns with the oldest transaction that was still running when this was read: whatever earlier ones wrote is in the answer
+ */
+export async function identityChangesAfter(
+  db: Db,
+  { xid, seq }: ChangePlace,
+  limit: number,
+): Promise<{ changes: IdentityChange[]; horizon: string }> {
+  // One statement, hence one snapshot: the horizon is that of the very rows that were seen.
+  const { rows } = await sql<IdentityChange & { horizon: string; seq: number | null }>`
+    select pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
+      page.seq, page.xid::text as xid, page.device_id, page.group_id
+    from (select 1) as one left join lateral (
+      select seq, xid, device_id, group_id from identity_change
+      where (xid, seq) > (${xid}::xid8, ${seq}::bigint) order by xid, seq limit ${limit}
+    ) as page on true`.execute(db)
+  const [{ horizon } = { horizon: xid }] = rows
+  const changes = rows
+    .filter((row) => row.seq !== null)
+    .map((row) => ({ ...row, seq: Number(row.seq) }))
+  return { changes, horizon }
+}
+
+/** The oldest transaction that is running now, in digits: what it and later ones write may not be visible yet. */
+export async function identityHorizon(db: Db): Promise<string> {
+  const { rows } = await sql<{
+    horizon: string
+  }>`select pg_snapshot_xmin(pg_current_snapshot())::text as horizon`.execute(db)
+  const [row] = rows
+  if (!row) throw new Error('The database named no snapshot')
+  return row.horizon
 }
 
 /** Removes up to `limit` changes that every running process has long read. Returns how many. */

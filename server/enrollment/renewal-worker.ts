@@ -1,5 +1,6 @@
 import type { Context } from '../context.ts'
 import type { Worker } from '../workers/worker.ts'
+import { expiryWorkers } from './expiry.ts'
 import { sendRenewalHints } from './renewal-hint.ts'
 
 const idleMs = 900_000
@@ -18,5 +19,5 @@ export function renewalWorkers(ctx: Pick<Context, 'db' | 'clock' | 'transport'>)
     await sendRenewalHints(ctx, page)
     return waiting.length > 0
   }
-  return [{ name: 'renewal-hints', idleMs, step }]
+  return [{ name: 'renewal-hints', idleMs, step }, ...expiryWorkers(ctx)]
 }
