@@ -1,7 +1,7 @@
 import { VerificationError } from './errors.ts'
-import { fleetsealFormat, isEvaluation, limits, must, nextRoot, openRoot } from './repository.ts'
-import { ownEntry } from './shape.ts'
+import { fleetsealFormat, must } from './repository.ts'
 import type { Bundle, DeviceFacts, TrustedState } from './types.ts'
+import { followRoots, type Run } from './verify.ts'
 
 /*
  * Roots ahead of the rest. A device that missed some rotations, above all of hybrid roots, lacks more than one bundle holds: then it gets
@@ -25,32 +25,15 @@ export function isRootsOnly({ director, image }: Bundle): boolean {
 export function takeRoots(
   before: TrustedState,
   bundle: Bundle,
-  { allowEvaluation }: Pick<DeviceFacts, 'allowEvaluation'>,
+  device: Pick<DeviceFacts, 'allowEvaluation'>,
 ): TrustedState {
-  let state = before
+  const run: Run = { state: before, bundle, device, format: fleetsealFormat, time: '' }
   try {
-    for (const name of repositories) {
-      let root = openRoot(state[name].root, undefined, fleetsealFormat)
-      must(allowEvaluation || !isEvaluation(root), 'evaluation', 'A root for evaluation')
-      for (let steps = 0; ; steps += 1) {
-        const text = ownEntry(bundle[name], `${root.version + 1}.root.json`)
-        if (text === undefined) break
-        must(steps < limits.rotations, 'endless-data', 'More root rotations than one run takes')
-        const next = nextRoot(root, text, fleetsealFormat)
-        state = { ...state, [name]: { ...state[name], root: text } }
-        // updates.md 2.5: the replacement of the director's time key undoes what a stolen one did to the time.
-        const { keyids } = next.roles.timestamp
-        if (name === 'director' && root.roles.timestamp.keyids.some((id) => !keyids.includes(id))) {
-          const { timeAt: _, ...rest } = state
-          state = rest
-        }
-        root = next
-      }
-    }
-    must(state !== before, 'freeze', 'There is nothing new in these roots')
-    return state
+    for (const name of repositories) followRoots(run, name)
+    must(run.state !== before, 'freeze', 'There is nothing new in these roots')
+    return run.state
   } catch (error) {
-    if (error instanceof VerificationError) error.state = state
+    if (error instanceof VerificationError) error.state = run.state
     throw error
   }
 }

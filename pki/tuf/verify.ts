@@ -118,7 +118,7 @@ export function openRepository(run: Run, name: RepositoryName): View {
 const rootFile = /^([1-9][0-9]{0,9})\.root\.json$/
 
 /** From the trusted root to the newest one sent, each link signed by both (TUF 5.3). */
-function followRoots(run: Run, name: RepositoryName): Tuf.RootMetadata {
+export function followRoots(run: Run, name: RepositoryName): Tuf.RootMetadata {
   let root = openRoot(run.state[name].root, undefined, run.format)
   // 3.6: an evaluation root is for devices that were told to try the product out.
   must(run.device.allowEvaluation || !isEvaluation(root), 'evaluation', 'A root for evaluation')
