@@ -21,7 +21,7 @@ export function bundleOf(answer: Answer): BundleMessage {
     director[`${state.targets_version}.targets.json`] = state.targets
   }
   // Nothing to install: a device does not look at images then (updates.md section 4 step 5).
-  const image = desired.imageRole === undefined ? {} : imageFiles(answer, desired.imageRole)
+  const image = desired.imageRoles.length === 0 ? {} : imageFiles(answer)
   return withinCap({ director, image, ...(answer.log && { log: answer.log.proofs }) })
 }
 
@@ -50,10 +50,10 @@ function sizeOf(bundle: BundleMessage): number {
   return Buffer.byteLength(JSON.stringify(bundle))
 }
 
-function imageFiles({ request, current }: Answer, modelRole: string): Record<string, string> {
+function imageFiles({ request, current, desired }: Answer): Record<string, string> {
   const { have } = request
   const files = rootsAfter(current.roots.image, haveOf(have, 'image', 'root'))
-  for (const role of ['timestamp', 'snapshot', 'targets', modelRole]) {
+  for (const role of ['timestamp', 'snapshot', 'targets', ...desired.imageRoles]) {
     const file = current.image.get(role)
     if (!file || haveOf(have, 'image', role) === file.version) continue
     files[fileNameOf(role, file.version)] = file.text

@@ -4,7 +4,7 @@ import type { DeliveryEntry, DirectorTarget, ImageTarget } from '../../pki/tuf/t
 import type { CurrentMetadata } from '../metadata/current.ts'
 import { targetsIn } from '../metadata/drafts.ts'
 import { sha256Of } from '../metadata/online-files.ts'
-import { firmwarePath, firmwareRole } from '../metadata/roles.ts'
+import { releasePath, releaseRole } from '../metadata/roles.ts'
 import { classOfSet } from '../protocol/release-class.ts'
 import { leavesLine } from '../protocol/version-line.ts'
 import { noForms, type TargetForms } from './forms.ts'
@@ -18,8 +18,8 @@ export interface Desired {
   contentHash: string
   /** Everything the device may download. */
   sha256s: string[]
-  /** The role of the image repository that vouches for it; undefined when there is nothing to install. */
-  imageRole: string | undefined
+  /** The roles of the image repository that vouch for it; none when there is nothing to install. */
+  imageRoles: string[]
 }
 
 /**
@@ -40,7 +40,7 @@ export function desiredOf(
   })
   // All or nothing: of a set of which one is withdrawn, none is offered.
   if (!deployment || found.length < set.length) {
-    return describe({ deviceId, targets: {} }, undefined)
+    return describe({ deviceId, targets: {} }, [])
   }
   const { release, rolloutPolicy, modelPolicy, runsVersion, override } = deployment
   const policy = policyFor({
@@ -70,10 +70,13 @@ export function desiredOf(
     targets,
     ...(set.length > 1 && { main: release.component }),
   }
-  return describe(content, firmwareRole(release.model).role)
+  return describe(
+    content,
+    set.map((one) => releaseRole(one).role),
+  )
 }
 
-function describe(content: DirectorContent, imageRole: string | undefined): Desired {
+function describe(content: DirectorContent, imageRoles: string[]): Desired {
   const sha256s = Object.values(content.targets).flatMap(({ hashes, custom }) => [
     hashes['sha256'] ?? '',
     ...custom.delivery.map(({ sha256 }) => sha256),
@@ -82,7 +85,7 @@ function describe(content: DirectorContent, imageRole: string | undefined): Desi
     content,
     contentHash: sha256Of(canonicalize(content)),
     sha256s: [...new Set(sha256s)],
-    imageRole,
+    imageRoles: [...new Set(imageRoles)],
   }
 }
 
@@ -105,7 +108,7 @@ function directorTarget(
   }
 }
 
-type Release = Parameters<typeof firmwarePath>[0]
+type Release = Parameters<typeof releasePath>[0]
 
 /** The builds that the published files list; each file is read once, when it is first asked for. */
 export class PublishedBuilds {
@@ -117,8 +120,8 @@ export class PublishedBuilds {
   }
 
   find(release: Release): { path: string; target: ImageTarget } | undefined {
-    const { role } = firmwareRole(release.model)
-    const path = firmwarePath(release)
+    const { role } = releaseRole(release)
+    const path = releasePath(release)
     const listed = this.#byRole.get(role) ?? this.#read(role)
     const target = Object.hasOwn(listed, path) ? listed[path] : undefined
     return target && { path, target }

@@ -68,8 +68,8 @@ export async function logAnswers<T extends Asked>(
 
 /** What a device asks to be proven: its own targets file, and the image files that vouch for what it is to install. */
 function entriesOf({ desired, state, current }: Asked): { leaf: string; data: Buffer }[] {
-  const { imageRole } = desired
-  const files = imageRole === undefined ? [] : ['targets', imageRole]
+  const { imageRoles } = desired
+  const files = imageRoles.length === 0 ? [] : ['targets', ...imageRoles]
   const entries = files.flatMap((role) => {
     const file = current.image.get(role)
     if (!file) return []

@@ -8,7 +8,7 @@ import { type CurrentMetadata, forgetCurrent, recentCurrent } from '../metadata/
 import { sha256Of } from '../metadata/online-files.ts'
 import { type OnlineKeys, onlineKeysOf } from '../metadata/online-keys.ts'
 import { signAgain } from '../metadata/publish.ts'
-import { firmwareRole } from '../metadata/roles.ts'
+import { releaseRole } from '../metadata/roles.ts'
 import type { BundleMessage, Have } from '../protocol/messages.ts'
 import { appendEntries } from '../transparency/service.ts'
 import { bundleOf } from './bundle.ts'
@@ -137,8 +137,8 @@ async function readTogether(
   const isOlder = rows.some(({ deployment }) => {
     if (!deployment) return false
     return [deployment.release, ...deployment.companions].some(
-      ({ model, metadata_version: version }) =>
-        (version ?? 0) > (current?.image.get(firmwareRole(model).role)?.version ?? 0),
+      ({ metadata_version: version, ...release }) =>
+        (version ?? 0) > (current?.image.get(releaseRole(release).role)?.version ?? 0),
     )
   })
   if (isOlder) {

@@ -22,7 +22,7 @@ import { delegationOf, rootIn, rootsIn } from './authority.ts'
 import { type CurrentMetadata, fileOf, type PublishedFile } from './current.ts'
 import { publishedTargets, targetsIn } from './drafts.ts'
 import { type HeldKeys, heldKeys, onlineRoles } from './online-keys.ts'
-import { modelOf, roleNameOf } from './roles.ts'
+import { modelOf, type RoleRef, roleNameOf } from './roles.ts'
 import type { MetadataFile } from './store.ts'
 
 type Deps = Pick<Context, 'db' | 'kek' | 'storage'>
@@ -85,7 +85,7 @@ async function problemsOf(ctx: Deps, input: Draft): Promise<PublishProblem[]> {
       hardwareIds: await hardwareOf(ctx.db, model),
       highest: await highestPublished(ctx.db, model),
     }),
-    ...(await artifactProblems(ctx, { model, envelope })),
+    ...(await artifactProblems(ctx, { draft, envelope })),
   ]
 }
 
@@ -166,9 +166,9 @@ export async function highestPublished(db: Db, model: string): Promise<Map<strin
 /** New builds: a release says the same, and the bytes are here. */
 async function artifactProblems(
   { db, storage }: Deps,
-  { model, envelope }: { model: string; envelope: string },
+  { draft, envelope }: { draft: RoleRef; envelope: string },
 ): Promise<PublishProblem[]> {
-  const before = await publishedTargets(db, model)
+  const before = await publishedTargets(db, draft)
   const added = Object.entries(targetsIn(envelope).targets).filter(
     ([path]) => !Object.hasOwn(before.targets, path),
   )

@@ -2,6 +2,7 @@ import {
   buildModelTargets,
   buildTargets,
   delegationsIn,
+  configDelegation,
   firmwareDelegation,
   type RoleSigners,
 } from '../../pki/tuf/build.ts'
@@ -16,7 +17,7 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Db, Tx } from '../db/client.ts'
 import { DomainError } from '../errors.ts'
 import { sha256Of } from './online-files.ts'
-import { firmwareRole, modelOf, type RoleRef, roleNameOf } from './roles.ts'
+import { configRole, firmwareRole, modelOf, type RoleRef, roleNameOf } from './roles.ts'
 import {
   deleteDraft,
   discardDraft,
@@ -156,13 +157,27 @@ export async function draftDelegations(tx: Tx, by: DraftedBy): Promise<void> {
   const known = new Set(before.map(({ name }) => name))
   const models = await tx.selectFrom('model').select('name').orderBy('name').execute()
   const missing = models.filter(({ name }) => !known.has(firmwareRole(name).role))
+  // Only models that have settings to give out have a role for them.
+  const configured = await tx
+    .selectFrom('release')
+    .select('model')
+    .distinct()
+    .where('component', 'in', ['config', 'cfgschema'])
+    .where('state', 'in', ['submitted', 'published'])
+    .orderBy('model')
+    .execute()
   const signers = releaseSigners(await listReleaseKeys(tx))
   const delegations = [
     ...before.map(({ name, ...role }) => {
       const model = modelOf({ repository: 'image', role: name })
-      return model === undefined ? { name, ...role } : firmwareDelegation(model, signers)
+      if (model === undefined) return { name, ...role }
+      const isFirmware = name === firmwareRole(model).role
+      return isFirmware ? firmwareDelegation(model, signers) : configDelegation(model, signers)
     }),
     ...missing.map(({ name }) => firmwareDelegation(name, signers)),
+    ...configured
+      .filter(({ model }) => !known.has(configRole(model).role))
+      .map(({ model }) => configDelegation(model, signers)),
   ]
   const expiresAt = latestExpiry('targets', by.now)
   const build = (version: number) =>
@@ -188,43 +203,44 @@ function releaseSigners(rows: readonly ReleaseKey[]): RoleSigners {
   }
 }
 
-/** The builds that a model's published file lists, by path; empty before its first. */
+/** The builds that a model's published file (`fw-<model>`, `cfg-<model>`) lists, by path; empty before its first. */
 export async function publishedTargets(
   db: Db,
-  model: string,
+  ref: RoleRef,
 ): Promise<{ version: number; targets: Record<string, ImageTarget> }> {
-  const current = await findNewest(db, firmwareRole(model))
+  const current = await findNewest(db, ref)
   if (!current?.envelope) return { version: 0, targets: {} }
   return { version: current.version, targets: targetsIn(current.envelope).targets }
 }
 
 /**
- * Drafts the next `fw-<model>` with exactly these builds; no draft remains when they are what is published already and the
+ * Drafts the next `fw-<model>` or `cfg-<model>` with exactly these builds; no draft remains when they are what is published already and the
  * published file is not asked to be renewed. The caller holds the lock (`lockMetadata`).
  */
 export async function draftModelTargets(
   tx: Tx,
   {
-    model,
+    ref,
     targets,
     renew = false,
   }: {
-    model: string
+    ref: RoleRef
     targets: Record<string, ImageTarget>
     renew?: boolean
   },
   by: DraftedBy,
 ): Promise<{ version: number } | undefined> {
-  const current = await publishedTargets(tx, model)
+  const current = await publishedTargets(tx, ref)
+  const model = modelOf(ref) ?? ''
   if (!renew && canonicalize(current.targets).equals(canonicalize(targets))) {
-    const stale = await findDraft(tx, firmwareRole(model))
+    const stale = await findDraft(tx, ref)
     if (stale) await setAside(tx, stale)
     return undefined
   }
   const expiresAt = latestExpiry('model', by.now)
   const build = (version: number) =>
     bounded(() => buildModelTargets({ model, targets, version, expiresAt }))
-  return await replaceDraft(tx, firmwareRole(model), { build, expiresAt }, by)
+  return await replaceDraft(tx, ref, { build, expiresAt }, by)
 }
 
 /** Throws DomainError `quota-exhausted` for a file that would be too large, `invalid-request` for one that cannot be built. */

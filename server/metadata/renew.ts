@@ -41,8 +41,8 @@ export async function draftRenewal(
     if (model === undefined) await replaceDraft(tx, ref, nextOf(current, ref, { signed, by }), by)
     else {
       fileOf(current, ref.role)
-      const { targets } = await publishedTargets(tx, model)
-      await draftModelTargets(tx, { model, targets, renew: true }, by)
+      const { targets } = await publishedTargets(tx, ref)
+      await draftModelTargets(tx, { ref, targets, renew: true }, by)
     }
     const draft = await findDraft(tx, ref)
     if (!draft) throw new Error(`${roleNameOf(ref)} was not drafted`)

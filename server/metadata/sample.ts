@@ -19,7 +19,7 @@ import { DomainError } from '../errors.ts'
 import { type CurrentMetadata, fileOf } from './current.ts'
 import { targetsIn } from './drafts.ts'
 import type { OnlineKeys } from './online-keys.ts'
-import { firmwareRole, modelOf, type RoleRef } from './roles.ts'
+import { modelOf, type RoleRef } from './roles.ts'
 
 /** A device that does not exist; its director files never leave this process. */
 const deviceId = '00000000-0000-7000-8000-000000000000'
@@ -27,6 +27,8 @@ const deviceId = '00000000-0000-7000-8000-000000000000'
 /** What a sample device is told to install. */
 interface Wish {
   model: string
+  /** That lists it. */
+  role: string
   path: string
   target: ImageTarget
 }
@@ -61,6 +63,7 @@ function wishesOf({ image }: CurrentMetadata, now: Date): Wish[] {
     if (model === undefined || expiresAt <= now) return []
     return Object.entries(targetsIn(text).targets).map(([path, target]) => ({
       model,
+      role,
       path,
       target,
     }))
@@ -177,7 +180,7 @@ function bundlesOf(
     { targetsVersion: 1, snapshotVersion: 1, now },
   )
   const image = Object.fromEntries(
-    ['timestamp', 'snapshot', 'targets', firmwareRole(wish.model).role].flatMap((role) => {
+    ['timestamp', 'snapshot', 'targets', wish.role].flatMap((role) => {
       const file = set.image.get(role)
       const name = role === 'timestamp' ? 'timestamp.json' : `${file?.version}.${role}.json`
       return file ? [[name, file.text]] : []

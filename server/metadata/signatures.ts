@@ -199,9 +199,8 @@ async function store(
 
 /** Whether a person decides when the version goes out: it lists something that was not published before. */
 async function addsBuilds({ db }: Pick<Context, 'db'>, file: MetadataFile): Promise<boolean> {
-  const model = modelOf(file)
-  if (model === undefined) return false
-  const { targets: before } = await publishedTargets(db, model)
+  if (modelOf(file) === undefined) return false
+  const { targets: before } = await publishedTargets(db, file)
   const { targets } = readTargets(parseStrict(Buffer.from(file.signed), file.signed.length))
   return Object.keys(targets).some((path) => !Object.hasOwn(before, path))
 }

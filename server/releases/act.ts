@@ -7,12 +7,18 @@ import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { highestPublished } from '../metadata/checks.ts'
 import { requireCurrent } from '../metadata/current.ts'
-import { draftModelTargets, lockForDraft, publishedTargets } from '../metadata/drafts.ts'
+import {
+  draftDelegations,
+  draftModelTargets,
+  lockForDraft,
+  publishedTargets,
+} from '../metadata/drafts.ts'
 import { publishDraft, type PublishDeps } from '../metadata/publish.ts'
-import { firmwareRole } from '../metadata/roles.ts'
+import { isSettings, releaseRole } from '../metadata/roles.ts'
 import { requireRising } from './create.ts'
 import { requireOnLine } from './lines.ts'
 import { listedBuilds } from './listed-builds.ts'
+import { requireReadable } from './settings-content.ts'
 import { nextReleaseState, type ReleaseAction } from './state.ts'
 import {
   findModelHardware,
@@ -49,8 +55,10 @@ export async function actOnRelease(ctx: PublishDeps, command: ActOnRelease): Pro
   }
 }
 
-async function redraftWith({ db, clock }: PublishDeps, command: ActOnRelease): Promise<Release> {
+async function redraftWith(ctx: PublishDeps, command: ActOnRelease): Promise<Release> {
+  const { db, clock } = ctx
   const { releaseId, action, actor, requestId } = command
+  if (action === 'submit') await requireReadable(ctx, releaseId)
   const now = clock.now()
   const by = { actor, ...(requestId ? { requestId } : {}) }
   return await inTransaction(db, async (tx) => {
@@ -67,7 +75,8 @@ async function redraftWith({ db, clock }: PublishDeps, command: ActOnRelease): P
     }
     // A draft that was never submitted is in no file.
     if (before.state !== 'draft' || action === 'submit') {
-      await redraft(tx, before.model, { ...by, now })
+      if (isSettings(before.component)) await draftDelegations(tx, { ...by, now })
+      await redraft(tx, before, { ...by, now })
     }
     return await getRelease(tx, releaseId)
   })
@@ -85,15 +94,20 @@ async function requireStillPossible(tx: Tx, release: Release): Promise<void> {
 
 async function redraft(
   tx: Tx,
-  model: string,
+  release: Release,
   by: { actor: string; requestId?: string; now: Date },
 ): Promise<void> {
-  const { targets: published } = await publishedTargets(tx, model)
-  const submitted = await listSubmitted(tx, model)
+  const { model } = release
+  const ref = releaseRole(release)
+  const isOfRole = (one: Pick<Release, 'component'>) =>
+    isSettings(one.component) === isSettings(release.component)
+  const { targets: published } = await publishedTargets(tx, ref)
+  const submitted = (await listSubmitted(tx, model)).filter(isOfRole)
   const fates = await listPublishedFates(tx, model)
   const targets = listedBuilds(published, { submitted, fates })
-  const draft = await draftModelTargets(tx, { model, targets }, by)
-  await setDraftedVersion(tx, model, draft?.version ?? null)
+  const draft = await draftModelTargets(tx, { ref, targets }, by)
+  const ids = submitted.map(({ id }) => id)
+  await setDraftedVersion(tx, ids, draft?.version ?? null)
 }
 
 async function publish(ctx: PublishDeps, command: ActOnRelease): Promise<Release> {
@@ -105,7 +119,7 @@ async function publish(ctx: PublishDeps, command: ActOnRelease): Promise<Release
   if (before.state === 'published') return before
   try {
     await publishDraft(ctx, {
-      ref: firmwareRole(before.model),
+      ref: releaseRole(before),
       ...by,
       also: (tx, { version, signed, now }) =>
         moveListed(tx, before.model, { version, signed, now, ...by }),

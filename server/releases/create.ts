@@ -4,6 +4,7 @@ import type { Db } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { highestPublished } from '../metadata/checks.ts'
+import { isSettings } from '../metadata/roles.ts'
 import { requireOnLine } from './lines.ts'
 import {
   artifactExists,
@@ -75,6 +76,11 @@ export async function createRelease(
 function requireSensible(command: CreateRelease): void {
   const { component, build, minPrevious = 0, requires } = command
   requireTold(command)
+  if (isSettings(component) && command.class !== 'config') {
+    throw new DomainError('invalid-request', `A release of ${component} has the class config`, {
+      at: 'class',
+    })
+  }
   if (minPrevious >= build && minPrevious > 0) {
     throw new DomainError('invalid-request', 'minPrevious must be lower than build', {
       at: 'minPrevious',

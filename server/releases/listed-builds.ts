@@ -1,6 +1,6 @@
 import { componentOf } from '../../pki/tuf/publish-check.ts'
 import type { ImageTarget, Match } from '../../pki/tuf/types.ts'
-import { firmwarePath } from '../metadata/roles.ts'
+import { isSettings, releasePath } from '../metadata/roles.ts'
 import type { ReleaseFate, ReleaseWithBytes } from './store.ts'
 import type { Advisory } from './wire.ts'
 
@@ -26,7 +26,7 @@ export function listedBuilds(
       wanted: fateOf(path, target.custom.match)?.rolling === true,
     }))
   const added = submitted.map((release) => ({
-    path: firmwarePath(release),
+    path: releasePath(release),
     target: targetOf(release),
     wanted: true,
   }))
@@ -64,8 +64,9 @@ export function targetOf(release: ReleaseWithBytes): ImageTarget {
   // Written by service.ts from the wire schema.
   const requires = release.requires as Record<string, number>
   const match: Match = {
-    kind: 'firmware',
-    format: 'raw',
+    ...(isSettings(release.component)
+      ? { kind: release.component === 'config' ? ('config' as const) : ('cfgschema' as const) }
+      : { kind: 'firmware' as const, format: 'raw' as const }),
     model: release.model,
     hardwareIds: release.hardware_ids,
     version: release.version,

@@ -101,6 +101,32 @@ export async function wasPublished(
   return row !== undefined
 }
 
+export async function shaOf(db: Db, artifactId: string): Promise<string> {
+  const { sha256 } = await db
+    .selectFrom('artifact')
+    .select('sha256')
+    .where('id', '=', artifactId)
+    .executeTakeFirstOrThrow()
+  return sha256
+}
+
+/** The newest published schema of a model's settings. */
+export async function newestSchema(
+  db: Db,
+  model: string,
+): Promise<{ id: string; sha256: string } | undefined> {
+  return await db
+    .selectFrom('release')
+    .innerJoin('artifact', 'artifact.id', 'release.artifact_id')
+    .select(['release.id', 'artifact.sha256'])
+    .where('release.model', '=', model)
+    .where('release.component', '=', 'cfgschema')
+    .where('release.state', '=', 'published')
+    .orderBy('release.build', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+}
+
 export async function listSubmitted(db: Db, model: string): Promise<ReleaseWithBytes[]> {
   return await db
     .selectFrom('release')
@@ -156,13 +182,13 @@ export async function listPublishedFates(db: Db, model: string): Promise<Release
 /** Which version of the model's file the submitted releases wait in; null when there is none. */
 export async function setDraftedVersion(
   tx: Tx,
-  model: string,
+  ids: readonly string[],
   version: number | null,
 ): Promise<void> {
   await tx
     .updateTable('release')
     .set({ metadata_version: version })
-    .where('model', '=', model)
+    .where('id', '=', sql<string>`any(${[...ids]}::uuid[])`)
     .where('state', '=', 'submitted')
     .execute()
 }
