@@ -14,6 +14,23 @@ export function cpuMs(pid: number): number {
   return total / 1e6
 }
 
+/** CPU time of all children of a process so far, in milliseconds; of those that have ended it does not count. */
+export function childrenCpuMs(pid: number): number {
+  let total = 0
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'utf8')
+      // The name of the program comes first, in parentheses, and may hold anything.
+      const [, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      if (Number(parent) === pid) total += cpuMs(Number(name))
+    } catch {
+      // A process that ended meanwhile.
+    }
+  }
+  return total
+}
+
 /** Resident memory of a process, in bytes. */
 export function residentBytes(pid: number): number {
   const [, kilobytes = '0'] =

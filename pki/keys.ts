@@ -56,11 +56,11 @@ export function readPublicKey(spki: Buffer): PublicKey {
 }
 
 /**
- * Public keys that were read and found good. One issuance reads the issuer's key and the device's several times, and
- * importing a key costs as much as half a verification.
+ * Public keys that were read and found good. One issuance reads the issuer's key and the device's several times, those of a
+ * group one after the other, and importing a key costs a fifth of a verification.
  */
 const recentKeys = new Map<string, Omit<PublicKey, 'spki'> & { keyId: Buffer }>()
-const maxRecentKeys = 64
+const maxRecentKeys = 1_024
 
 /** The family of the key in a SubjectPublicKeyInfo, without a look at the key. Throws like `readPublicKey`. */
 export function keyFamilyIn(spki: Buffer): KeyFamily {

@@ -21,6 +21,8 @@ import pg from 'pg'
 export interface RunningPostgres {
   /** `postgres://…/postgres` on a loopback port. */
   url: string
+  /** Of its first process; those that serve the connections are its children. */
+  pid: number
   stop: () => Promise<void>
 }
 
@@ -87,7 +89,7 @@ export async function startPostgres(): Promise<RunningPostgres> {
     await stop()
     throw error
   })
-  return { url, stop }
+  return { url, pid: server.pid ?? 0, stop }
 }
 
 async function programs(copyInto: string | undefined): Promise<string> {
