@@ -2,6 +2,7 @@ import type { Surroundings } from './command.ts'
 import { Failure, usageError } from './failure.ts'
 import type { Passphrase } from './sign/key-folder.ts'
 import type { Review } from './sign/sign.ts'
+import { isTokenFile } from './sign/token-key.ts'
 import { plain } from './text.ts'
 
 /** Shows what a draft changes and asks for its version number, unless the command line named it. */
@@ -27,6 +28,19 @@ export function askPassphrase({ ask }: Pick<Surroundings, 'ask'>): Passphrase {
     const typed = await ask(`Passphrase of ${file}: `, true)
     if (typed !== undefined) return typed
     throw new Failure('passphrase', `${file} needs its passphrase, and nobody can be asked here`)
+  }
+}
+
+/** A token's PIN is asked each time, whatever is known of the passphrases of files. */
+export function passphraseOr(
+  passphrase: Passphrase,
+  { ask }: Pick<Surroundings, 'ask'>,
+): Passphrase {
+  return async (file) => {
+    if (!isTokenFile(file)) return await passphrase(file)
+    const typed = await ask(`PIN of ${file}: `, true)
+    if (typed !== undefined) return typed
+    throw new Failure('passphrase', `${file} needs its PIN, and nobody can be asked here`)
   }
 }
 

@@ -9,7 +9,7 @@ import { usageError } from '../failure.ts'
 import { readPublicPart, storedPassphrase } from '../sign/key-folder.ts'
 import { newKey } from '../sign/new-key.ts'
 import { isPq, replaceInRoot, replacementIn } from '../sign/replace-key.ts'
-import { askNewPassphrase } from '../signing-person.ts'
+import { askNewPassphrase, passphraseOr } from '../signing-person.ts'
 
 const keys: Option = {
   type: 'string',
@@ -26,13 +26,21 @@ export const keyCommands: readonly Command[] = [
     options: {
       keys,
       'post-quantum': { type: 'boolean', about: 'with an ML-DSA half, as hybrid roots require' },
+      token: {
+        type: 'string',
+        value: 'URI',
+        about:
+          'make the key in a token: pkcs11:token=LABEL;object=NAME?module-path=/…; its PIN is the passphrase',
+      },
     },
     run: async ({ args: [name = ''], values, out, world }) => {
       const keysDir = values.text('keys') ?? './keys'
+      const tokenUri = values.text('token')
       const made = await newKey({
         keysDir,
         name,
-        passphrase: storedPassphrase(keysDir) ?? askNewPassphrase(world),
+        passphrase: passphraseOr(storedPassphrase(keysDir) ?? askNewPassphrase(world), world),
+        tokenUri,
         ...(values.flag('post-quantum') ? { postQuantum: 'ml-dsa-65' as const } : {}),
       })
       out.rows(made, [

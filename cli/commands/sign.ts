@@ -18,7 +18,12 @@ import { type Draft, readDraft } from '../sign/draft.ts'
 import { initKeys } from '../sign/init.ts'
 import { readPublicPart, storedPassphrase } from '../sign/key-folder.ts'
 import { signDraft } from '../sign/sign.ts'
-import { askConfirmation, askNewPassphrase, askPassphrase } from '../signing-person.ts'
+import {
+  askConfirmation,
+  askNewPassphrase,
+  askPassphrase,
+  passphraseOr,
+} from '../signing-person.ts'
 import { keyCommands } from './sign-keys.ts'
 
 const keys: Option = {
@@ -201,7 +206,7 @@ async function sign(input: CommandInput): Promise<void> {
     throw usageError(`This is a draft of ${urlRole(draft)}, not of ${role}`)
   const keyFiles = values.texts('key')
   const path = values.text('out') ?? `${keysDir}/${role}.${draft.version}.signatures.json`
-  const passphrase = storedPassphrase(keysDir) ?? askPassphrase(world)
+  const passphrase = passphraseOr(storedPassphrase(keysDir) ?? askPassphrase(world), world)
   const signatures = await signDraft({
     draft,
     keysDir,

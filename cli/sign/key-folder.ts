@@ -4,11 +4,14 @@ import { isAbsolute, join } from 'node:path'
 
 import { z } from 'zod'
 
+import { signBytes } from '../../pki/tuf/envelope.ts'
 import { MetadataError } from '../../pki/tuf/errors.ts'
 import { importEncrypted, keyId, type TufKey, tufKeyOf } from '../../pki/tuf/keys.ts'
-import { isPqKey, pqTufKeyOf } from '../../pki/tuf/post-quantum.ts'
+import { isPqKey, pqTufKeyOf, signPqBytes } from '../../pki/tuf/post-quantum.ts'
+import type { Signature } from '../../pki/tuf/types.ts'
 import { Failure } from '../failure.ts'
 import { readSmall } from './files.ts'
+import { isTokenFile, openTokenKey, type TokenKey, type TokenLibrary } from './token-key.ts'
 
 export type Repository = 'image' | 'director'
 
@@ -54,9 +57,19 @@ export function pqFileOf(name: string): string {
   return `${name}.pq.pem`
 }
 
-/** A holder's two files: whoever names one means both. */
+/** Says in which token the key is. */
+export function tokenFileOf(name: string): string {
+  return `${name}.pkcs11`
+}
+
+/** One passphrase opens both halves of a key, but for a token's PIN. */
 function holderOf(file: string): string {
   return file.replace(/\.pq\.pem$/, '.pem')
+}
+
+/** A holder's files: whoever names one means all. */
+function stemOf(file: string): string {
+  return file.replace(/(?:\.pq)?\.pem$|\.pkcs11$/, '')
 }
 
 export function pinnedRootFile(repository: Repository): string {
@@ -106,26 +119,32 @@ export function storedPassphrase(keysDir: string): Passphrase | undefined {
 export function withHalves(keysDir: string, files: readonly string[]): string[] {
   const known = readPublicPart(keysDir).keys
   const present = new Set(readdirSync(keysDir))
+  const stems = files.map(stemOf)
   const halves = known.flatMap(({ file }) =>
-    !files.includes(file) && files.includes(holderOf(file)) && present.has(file) ? [file] : [],
+    !files.includes(file) && stems.includes(stemOf(file)) && present.has(file) ? [file] : [],
   )
   return [...files, ...halves]
 }
 
 export interface OpenedKey {
   file: string
-  key: KeyObject
   tufKey: TufKey
   keyid: string
   /** ML-DSA: signs beside the Ed25519 key of the same holder. */
   isPq: boolean
+  /** Signs canonical bytes. */
+  sign: (signed: Buffer) => Promise<Signature>
 }
 
-/** Opens key files, named relative to the folder. All or none: a wrong passphrase is a Failure before anything is signed. */
+/**
+ * Opens key files, named relative to the folder; of a key in a token the passphrase is its PIN. All or none: a wrong one is a Failure
+ * before anything is signed.
+ */
 export async function openKeys(
   keysDir: string,
   files: readonly string[],
   passphrase: Passphrase,
+  library: TokenLibrary = {},
 ): Promise<OpenedKey[]> {
   const opened: OpenedKey[] = []
   const typed = new Map<string, string>()
@@ -135,12 +154,32 @@ export async function openKeys(
     const holder = holderOf(file)
     const secret = typed.get(holder) ?? (await passphrase(holder))
     typed.set(holder, secret)
-    const key = openKey(text, { file, passphrase: secret })
-    const isPq = isPqKey(key)
-    const tufKey = isPq ? pqTufKeyOf(key) : tufKeyOf(key)
-    opened.push({ file, key, tufKey, keyid: keyId(tufKey), isPq })
+    opened.push(
+      isTokenFile(file)
+        ? inToken(file, await openTokenKey(text, secret, library))
+        : inMemory(file, openKey(text, { file, passphrase: secret })),
+    )
   }
   return opened
+}
+
+function inMemory(file: string, key: KeyObject): OpenedKey {
+  const isPq = isPqKey(key)
+  const tufKey = isPq ? pqTufKeyOf(key) : tufKeyOf(key)
+  const sign = async (signed: Buffer): Promise<Signature> =>
+    await Promise.resolve(isPq ? signPqBytes(signed, key) : signBytes(signed, key))
+  return { file, tufKey, keyid: keyId(tufKey), isPq, sign }
+}
+
+function inToken(file: string, { tufKey, sign }: TokenKey): OpenedKey {
+  const keyid = keyId(tufKey)
+  return {
+    file,
+    tufKey,
+    keyid,
+    isPq: false,
+    sign: async (signed) => ({ keyid, sig: (await sign(signed)).toString('hex') }),
+  }
 }
 
 function openKey(

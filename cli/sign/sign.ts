@@ -1,6 +1,5 @@
-import { encodeEnvelope, signBytes } from '../../pki/tuf/envelope.ts'
+import { encodeEnvelope } from '../../pki/tuf/envelope.ts'
 import { parseStrict } from '../../pki/tuf/json.ts'
-import { signPqBytes } from '../../pki/tuf/post-quantum.ts'
 import {
   checkModelDraft,
   checkRootDraft,
@@ -25,6 +24,7 @@ import {
 } from './key-folder.ts'
 import { appendLog, readLog, requireNotSigned } from './log.ts'
 import { measureFile } from './sha256.ts'
+import type { TokenLibrary } from './token-key.ts'
 import { type Authority, authorityOf } from './trust.ts'
 
 /** What the person who signs is shown before anything is asked of the keys. */
@@ -49,6 +49,8 @@ export interface SignOptions {
   confirm: (review: Review) => string | Promise<string>
   /** Images to hash here, each of which must be one that the draft adds. */
   images?: readonly string[]
+  /** How keys in tokens are reached; by the URI alone when left out. */
+  tokens?: TokenLibrary
   /** Where the signature file goes. */
   out: string
   now: Date
@@ -183,12 +185,16 @@ async function signWithAll(
   }
   const passphrase = options.passphrase ?? storedPassphrase(keysDir)
   if (!passphrase) throw new Failure('passphrase', 'These keys need their passphrases')
-  const keys = await openKeys(keysDir, files, passphrase)
+  const keys = await openKeys(keysDir, files, passphrase, options.tokens)
   const stranger = keys.find(({ keyid }) => !keyids.includes(keyid))
   if (stranger) throw new Failure('refused', `${stranger.file} is no key of ${draft.role}`)
   const signed = Buffer.from(draft.signed)
-  const signatures = keys.flatMap(({ key, isPq }) => (isPq ? [] : [signBytes(signed, key)]))
-  const pqSignatures = keys.flatMap(({ key, isPq }) => (isPq ? [signPqBytes(signed, key)] : []))
+  const signatures: Signature[] = []
+  const pqSignatures: PqSignature[] = []
+  for (const { isPq, sign } of keys) {
+    const half = isPq ? pqSignatures : signatures
+    half.push(await sign(signed))
+  }
   // Refuses one key given twice, as the server would.
   encodeEnvelope(signed, signatures, pqSignatures)
   return { signatures, ...(pqSignatures.length > 0 && { pqSignatures }) }
