@@ -38,9 +38,17 @@ beforeAll(async () => {
     '30',
   )
   await fleetseal('ddi', 'profile', 'line-1', 'gate-2', 'gate-2-r3')
-  const subject = ['-subj', '/CN=Release', '-addext', 'extendedKeyUsage=emailProtection']
-  const key = ['-keyout', 'signer.key', '-out', 'signer.pem', '-days', '30']
-  openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', ...key, ...subject)
+  for (const name of ['signer', 'stranger']) {
+    const subject = ['-subj', `/CN=${name}`, '-addext', 'extendedKeyUsage=emailProtection']
+    const key = ['-keyout', `${name}.key`, '-out', `${name}.pem`, '-days', '30']
+    openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', ...key, ...subject)
+  }
+  // All at once: SWUpdate sleeps half a minute between its first poll and its second.
+  good = await scene('SWU-1', 'signer')
+  foreign = await scene('SWU-2', 'stranger')
+  refused = await scene('SWU-3', 'signer', async () => {
+    await fleetseal('device', 'disable', 'SWU-3', '--reason', 'test')
+  })
 })
 afterAll(async () => {
   for (const child of running) await stop(child)
@@ -55,10 +63,10 @@ const openssl = (...args: string[]) =>
   execFileSync('openssl', args, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
 
 /** What a build would make: a description, its CMS signature, and the payload. */
-async function swu(version: string, payload: Buffer, target: string): Promise<Buffer> {
+async function swu(version: string, payload: Buffer, target: string, signer: string) {
   const description = swDescription(version, payload, target)
   await writeFile(join(folder, 'sw-description'), description)
-  const keys = ['-signer', 'signer.pem', '-inkey', 'signer.key']
+  const keys = ['-signer', `${signer}.pem`, '-inkey', `${signer}.key`]
   const files = ['-in', 'sw-description', '-out', 'sw-description.sig', '-outform', 'DER']
   openssl('cms', '-sign', ...files, ...keys, '-nosmimecap', '-binary')
   return cpio([
@@ -142,11 +150,11 @@ async function stop(child: ChildProcess): Promise<void> {
   await gone
 }
 
-async function rollOut(serial: string, target: string) {
+async function rollOut(serial: string, target: string, signer: string) {
   build += 1
   const version = `2.0.${build}`
   const payload = randomBytes(150_000)
-  const image = await swu(version, payload, target)
+  const image = await swu(version, payload, target, signer)
   const release = { version, build, image, fileName: 'gate.swu', metadataVersion: build - 100 }
   const rollout = await startRollout(site, await publishRelease(site, release), serial)
   return { version, rollout, payload }
@@ -166,54 +174,51 @@ async function until(what: string, holds: () => Promise<boolean>, log: () => str
   throw new Error(`${what} did not come about; SWUpdate said:\n${said.slice(-40).join('\n')}`)
 }
 
-test.skipIf(skip !== false)(
-  `SWUpdate itself: polls with its certificate, installs, restarts, and is proven${skip === false ? '' : ` (${skip})`}`,
-  async () => {
-    const device = await machine('SWU-1')
-    const { version, rollout, payload } = await rollOut('SWU-1', device.target)
-    const first = await device.start('1.0.0')
-    const inState = (state: string) => async () => (await deploymentOf(rollout))?.state === state
-    await until('installed', inState('installed'), device.log)
-    expect((await readFile(device.target)).equals(payload)).toBe(true)
-    await stop(first)
-    // The reboot: the new image says its own version, and that the update was good.
-    const second = await device.start(version, '-c 2')
-    await until('succeeded', inState('succeeded'), device.log)
-    await stop(second)
-    expect((await device.client.root())._links?.deploymentBase).toBeUndefined()
-  },
-)
+type Scene = Awaited<ReturnType<typeof scene>>
+let good: Scene
+let foreign: Scene
+let refused: Scene
+
+/** A machine for which an image waits, and that has just been switched on. */
+async function scene(serial: string, signer: string, before = async () => {}) {
+  const device = await machine(serial)
+  await before()
+  const update = await rollOut(serial, device.target, signer)
+  const child = await device.start('1.0.0')
+  return { device, ...update, child }
+}
+
+const why = skip === false ? '' : ` (${skip})`
+
+test.skipIf(skip !== false)(`SWUpdate polls, installs, restarts, and is proven${why}`, async () => {
+  const { device, rollout, version, payload, child } = good
+  const inState = (state: string) => async () => (await deploymentOf(rollout))?.state === state
+  await until('installed', inState('installed'), device.log)
+  expect((await readFile(device.target)).equals(payload)).toBe(true)
+  await stop(child)
+  // The reboot: the new image says its own version, and that the update was good.
+  const second = await device.start(version, '-c 2')
+  await until('succeeded', inState('succeeded'), device.log)
+  await stop(second)
+  expect((await device.client.root())._links?.deploymentBase).toBeUndefined()
+})
 
 test.skipIf(skip !== false)(
-  `SWUpdate refuses an image that another key signed, and says so${skip === false ? '' : ` (${skip})`}`,
+  `SWUpdate refuses what a stranger signed, and says so${why}`,
   async () => {
-    const device = await machine('SWU-2')
-    const subject = ['-subj', '/CN=Other', '-addext', 'extendedKeyUsage=emailProtection']
-    const names = ['signer.key', 'signer.pem']
-    const kept = await Promise.all(names.map(async (name) => await readFile(join(folder, name))))
-    const key = ['-keyout', 'signer.key', '-out', 'signer.pem', '-days', '30']
-    openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', ...key, ...subject)
-    const { rollout } = await rollOut('SWU-2', device.target)
-    for (const [n, name] of names.entries()) await writeFile(join(folder, name), kept[n] ?? '')
-    const child = await device.start('1.0.0')
-    await until('failed', async () => (await deploymentOf(rollout))?.state === 'failed', device.log)
+    const { device, rollout, child } = foreign
+    const isFailed = async () => (await deploymentOf(rollout))?.state === 'failed'
+    await until('failed', isFailed, device.log)
     await stop(child)
     expect(await deploymentOf(rollout)).toMatchObject({ code: 'device-reported' })
     expect(existsSync(device.target)).toBe(false)
   },
 )
 
-test.skipIf(skip !== false)(
-  `SWUpdate is cut off: a disabled device installs nothing${skip === false ? '' : ` (${skip})`}`,
-  async () => {
-    const device = await machine('SWU-3')
-    expect((await device.client.call('GET', '')).status).toBe(200)
-    await fleetseal('device', 'disable', 'SWU-3', '--reason', 'test')
-    const { rollout } = await rollOut('SWU-3', device.target)
-    const child = await device.start('1.0.0')
-    await until('refused', async () => /403|access/i.test(device.log()), device.log)
-    await stop(child)
-    expect(await deploymentOf(rollout)).toBeUndefined()
-    expect(existsSync(device.target)).toBe(false)
-  },
-)
+test.skipIf(skip !== false)(`a device that was cut off gets nothing${why}`, async () => {
+  const { device, rollout, child } = refused
+  await until('refused', async () => /HTTP\/1\.1 403/.test(device.log()), device.log)
+  await stop(child)
+  expect(await deploymentOf(rollout)).toBeUndefined()
+  expect(existsSync(device.target)).toBe(false)
+})
