@@ -1,6 +1,8 @@
 import { cpus } from 'node:os'
 
 import { benchConnect } from './connect.ts'
+import { benchDelivery } from './delivery.ts'
+import { benchDelta } from './delta.ts'
 import { benchPki } from './pki.ts'
 import type { Row } from './row.ts'
 import { benchTuf } from './tuf.ts'
@@ -10,6 +12,8 @@ import { benchTuf } from './tuf.ts'
 const benches: Readonly<Record<string, (say: (line: string) => void) => Promise<Row[]>>> = {
   pki: benchPki,
   connect: benchConnect,
+  delta: benchDelta,
+  delivery: benchDelivery,
   tuf: benchTuf,
 }
 

@@ -1,3 +1,4 @@
+import { DeliveryFormView } from '../../server/deltas/wire.ts'
 import { ModelView } from '../../server/models/wire.ts'
 import { ReleaseView } from '../../server/releases/wire.ts'
 import { collect } from '../collect.ts'
@@ -21,6 +22,14 @@ const columns: Column<ReleaseView>[] = [
   { head: 'class', cell: (release) => release.class },
   { head: 'state', cell: (release) => release.state },
   { head: 'id', cell: (release) => release.id },
+]
+
+const formColumns: Column<DeliveryFormView>[] = [
+  { head: 'method', cell: (form) => form.method },
+  { head: 'from', cell: (form) => form.base?.slice(0, 12) ?? '' },
+  { head: 'state', cell: (form) => form.reason ?? form.state },
+  { head: 'bytes', cell: (form) => form.length ?? '' },
+  { head: 'cpu ms', cell: (form) => form.cpuMs ?? '' },
 ]
 
 export const releaseNoun: Noun = {
@@ -91,6 +100,16 @@ export const releaseNoun: Noun = {
       run: async ({ client, args: [given = ''], out }) => {
         const api = await client()
         show(out, await api.get(ReleaseView, `/releases/${await releaseId(api, given)}`))
+      },
+    },
+    {
+      verb: 'delivery',
+      args: 'RELEASE',
+      summary: 'Shorter ways to its image: deltas from what devices run, and zstd',
+      run: async ({ client, args: [given = ''], out }) => {
+        const api = await client()
+        const path = `/releases/${await releaseId(api, given)}/delivery`
+        out.rows(await collect(api.list(Page(DeliveryFormView), path, {})), formColumns)
       },
     },
     {

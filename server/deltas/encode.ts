@@ -7,6 +7,7 @@ import {
   encodeDeltaIndex,
   maxWindowLog,
 } from '../protocol/delta-z1.ts'
+import { OldPlaces } from './window.ts'
 
 /** An image, read piece by piece. */
 export interface ImageSource {
@@ -59,14 +60,14 @@ export async function encodeDelta(
   input: EncodeDelta,
 ): Promise<{ index: Buffer; frameBytes: number }> {
   const { base, target, sizes, write, checkpoint } = input
-  await requireHash(base)
+  const places = await placesIn(base)
   const whole = createHash('sha256')
   const blocks: DeltaBlock[] = []
   let frameBytes = 0
   for (let start = 0; start < target.length; start += sizes.blockBytes) {
     const block = await target.read(start, Math.min(sizes.blockBytes, target.length - start))
     whole.update(block)
-    const made = frameOf(block, await windowFor({ start, length: block.length }, input))
+    const made = await bestFrame({ block, start, places }, input)
     blocks.push(made.entry)
     await write(made.frame)
     frameBytes += made.frame.length
@@ -92,24 +93,39 @@ const noWindow: Window = { offset: 0, bytes: Buffer.alloc(0) }
 /** A window that begins so would be taken for one of zstd's own dictionaries, and not by all decoders alike. */
 const dictionaryMagic = Buffer.from('37a430ec', 'hex')
 
-/** Where the same part of the old image should be, when what is new is spread evenly. */
-async function windowFor(
-  { start, length }: { start: number; length: number },
+/**
+ * With the window where the same part of the old image should be, when what is new is spread evenly; or with the one that holds
+ * more of the block, or the shorter of the two when that is not clear.
+ */
+async function bestFrame(
+  { block, start, places }: { block: Buffer; start: number; places: OldPlaces },
   { base, target, sizes }: Pick<EncodeDelta, 'base' | 'target' | 'sizes'>,
-): Promise<Window> {
+): Promise<Framed> {
   const window = Math.min(sizes.windowBytes, base.length)
-  if (window < minWindowBytes) return noWindow
-  const middle = Math.round(((start + length / 2) * base.length) / target.length)
-  const offset = Math.min(Math.max(middle - Math.floor(window / 2), 0), base.length - window)
-  const bytes = await base.read(offset, window)
+  if (window < minWindowBytes) return frameOf(block, noWindow)
+  const middle = Math.round(((start + block.length / 2) * base.length) / target.length)
+  const expected = Math.min(Math.max(middle - Math.floor(window / 2), 0), base.length - window)
+  const best = places.bestFor(block, { window, expected })
+  const at = async (offset: number) => frameOf(block, await windowAt(base, offset, window))
+  if (!best) return await at(expected)
+  const matched = await at(best.offset)
+  if (best.isClear) return matched
+  const even = await at(expected)
+  return even.frame.length <= matched.frame.length ? even : matched
+}
+
+async function windowAt(base: ImageSource, offset: number, length: number): Promise<Window> {
+  const bytes = await base.read(offset, length)
   return bytes.subarray(0, 4).equals(dictionaryMagic) ? noWindow : { offset, bytes }
 }
 
+interface Framed {
+  frame: Buffer
+  entry: DeltaBlock
+}
+
 /** @throws DeltaError when what was made cannot be decoded, which is a fault of zstd or of ours */
-function frameOf(
-  block: Buffer,
-  { offset, bytes: window }: Window,
-): { frame: Buffer; entry: DeltaBlock } {
+function frameOf(block: Buffer, { offset, bytes: window }: Window): Framed {
   const windowLog = Math.ceil(Math.log2(block.length + window.length))
   const frame = zstdCompressSync(block, {
     pledgedSrcSize: block.length,
@@ -134,10 +150,15 @@ function frameOf(
   }
 }
 
-async function requireHash({ length, sha256, read }: ImageSource): Promise<void> {
+/** Reads the old image once. Throws when it has another hash. */
+async function placesIn({ length, sha256, read }: ImageSource): Promise<OldPlaces> {
   const hash = createHash('sha256')
+  const places = new OldPlaces(length)
   for (let at = 0; at < length; at += pieceBytes) {
-    hash.update(await read(at, Math.min(pieceBytes, length - at)))
+    const piece = await read(at, Math.min(pieceBytes, length - at))
+    hash.update(piece)
+    places.add(piece, at)
   }
   if (hash.digest('hex') !== sha256) throw new Error('The old image has another hash')
+  return places
 }

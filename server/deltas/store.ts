@@ -200,16 +200,30 @@ export async function endForm(
   return numUpdatedRows > 0n
 }
 
-/** Of these bytes, deltas first; at most a hundred. */
-export async function formsOf(db: Db, targetSha256: string): Promise<Form[]> {
+/** SHA-256 of a release's image; undefined when there is no such release. */
+export async function imageOf(db: Db, releaseId: string): Promise<string | undefined> {
+  const row = await db
+    .selectFrom('release')
+    .innerJoin('artifact', 'artifact.id', 'release.artifact_id')
+    .select('artifact.sha256')
+    .where('release.id', '=', releaseId)
+    .executeTakeFirst()
+  return row?.sha256
+}
+
+/** Of these bytes, newest first; `before` is the id of the last one seen. */
+export async function formsOf(
+  db: Db,
+  targetSha256: string,
+  { before, limit }: { before: string | undefined; limit: number },
+): Promise<Form[]> {
   return await db
     .selectFrom('delivery_form')
     .selectAll()
     .where('target_sha256', '=', targetSha256)
-    .orderBy('method')
-    .orderBy('created_at')
-    .orderBy('id')
-    .limit(100)
+    .$if(before !== undefined, (query) => query.where('id', '<', before ?? ''))
+    .orderBy('id', 'desc')
+    .limit(limit)
     .execute()
 }
 

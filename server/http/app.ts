@@ -10,6 +10,7 @@ import { rootCrlRoutes } from '../certificates/root-crl-routes.ts'
 import { certificateRoutes } from '../certificates/routes.ts'
 import type { Context } from '../context.ts'
 import { ddiRoutes } from '../ddi/routes.ts'
+import { deltaRoutes } from '../deltas/routes.ts'
 import { deploymentRoutes } from '../deployments/routes.ts'
 import { deviceRoutes } from '../devices/routes.ts'
 import { approvalRoutes } from '../enrollment/approval-routes.ts'
@@ -65,6 +66,7 @@ export const routes: readonly Route[] = [
   ...ddiRoutes,
   ...metadataRoutes,
   ...releaseRoutes,
+  ...deltaRoutes,
   ...rolloutRoutes,
   ...transparencyRoutes,
   ...deploymentRoutes,

@@ -86,8 +86,9 @@ async function deliveryFor(device: TestDevice) {
 
 const { old, next } = images('first ')
 let device: TestDevice
+let release: string
 beforeAll(async () => {
-  const release = await releaseOf({ old, next })
+  release = await releaseOf({ old, next })
   device = await deviceWith(old, release)
   expect((await deliveryFor(device)).map(({ m }) => m)).toEqual(['full'])
   await work()
@@ -127,11 +128,6 @@ describe('what is made of a published release', () => {
   })
 
   test('is not named to a device that runs something else', async () => {
-    const { release_id: release } = await world.ctx.db
-      .selectFrom('deployment')
-      .select('release_id')
-      .where('device_id', '=', device.id)
-      .executeTakeFirstOrThrow()
     const other = await deviceWith(noise('other', 10), release)
     expect((await deliveryFor(other)).map(({ m }) => m)).toEqual(['zstd', 'full'])
     const [delta] = await deliveryFor(device)
@@ -153,6 +149,22 @@ describe('what was made', () => {
     await deliveryFor(device)
     expect(await versions()).toEqual(before)
     await runs(device, old)
+  })
+
+  test('is shown with the release, a page at a time; of no other release, and of none', async () => {
+    const { items = [] } = await world.call('GET', `/releases/${release}/delivery`)
+    const made = items.map(({ method, base, state }) => [method, base, state])
+    expect(made).toContainEqual(['delta-z1', sha256Of(old), 'made'])
+    expect(made).toContainEqual(['zstd', null, 'made'])
+    const first = await world.call('GET', `/releases/${release}/delivery?limit=1`)
+    const rest = await world.call(
+      'GET',
+      `/releases/${release}/delivery?limit=1&cursor=${String(first['nextCursor'])}`,
+    )
+    expect([first.items, rest.items].flat()).toEqual(items)
+    expect(rest['nextCursor']).toBeNull()
+    const { status } = await world.api.call('GET', `/releases/${device.id}/delivery`)
+    expect(status).toBe(404)
   })
 
   test('is made once, and audited', async () => {
