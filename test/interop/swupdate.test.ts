@@ -49,7 +49,7 @@ beforeAll(async () => {
   refused = await scene('SWU-3', 'signer', async () => {
     await fleetseal('device', 'disable', 'SWU-3', '--reason', 'test')
   })
-})
+}, 300_000)
 afterAll(async () => {
   for (const child of running) await stop(child)
   if (skip !== false) return
