@@ -276,9 +276,11 @@ test('41 empty targets for me: nothing to do', () => {
   expect(world.verify()).toMatchObject({ targets: [], time: '2026-11-23T09:00:00Z' })
 })
 
-test('42 empty targets for another device: wrong-device', () => {
+test('42 empty targets for another device: wrong-device; for this one: nothing to do', () => {
   const world = World.honest()
   world.wanted = {}
+  world.publishWanted()
+  expect(world.verify().targets).toEqual([])
   world.publishWanted({ change: at(['x-device'], otherDeviceId) })
   expect(refusalOf(() => world.verify())?.code).toBe('wrong-device')
 })
