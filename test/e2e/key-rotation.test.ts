@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 
 import { DeviceAgent } from '../../device-sim/agent.ts'
 import { enrollDevice } from '../../device-sim/enroll.ts'
+import { toInstant } from '../../pki/tuf/time.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { type OnlineKeys, onlineKeys } from '../../server/metadata/online-keys.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -19,13 +20,14 @@ import {
   startRollout,
 } from '../support/operator.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
-import { forgeDirector, otherBytes } from '../support/stolen-server.ts'
+import { forgeDirector, forgeTime, otherBytes } from '../support/stolen-server.ts'
 
 /** The life of the keys of the update repositories (updates.md 3.4 and 3.5), with a real server and a real agent, hybrid. */
 let database: DatabaseHandle
 let server: RunningServer
 let site: Site
 let agent: DeviceAgent
+let dir: string
 let build = 100
 const metadata = { version: 0 }
 
@@ -34,7 +36,7 @@ beforeAll(async () => {
   if (database.kind !== 'postgres') throw new Error('This test wants PostgreSQL')
   server = await startServer({ DATABASE_URL: database.url })
   site = await openSite(server, '--post-quantum')
-  const dir = join(server.dataDir, '..', 'devices', 'KEYS-1')
+  dir = join(server.dataDir, '..', 'devices', 'KEYS-1')
   await enrollDevice({
     dir,
     root: await readFile(server.ca, 'utf8'),
@@ -119,7 +121,7 @@ async function rotateOnline(repository: 'image' | 'director', version: number): 
   expect(await sign(role, version)).toMatchObject({ state: 'published' })
 }
 
-test('all online keys are stolen: the thief cannot install, and is left with nothing after two roots', async () => {
+test('25 and 55 all online keys are stolen: the thief cannot install, and is left with nothing after two roots', async () => {
   await update()
   const stolen = await openedKeys()
   const rollout = await offer()
@@ -130,6 +132,16 @@ test('all online keys are stolen: the thief cannot install, and is left with not
   await forgeDirector({ server, db, deviceId, keys: stolen, ahead: 2 ** 31, forge: otherBytes })
   await agent.start()
   await until(async () => (await deployments(rollout))[0]?.code === 'mix-and-match')
+
+  // The time, too: honest answers are older from now on, and the server does not sign that far ahead.
+  await agent.stop()
+  const ahead = toInstant(new Date(Date.now() + 300 * 86_400_000))
+  await forgeTime({ dir, keys: stolen, at: ahead })
+  await agent.start()
+  await until(
+    async () =>
+      (await command<unknown[]>('events', 'list', '--kind', 'timestamp-ahead')).length > 0,
+  )
 
   await rotateOnline('director', 2)
   await rotateOnline('image', 2)

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { canonicalize } from '../../pki/tuf/canonical.ts'
@@ -76,4 +76,26 @@ export async function forgeDirector(forgery: Forgery): Promise<void> {
     })
     .where('device_id', '=', deviceId)
     .execute()
+}
+
+/**
+ * The director's timestamp as the thief last answered a device with it: version and time far ahead, under the stolen key. It is put where the
+ * device keeps what it verified.
+ */
+export async function forgeTime({
+  dir,
+  keys,
+  at,
+}: {
+  /** The device's own folder. */
+  dir: string
+  keys: OnlineKeys
+  at: string
+}): Promise<void> {
+  const file = join(dir, 'trusted.director.timestamp.json')
+  const { signed } = JSON.parse(await readFile(file, 'utf8')) as { signed: object }
+  const bytes = canonicalize({ ...signed, expires: at, version: 2 ** 31, 'x-time': at })
+  const text = encodeEnvelope(bytes, [signBytes(bytes, keys.director.timestamp.privateKey)])
+  await writeFile(file, text)
+  await writeFile(join(dir, 'trusted.time'), at)
 }
