@@ -25,3 +25,6 @@ alter table authority_request
 
 -- Null: the default series.
 alter table enrollment_profile add column issuer_series text;
+
+-- How long after a renewal the certificate before is good though nobody used the new one; null: until it ends by itself.
+alter table est_policy add column overlap_days int check (overlap_days between 1 and 398);

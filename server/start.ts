@@ -9,6 +9,7 @@ import { auditWorkers } from './audit/seal.ts'
 import { bootstrapAuthorities } from './authorities/bootstrap.ts'
 import { authorityWorker, subscribeAuthorities } from './authorities/changes.ts'
 import { openDataDir } from './authorities/data-dir.ts'
+import { keyWorker } from './authorities/destroy-key.ts'
 import { loadKek } from './authorities/kek.ts'
 import { loadAuthorities } from './authorities/load.ts'
 import { serverCertificateWorker } from './authorities/server-certificate.ts'
@@ -166,6 +167,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack): void {
     crlWorker(ctx),
     serverCertificateWorker(ctx),
     authorityWorker(ctx),
+    keyWorker(ctx),
   ]
   const stop = new AbortController()
   const running = workers.map((worker) => run(worker, ctx.log, stop.signal))

@@ -101,6 +101,12 @@ export const authorityNoun: Noun = {
       run: async (input) => await act(input, 'retire'),
     },
     {
+      verb: 'destroy-key',
+      args: 'AUTHORITY',
+      summary: 'Destroy the private key of a retired one for good, after all under it has ended',
+      run: async (input) => await act(input, 'destroy-key'),
+    },
+    {
       verb: 'request',
       args: 'PURPOSE',
       summary: `Write the file that asks a root elsewhere for an authority (${issuerPurposes.join(', ')})`,
@@ -212,7 +218,7 @@ function showKek(out: CommandInput['out'], kek: KekView): void {
 
 async function act(
   { client, args: [given = ''], out }: CommandInput,
-  action: 'activate' | 'retire',
+  action: 'activate' | 'retire' | 'destroy-key',
 ): Promise<void> {
   const api = await client()
   const path = `/authorities/${await authorityId(api, given)}/actions`
@@ -300,6 +306,7 @@ function show(out: CommandInput['out'], authority: AuthorityView): void {
     ['series', one.series],
     ['key', `${one.algorithm}, ${keyOf(one)}`],
     ['revoked', one.revokedAt],
+    ['key destroyed', one.keyDestroyedAt],
     ['fingerprint', one.fingerprint],
     ['issuer', one.issuerId],
     ['id', one.id],

@@ -33,6 +33,11 @@ export const estPolicyCommands: readonly Command[] = [
         about: 'renew older certificates out of turn; none ends it',
       },
       spread: { type: 'string', value: 'HOURS', about: 'for those, from that instant (24)' },
+      overlap: {
+        type: 'string',
+        value: 'DAYS',
+        about: 'until the old one ends though the new one was not used; none (none)',
+      },
       'csr-attributes': { type: 'string', value: 'BASE64', about: 'CsrAttrs (DER), or none' },
       binding: { type: 'string', value: 'RULE', about: 'to TLS: optional or required (optional)' },
       'server-key': { type: 'string', value: 'KIND', about: 'that serverkeygen makes, or none' },
@@ -52,6 +57,9 @@ export const estPolicyCommands: readonly Command[] = [
             values.instant('issued-before', world.now()),
           ),
           spreadHours: values.number('spread') ?? renewal.spreadHours,
+          overlapDays: orNone(values, 'overlap', renewal.overlapDays, () =>
+            values.number('overlap'),
+          ),
         },
         csrAttributes: orNone(values, 'csr-attributes', before.csrAttributes, () =>
           values.text('csr-attributes'),
@@ -87,6 +95,10 @@ function show(out: CommandInput['out'], policy: EstPolicyView): void {
     ['spread', `over ${renewal.jitterPercent} % of the life`],
     ['grace', renewal.graceDays === 0 ? 'none' : `${renewal.graceDays} days after the end`],
     ['key', renewal.key],
+    [
+      'overlap',
+      renewal.overlapDays === null ? 'until the old one ends' : `${renewal.overlapDays} days`,
+    ],
     [
       'out of turn',
       renewal.issuedBefore &&

@@ -55,7 +55,7 @@ export const authorityRoutes = [
   route({
     method: 'post',
     path: '/authorities/:authorityId/actions',
-    summary: 'Let an authority issue from now on, or retire it',
+    summary: 'Let an authority issue from now on, retire it, or destroy the key of a retired one',
     allow: ['admin'],
     params: AuthorityParams,
     body: AuthorityActionBody,

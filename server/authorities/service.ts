@@ -14,6 +14,7 @@ import {
   changing,
   refusing,
 } from './changes.ts'
+import { destroyKey } from './destroy-key.ts'
 import { type Choices, makeAuthority, newMark } from './hierarchy.ts'
 import { afterAction, type AuthorityAction, type AuthorityPurpose } from './state.ts'
 import {
@@ -94,7 +95,7 @@ export interface ActOnAuthority extends By {
 }
 
 /**
- * `activate`: from now on it issues for its purpose, and the one before stays accepted. `retire`: it is accepted no more.
+ * `destroy-key`: its private key is gone for good; see destroy-key.ts. `activate`: from now on it issues for its purpose, and the one before stays accepted. `retire`: it is accepted no more.
  * An authority that is in that state already stays as it is.
  *
  * @throws DomainError `illegal-transition`, `conflict` while certificates or authorities depend on one that is to be retired
@@ -103,6 +104,7 @@ export async function actOnAuthority(
   ctx: AuthorityDeps,
   { id, action, ...by }: ActOnAuthority,
 ): Promise<AuthorityRow> {
+  if (action === 'destroy-key') return await destroyKey(ctx, { id, ...by })
   const now = ctx.clock.now()
   const changed = await changing(ctx, async (tx) => {
     const row = await getAuthority(tx, id)

@@ -28,10 +28,12 @@ export const defaultSeries = 'default'
 export const authorityStates = ['prepared', 'active', 'accepted', 'retired'] as const
 export type AuthorityState = (typeof authorityStates)[number]
 
-export const authorityActions = ['activate', 'retire'] as const
+export const authorityActions = ['activate', 'retire', 'destroy-key'] as const
 export type AuthorityAction = (typeof authorityActions)[number]
 
-const moves: Record<AuthorityState, Partial<Record<AuthorityAction, AuthorityState>>> = {
+type Move = Exclude<AuthorityAction, 'destroy-key'>
+
+const moves: Record<AuthorityState, Partial<Record<Move, AuthorityState>>> = {
   prepared: { activate: 'active', retire: 'retired' },
   active: {},
   // Back to the one before, while it is still there.
@@ -40,7 +42,7 @@ const moves: Record<AuthorityState, Partial<Record<AuthorityAction, AuthoritySta
 }
 
 /** The state after an action. Throws DomainError `illegal-transition`. */
-export function afterAction(state: AuthorityState, action: AuthorityAction): AuthorityState {
+export function afterAction(state: AuthorityState, action: Move): AuthorityState {
   const next = moves[state][action]
   if (next) return next
   throw new DomainError('illegal-transition', `Cannot ${action} an authority that is ${state}`, {

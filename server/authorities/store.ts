@@ -133,6 +133,36 @@ export async function setState(
   if (!changed) throw new DomainError('conflict', 'The authority was changed meanwhile: look again')
 }
 
+/** Of a retired authority. */
+export async function clearKey(tx: Tx, id: string, now: Date): Promise<void> {
+  await tx
+    .updateTable('authority')
+    .set({ wrapped_key: null, key_uri: null, key_destroyed_at: now, changed_at: now })
+    .where('id', '=', id)
+    .where('state', '=', 'retired')
+    .execute()
+}
+
+/** When the last certificate under an authority ends, of whatever kind; undefined when there never was one. */
+export async function lastEndUnder(db: Db, id: string): Promise<Date | undefined> {
+  const { last } = await db
+    .selectFrom('certificate')
+    .select((eb) => eb.fn.max('not_after').as('last'))
+    .where('authority_id', '=', id)
+    .executeTakeFirstOrThrow()
+  return last ?? undefined
+}
+
+/** Certificates of the authorities below one. */
+export async function listBelow(db: Db, id: string): Promise<Buffer[]> {
+  const rows = await db
+    .selectFrom('authority')
+    .select('certificate')
+    .where('issuer_id', '=', id)
+    .execute()
+  return rows.map(({ certificate }) => certificate)
+}
+
 export async function setRevoked(
   tx: Tx,
   id: string,

@@ -246,6 +246,7 @@ export interface EstPolicyTable {
   csr_attributes: Buffer | null
   channel_binding: 'optional' | 'required'
   server_key: string | null
+  overlap_days: number | null
   changed_at: Date
 }
 

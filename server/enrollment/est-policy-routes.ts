@@ -33,7 +33,7 @@ export const estPolicyRoutes = [
   }),
 ]
 
-function view({ renewal, renewalKey, ...policy }: EstPolicy): EstPolicyView {
+function view({ renewal, renewalKey, overlapDays, ...policy }: EstPolicy): EstPolicyView {
   return {
     renewal: {
       opensPercent: renewal.opensPercent,
@@ -42,6 +42,7 @@ function view({ renewal, renewalKey, ...policy }: EstPolicy): EstPolicyView {
       key: renewalKey,
       issuedBefore: renewal.issuedBefore?.toISOString() ?? null,
       spreadHours: renewal.spreadHours,
+      overlapDays,
     },
     csrAttributes: policy.csrAttributes?.toString('base64') ?? null,
     channelBinding: policy.channelBinding,

@@ -71,9 +71,8 @@ function renewables(db: Db) {
       'device.enrollment_profile_id',
       sql<Date | null>`case when authority.state = 'active' then null else (
         select max(successor.changed_at) from authority successor
-        where successor.purpose = authority.purpose and successor.state = 'active') end`.as(
-        'issuer_replaced_at',
-      ),
+        where successor.purpose = authority.purpose and successor.series = authority.series
+          and successor.state = 'active') end`.as('issuer_replaced_at'),
     ])
     .where('certificate.kind', '=', 'device')
     .where('certificate.state', '=', 'issued')

@@ -21,6 +21,7 @@ import type { EstPolicyBody } from './wire.ts'
 export interface EstPolicy {
   renewal: RenewalRules
   renewalKey: 'any' | 'new' | 'same'
+  overlapDays: number | null
   /** CsrAttrs, DER. */
   csrAttributes: Buffer | null
   channelBinding: 'optional' | 'required'
@@ -31,6 +32,7 @@ export interface EstPolicy {
 const defaults: EstPolicy = {
   renewal: defaultRenewalRules,
   renewalKey: 'any',
+  overlapDays: null,
   csrAttributes: null,
   channelBinding: 'optional',
   serverKey: null,
@@ -63,6 +65,7 @@ export function policyIn(row: EstPolicyRow | undefined): EstPolicy {
       spreadHours: row.renew_spread_hours,
     },
     renewalKey: row.renewal_key,
+    overlapDays: row.overlap_days,
     csrAttributes: row.csr_attributes,
     channelBinding: row.channel_binding,
     serverKey: keyAlgorithms.find((algorithm) => algorithm === row.server_key) ?? null,
@@ -126,6 +129,7 @@ function rowOf(profileId: string, body: EstPolicyBody, now: Date): EstPolicyRow 
     csr_attributes: readAttributes(body),
     channel_binding: body.channelBinding,
     server_key: body.serverKey,
+    overlap_days: renewal.overlapDays,
     changed_at: now,
   }
 }

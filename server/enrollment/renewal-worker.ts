@@ -1,3 +1,4 @@
+import { overlapWorker } from '../certificates/overlap.ts'
 import type { Context } from '../context.ts'
 import type { Worker } from '../workers/worker.ts'
 import { expiryWorkers } from './expiry.ts'
@@ -10,7 +11,9 @@ const pageSize = 500
  * Tells devices that stay connected when to renew: they say hello once, and rules and issuers change meanwhile. Each process tells
  * those connected to it; a hint that a device had already changes nothing there.
  */
-export function renewalWorkers(ctx: Pick<Context, 'db' | 'clock' | 'transport'>): Worker[] {
+export function renewalWorkers(
+  ctx: Pick<Context, 'db' | 'clock' | 'transport' | 'bus' | 'log' | 'identities'>,
+): Worker[] {
   let waiting: string[] = []
   const step = async () => {
     if (waiting.length === 0) waiting = ctx.transport.connectedDevices()
@@ -19,5 +22,5 @@ export function renewalWorkers(ctx: Pick<Context, 'db' | 'clock' | 'transport'>)
     await sendRenewalHints(ctx, page)
     return waiting.length > 0
   }
-  return [{ name: 'renewal-hints', idleMs, step }, ...expiryWorkers(ctx)]
+  return [{ name: 'renewal-hints', idleMs, step }, overlapWorker(ctx), ...expiryWorkers(ctx)]
 }

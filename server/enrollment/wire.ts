@@ -102,6 +102,8 @@ const renewal = {
   /** Certificates issued before this are renewed out of turn, spread over the hours from then. */
   issuedBefore: instant.nullable().default(null),
   spreadHours: z.number().int().min(1).max(2160).default(24),
+  /** How long the certificate before is good beside a new one that is never used; null is until it ends by itself. */
+  overlapDays: z.number().int().min(1).max(398).nullable().default(null),
 }
 
 /** All of it at once: what is left out has its default. */

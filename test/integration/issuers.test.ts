@@ -9,7 +9,8 @@ import { checkOcspResponse } from '../../pki/ocsp/check.ts'
 import { buildOcspRequest } from '../../pki/ocsp/request.ts'
 import { parseOcspResponse } from '../../pki/ocsp/response.ts'
 import { validatePath } from '../../pki/path-validate.ts'
-import { parseCertificate } from '../../pki/x509/parse.ts'
+import { fingerprint, parseCertificate } from '../../pki/x509/parse.ts'
+import { destroyEndedKeys } from '../../server/authorities/destroy-key.ts'
 import { maxNameBytes, nameBytes } from '../../server/authorities/name-budget.ts'
 import { createRequest } from '../../server/authorities/requests.ts'
 import {
@@ -17,8 +18,9 @@ import {
   type CreateAuthority,
   createAuthority,
 } from '../../server/authorities/service.ts'
-import { latestCrl } from '../../server/certificates/crl.ts'
+import { latestCrl, publishDueCrls } from '../../server/certificates/crl.ts'
 import { OcspDesk } from '../../server/certificates/ocsp.ts'
+import { endOverlaps } from '../../server/certificates/overlap.ts'
 import { revokeCertificate } from '../../server/certificates/revocation.ts'
 import { renew } from '../../server/enrollment/renew.ts'
 import { newId } from '../../server/ids.ts'
@@ -48,7 +50,7 @@ afterEach(async () => {
 
 const make = async (choices: Partial<CreateAuthority> = {}) =>
   await createAuthority(ctx, { id: newId(ctx.clock.now()), purpose: 'devices', ...choices, ...by })
-const act = async (id: string, action: 'activate' | 'retire') =>
+const act = async (id: string, action: 'activate' | 'retire' | 'destroy-key') =>
   await actOnAuthority(ctx, { id, action, ...by })
 const issuedBy = (der: Buffer, authority: { certificate: Buffer }) =>
   parseCertificate(der).issuer.equals(parseCertificate(authority.certificate).subject)
@@ -201,4 +203,71 @@ test('A26 an authority whose name would not fit into a handshake is not made', a
   ).rejects.toMatchObject({ code: 'quota-exhausted', facts: { maxBytes: maxNameBytes } })
   // Servers are not named to clients.
   await expect(make({ purpose: 'servers' })).resolves.toMatchObject({ state: 'prepared' })
+})
+
+test('the key of a retired authority is destroyed when all under it has ended, and not before', async () => {
+  const old = await make({ series: 'acme' })
+  await enrolledIn('acme')
+  const next = await make({ series: 'acme' })
+  await act(next.id, 'activate')
+  await expect(act(old.id, 'destroy-key')).rejects.toMatchObject({ code: 'illegal-transition' })
+  ctx.clock.advance({ seconds: 90 * 86_400 + 3_600 })
+  await act(old.id, 'retire')
+  await expect(act(old.id, 'destroy-key')).rejects.toThrow(/has not all ended/)
+  await destroyEndedKeys(ctx)
+  expect(ctx.authorities.find(old.id)).toBeDefined()
+
+  ctx.clock.advance({ seconds: 2 * 86_400 })
+  const another = await world.another()
+  await destroyEndedKeys(ctx)
+  expect(ctx.authorities.find(old.id)).toBeUndefined()
+  await another.authorities.reload()
+  expect(another.authorities.find(old.id)).toBeUndefined()
+  const row = await act(old.id, 'destroy-key')
+  expect(row).toMatchObject({ wrapped_key: null, key_uri: null, state: 'retired' })
+  // Lists go on without it, and the others keep their keys.
+  await publishDueCrls(ctx)
+  expect(ctx.authorities.find(next.id)).toBeDefined()
+  const audits = await ctx.db
+    .selectFrom('audit_event')
+    .select(['actor', 'subject'])
+    .where('action', '=', 'authority.destroy-key')
+    .execute()
+  expect(audits).toEqual([{ actor: 'system', subject: old.id }])
+})
+
+test('R7 a certificate that was renewed ends with the overlap its profile grants, though the new one was never used', async () => {
+  const renewed = async (overlapDays: number | null) => {
+    const profile = await world.givenProfile()
+    const renewal = { opensPercent: 0, overlapDays }
+    await world.givenEstPolicy(profile.id, { renewal })
+    const device = await world.givenDevice({ profile })
+    const verdict = await ctx.identities.check(device.fingerprint)
+    if (!verdict.allowed) throw new Error(verdict.refusal)
+    const { subject } = parseCertificate(device.der)
+    const csr = buildCsr(device.key, { subject, uris: [`urn:uuid:${device.deviceId}`] })
+    const asked = { identity: verdict.identity, csr: parseCsr(csr), label: profile.name }
+    return { device, next: await renew(ctx, asked) }
+  }
+  const [bounded, unbounded] = [await renewed(7), await renewed(null)]
+  const stateOf = async (print: string) =>
+    (
+      await ctx.db
+        .selectFrom('certificate')
+        .select('state')
+        .where('fingerprint', '=', print)
+        .executeTakeFirstOrThrow()
+    ).state
+  ctx.clock.advance({ seconds: 7 * 86_400 - 60 })
+  await endOverlaps(ctx)
+  expect(await stateOf(bounded.device.fingerprint)).toBe('issued')
+  ctx.clock.advance({ seconds: 120 })
+  await endOverlaps(ctx)
+  await endOverlaps(ctx)
+  expect(await stateOf(bounded.device.fingerprint)).toBe('superseded')
+  expect(await stateOf(fingerprint(bounded.next))).toBe('issued')
+  expect((await ctx.identities.check(bounded.device.fingerprint)).allowed).toBe(false)
+  expect((await ctx.identities.check(fingerprint(bounded.next))).allowed).toBe(true)
+  // Where no overlap is granted, the old one stays good until the new one is used or it ends.
+  expect(await stateOf(unbounded.device.fingerprint)).toBe('issued')
 })
