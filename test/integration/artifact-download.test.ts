@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 
+import { type Block, BlockPool } from '../../server/artifacts/block-pool.ts'
 import { artifactRouter } from '../../server/artifacts/device-router.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -157,6 +158,28 @@ function stall(port: number) {
   return socket
 }
 
+/** How much of it is in use, and was at most. */
+class CountingPool extends BlockPool {
+  used = 0
+  peak = 0
+
+  override async claim(...asked: Parameters<BlockPool['claim']>): Promise<Block> {
+    const block = await super.claim(...asked)
+    const { length } = block.buffer
+    this.used += length
+    this.peak = Math.max(this.peak, this.used)
+    let isHeld = true
+    return {
+      buffer: block.buffer,
+      release: (reuse) => {
+        if (isHeld) this.used -= length
+        isHeld = false
+        block.release(reuse)
+      },
+    }
+  }
+}
+
 describe('bounds', () => {
   test('79: beyond the bytes in flight a request waits its turn and is then told to come again', async () => {
     await using busy = await listenAsDevice(
@@ -182,6 +205,25 @@ describe('bounds', () => {
       const socket = stall(busy.port)
       return { [Symbol.asyncDispose]: async () => void socket.destroy() }
     }
+  })
+
+  test('79: a thousand requesters share the bytes in flight, and each is served', async () => {
+    const pool = new CountingPool(16_384, { maxBytes: 262_144, maxWaiting: 1_000 })
+    const limits = { maxBlockBytes: 16_384, maxPerDevice: 1_000, waitMs: 60_000 }
+    await using many = await listenAsDevice(artifactRouter(world.ctx, limits, pool))
+    many.deviceId = device.id
+    const range = { Range: 'bytes=100000-165535' }
+    const replies = await Promise.all(
+      Array.from({ length: 1_000 }, async () => {
+        const reply = await fetch(`${many.url}${path}`, { headers: range })
+        return Buffer.from(await reply.arrayBuffer())
+      }),
+    )
+    const wanted = bytes.subarray(100_000, 165_536)
+    expect(replies.filter((body) => !body.equals(wanted))).toEqual([])
+    expect(pool.peak).toBeGreaterThan(16_384)
+    expect(pool.peak).toBeLessThanOrEqual(262_144)
+    await vi.waitFor(() => expect(pool.used).toBe(0))
   })
 
   test('one device has so many downloads at once and no more', async () => {

@@ -5,7 +5,7 @@ import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { rebuild } from '../../../device-sim/update/delta.ts'
 import { inflate } from '../../../device-sim/update/inflate.ts'
 import type { Form } from '../../../device-sim/update/transfer.ts'
-import { deltaEntryBytes, deltaHeaderBytes } from '../../../server/protocol/delta-z1.ts'
+import { deltaEntryBytes, DeltaError, deltaHeaderBytes } from '../../../server/protocol/delta-z1.ts'
 import { type MadeDelta, makeDelta, sha256Of, twoImages } from '../../support/delta-fixture.ts'
 import { MemoryDisk, PowerCut } from '../../support/memory-disk.ts'
 
@@ -88,6 +88,25 @@ describe('a delta is of no use', () => {
     await expect(run(formOf(bytes))).rejects.toMatchObject(fault('delta-hash'))
     expect(await disk.size(wanted.part)).toBeUndefined()
   })
+})
+
+test('whatever byte of a delta is another, and signed so: the image comes of it, or nothing does', async () => {
+  let refused = 0
+  for (let n = 0; n < 300; n++) {
+    // Header, entries and frames: every 7,919th byte, then from the start again.
+    const at = (n * 7_919) % made.bytes.length
+    const bytes = Buffer.from(made.bytes)
+    bytes[at] = (bytes[at] ?? 0) ^ (1 << (n % 8))
+    await lay(file, bytes)
+    await run(formOf(bytes)).catch((error: unknown) => {
+      expect(error).toBeInstanceOf(DeltaError)
+      refused += 1
+    })
+    const size = await disk.size(wanted.part)
+    if (size === next.length) expect((await part())?.equals(next)).toBe(true)
+    if (size !== undefined) await disk.remove(wanted.part)
+  }
+  expect(refused).toBeGreaterThan(250)
 })
 
 describe('a rebuilding goes on', () => {
