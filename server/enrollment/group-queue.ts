@@ -18,6 +18,8 @@ interface Waiting {
 export interface GroupLimits {
   /** Requests that were taken and not answered: above it a device is asked to come back. */
   readonly requests: number
+  /** Of their certificate requests: one may have 64 KiB, and most have half of one. */
+  readonly bytes: number
   /** In one group, that is in one transaction. */
   readonly group: number
   /** While one waits for its intents to be stored, another one's certificates are. */
@@ -26,7 +28,13 @@ export interface GroupLimits {
   readonly aloneAtOnce: number
 }
 
-const defaults: GroupLimits = { requests: 2_000, group: 128, groupsAtOnce: 2, aloneAtOnce: 4 }
+const defaults: GroupLimits = {
+  requests: 2_000,
+  bytes: 16_777_216,
+  group: 128,
+  groupsAtOnce: 2,
+  aloneAtOnce: 4,
+}
 
 const queues = new WeakMap<IssueDeps, EnrollmentQueue>()
 
@@ -52,6 +60,7 @@ export class EnrollmentQueue {
   readonly #marks = new Set<string>()
   #groups = 0
   #size = 0
+  #bytes = 0
   #isScheduled = false
 
   constructor(ctx: IssueDeps, alone: EnrollAlone, limits: Partial<GroupLimits> = {}) {
@@ -65,12 +74,15 @@ export class EnrollmentQueue {
    * @throws DomainError `busy` when too many wait; otherwise what `enroll` throws
    */
   async enroll(request: EnrollRequest): Promise<Buffer> {
-    if (this.#size >= this.#limits.requests) {
+    const { length } = request.csr.der
+    const { requests, bytes } = this.#limits
+    if (this.#size >= requests || this.#bytes + length > bytes) {
       throw new DomainError('busy', 'Too many devices enroll at the same time: come back', {
         retryAfterSeconds: 5,
       })
     }
     this.#size++
+    this.#bytes += length
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
     this.#waiting.push({ request, marks: marksOf(request), resolve, reject })
     this.#schedule()
@@ -78,6 +90,7 @@ export class EnrollmentQueue {
       return await promise
     } finally {
       this.#size--
+      this.#bytes -= length
     }
   }
 

@@ -52,6 +52,23 @@ test('more requests than fit are told to come back, until there is room', async 
   expect(Buffer.concat(await Promise.all(answers))).toEqual(Buffer.from('abc'))
 })
 
+test('more bytes than fit are told to come back, however few the requests', async () => {
+  const [first, second] = [requestOf('A'), requestOf('B')]
+  const { length } = first.csr.der
+  for (const [bytes, isRefused] of [
+    [length, true],
+    [2 * length + 16, false],
+  ] as const) {
+    const { queue, working } = givenQueue({ bytes, groupsAtOnce: 2 })
+    const answers = Promise.allSettled([queue.enroll(first), queue.enroll(second)])
+    await settled()
+    for (const answer of working.values()) answer.resolve(Buffer.from('x'))
+    const [, last] = await answers
+    expect(last?.status).toBe(isRefused ? 'rejected' : 'fulfilled')
+    if (last?.status === 'rejected') expect(last.reason).toMatchObject({ code: 'busy' })
+  }
+})
+
 test('no more groups at once than allowed, and the rest goes in its order', async () => {
   const { queue, working, names } = givenQueue({ groupsAtOnce: 2 })
   const requests = ['A', 'B', 'C', 'D'].map((name) => requestOf(name))
