@@ -151,10 +151,11 @@ describe('an update', () => {
     const group = await newGroup('e2e-p', device)
     for (const made of [await release(), await release()]) {
       const rollout = await startRollout(site, made.id, group)
-      await until(() => version(device) === made.version)
+      await until(() => version(device) === made.version, 80_000)
       await until(
         async () =>
           (await command<{ state: string }>('rollout', 'show', rollout)).state === 'completed',
+        80_000,
       )
       expect((await deploymentsOf(rollout)).map(({ state }) => state)).toEqual(['succeeded'])
     }
