@@ -18,8 +18,8 @@ export interface PlannableRelease {
 const never = new Date(0)
 
 /**
- * Releases with an image of at least `minBytes` that nobody looked at since `before`: the newest of each component, and those that
- * a rollout is about. Oldest look first.
+ * Releases with an image of at least `minBytes` that nobody looked at since `before`, or since a rollout of it was started: the
+ * newest of each component, and those that a rollout is about. Oldest look first.
  */
 export async function releasesToPlan(
   db: Db,
@@ -31,7 +31,11 @@ export async function releasesToPlan(
     .leftJoin('delivery_plan as plan', 'plan.release_id', 'release.id')
     .where('release.state', '=', 'published')
     .where('artifact.size', '>=', minBytes)
-    .where(sql<boolean>`coalesce(plan.planned_at, ${never}::timestamptz) < ${before}::timestamptz`)
+    .where(
+      sql<boolean>`(coalesce(plan.planned_at, ${never}::timestamptz) < ${before}::timestamptz
+        or exists (select from rollout where rollout.release_id = release.id
+          and rollout.started_at > plan.planned_at))`,
+    )
     .where(
       sql<boolean>`(
         not exists (select from release newer where newer.model = release.model
