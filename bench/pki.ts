@@ -173,10 +173,16 @@ async function storing(world: IdentityWorld, postgresPid: number): Promise<Row[]
       together.perCpuSecond,
     ),
     plain('  PostgreSQL beside it', `${Math.round(together.postgresMicros)} µs of CPU each`),
+    plain('  what two cores give by that', `${Math.round(onTwoCores(together))} a second`),
     atLeast('  a second by the clock, one process beside PostgreSQL', together.perSecond, 2_170),
     plain('  and with the token looked up for each', `${Math.round(withToken.perSecond)} a second`),
     plain('  one after the other', `${Math.round(alone.perSecond)} a second`),
   ]
+}
+
+/** With nothing else on them: one core for our one busy thread, and both for all there is to do. */
+function onTwoCores({ perCpuSecond, postgresMicros }: Awaited<ReturnType<typeof storedBy>>) {
+  return Math.min(perCpuSecond, 2e6 / (1e6 / perCpuSecond + postgresMicros))
 }
 
 let line = 0
