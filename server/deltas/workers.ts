@@ -135,14 +135,23 @@ async function end(
   outcome: FormOutcome,
 ): Promise<void> {
   const now = clock.now()
-  const facts = { method, target: target_sha256, base: base_sha256, ...outcome }
+  const { state, cpu_ms: cpuMs } = outcome
+  const facts = {
+    method,
+    target: target_sha256,
+    ...(base_sha256 !== null && { base: base_sha256 }),
+    ...(cpuMs !== null && { cpuMs }),
+    ...(state === 'made'
+      ? { sha256: outcome.sha256, length: outcome.length }
+      : { reason: outcome.reason }),
+  }
   const isOurs = await inTransaction(db, async (tx) => {
     const counts = await endForm(tx, { id, lease, outcome, now })
     if (counts) {
-      const action = outcome.state === 'made' ? 'delivery.make' : 'delivery.refuse'
+      const action = state === 'made' ? 'delivery.make' : 'delivery.refuse'
       await recordAudit(tx, { at: now, actor: 'system', action, subject: id, facts })
     }
     return counts
   })
-  if (isOurs) log.info(facts, `a form of an image was ${outcome.state}`)
+  if (isOurs) log.info(facts, `a form of an image was ${state}`)
 }
