@@ -1,6 +1,11 @@
 import { readFile } from 'node:fs/promises'
 
-import { CredentialView, NewClaimView, RequestView } from '../../server/enrollment/wire.ts'
+import {
+  CredentialView,
+  NewClaimView,
+  ProfileView,
+  RequestView,
+} from '../../server/enrollment/wire.ts'
 import { collect } from '../collect.ts'
 import type { Command, CommandInput } from '../command.ts'
 import { usageError } from '../failure.ts'
@@ -27,8 +32,27 @@ const credentialColumns: Column<CredentialView>[] = [
   { head: 'id', cell: (credential) => credential.id },
 ]
 
+function profileAction(action: 'pause' | 'resume', summary: string): Command {
+  return {
+    verb: action,
+    args: 'PROFILE',
+    summary,
+    options: { reason: { type: 'string', value: 'TEXT', about: 'for the audit log' } },
+    run: async ({ client, args: [profile = ''], values, out }) => {
+      const api = await client()
+      const path = `/enrollment-profiles/${await profileId(api, profile)}/actions`
+      const body = { action, reason: values.text('reason') }
+      out.answer(await api.act(ProfileView, path, body), (one) =>
+        one.pausedAt === null ? `${one.name} is open` : `${one.name} is paused`,
+      )
+    },
+  }
+}
+
 /** Certificates as the way in, and what waits for a person. */
 export const decisionCommands: readonly Command[] = [
+  profileAction('pause', 'Let nobody enroll until the profile is resumed; certificates stay'),
+  profileAction('resume', 'Let devices enroll again'),
   {
     verb: 'claim',
     args: 'PROFILE FILE',

@@ -55,6 +55,13 @@ export const enrollmentNoun: Noun = {
         registered: { type: 'boolean', about: 'only devices registered before (any may come)' },
         'id-pattern': { type: 'string', value: 'PATTERN', about: 'what serial numbers look like' },
         quota: { type: 'string', value: 'N', about: 'at most so many devices' },
+        'quota-per-hour': { type: 'string', value: 'N', about: 'at most so many in an hour' },
+        network: {
+          type: 'string',
+          multiple: true,
+          value: 'CIDR',
+          about: 'only from this network (anywhere)',
+        },
         from: { type: 'string', value: 'WHEN', about: 'not before this instant' },
         until: { type: 'string', value: 'WHEN', about: 'an instant, or a span such as 90d' },
         days: { type: 'string', value: 'N', about: 'how long a certificate is valid (90)' },
@@ -144,6 +151,7 @@ async function createProfile({ client, args: [name], values, out, world }: Comma
   const group = values.needed('group')
   const anchors = await Promise.all(values.texts('anchor').map(readPemFile))
   const keys = values.texts('key')
+  const networks = values.texts('network')
   const url = values.text('webhook')
   const api = await client()
   const body = {
@@ -156,6 +164,8 @@ async function createProfile({ client, args: [name], values, out, world }: Comma
     registration: values.flag('registered') ? 'pre-registered' : 'just-in-time',
     idPattern: values.text('id-pattern'),
     quota: values.number('quota'),
+    quotaPerHour: values.number('quota-per-hour'),
+    sourceNetworks: networks.length > 0 ? networks : undefined,
     validFrom: values.instant('from', world.now()),
     validUntil: values.instant('until', world.now()),
     certificateDays: values.number('days'),
@@ -187,6 +197,9 @@ function show(out: CommandInput['out'], profile: ProfileView): void {
     ['keys', one.keyPolicy.join(', ')],
     ['serial numbers', one.idPattern],
     ['used', `${one.used} of ${one.quota ?? 'any'}`],
+    ['an hour', one.quotaPerHour ?? 'any'],
+    ['networks', one.sourceNetworks.join(', ') || 'any'],
+    ['paused', one.pausedAt],
     ['valid', `${one.validFrom ?? 'now'} to ${one.validUntil ?? 'any time'}`],
     ['certificates', `${one.certificateDays} days`],
     ['managed', one.managed],

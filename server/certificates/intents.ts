@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { spkiHash } from './intent.ts'
 import type { CertificateRow } from './store.ts'
 
 /* What certificates of many devices need, in one statement each however many they are. Bytes travel as hex: of arrays of
@@ -17,12 +18,14 @@ export async function seenRequestKeys(db: Db, keys: readonly Buffer[]): Promise<
   return new Set(rows.map(({ key }) => hexOf(key)))
 }
 
-/** Those of the keys (SHA-256 of the SubjectPublicKeyInfo) that any certificate is for, in hex. */
-export async function certifiedKeys(db: Db, hashes: readonly Buffer[]): Promise<Set<string>> {
+/** Those of the keys (SubjectPublicKeyInfo, DER) that any certificate or authority has: SHA-256, in hex. */
+export async function certifiedKeys(db: Db, spkis: readonly Buffer[]): Promise<Set<string>> {
+  const hashes = spkis.map(spkiHash)
+  const keys = spkis.map(hexOf)
   const { rows } = await sql<{ key: Buffer }>`select distinct spki_sha256 as key from certificate
-    where spki_sha256 = any(array(select decode(one, 'hex') from unnest(${hashes.map(hexOf)}::text[]) as one))`.execute(
-    db,
-  )
+    where spki_sha256 = any(array(select decode(one, 'hex') from unnest(${hashes.map(hexOf)}::text[]) as one))
+    union all select sha256(key) from (select decode(one, 'hex') as key from unnest(${keys}::text[]) as one) as given
+    where exists (select from authority where position(key in certificate) > 0)`.execute(db)
   return new Set(rows.map(({ key }) => hexOf(key)))
 }
 

@@ -179,6 +179,11 @@ export interface EnrollmentProfileTable {
   webhook_secret: Buffer | null
   managed: Generated<boolean>
   issuer_series: string | null
+  paused_at: Date | null
+  source_networks: Generated<string[]>
+  quota_per_hour: number | null
+  hour_began_at: Date | null
+  hour_used: Generated<number>
   created_at: Date
 }
 

@@ -7,6 +7,7 @@ import { type ClientCertificate, refusedBy } from '../http/device-auth.ts'
 import { FailureLimit, networkOf } from '../operators/failure-limit.ts'
 import { authenticateCertificate } from './certificate-auth.ts'
 import { basicCredentials } from './est-wire.ts'
+import { assertNetwork } from './networks.ts'
 import { findProfile } from './store.ts'
 import { type Authenticated, createTokenAuthenticator } from './token-auth.ts'
 
@@ -37,10 +38,10 @@ export function createEnrollmentAuthenticator(deps: Deps): EnrollmentAuthenticat
       throw refusedBy(certificate.refusal)
     }
     const credentials = basicCredentials(authorization)
-    if (credentials) return await byToken(credentials, { label, address })
+    if (credentials) return fromHere(deps, await byToken(credentials, { label, address }), address)
     if (!isUnknown && certificate.status !== 'untrusted') throw await missing(deps, label)
     const found = await authenticateCertificate(deps, req.socket, label)
-    if (found) return found
+    if (found) return fromHere(deps, found, address)
     // Asked only now, as with tokens: whoever tries wrong ones locks out no device behind the same address.
     const place = networkOf(address)
     const now = deps.clock.now()
@@ -58,6 +59,28 @@ export function createEnrollmentAuthenticator(deps: Deps): EnrollmentAuthenticat
       facts: { profile: label ?? null, address },
     })
     throw await missing(deps, label)
+  }
+}
+
+/** What opens a profile opens it from its networks only. */
+function fromHere(deps: Deps, found: Authenticated, address: string): Authenticated {
+  try {
+    assertNetwork(found.profile, address)
+    return found
+  } catch (error) {
+    const { id, kind } = found.token
+    noteEvent(deps, {
+      source: 'server',
+      kind: 'enrollment-refused',
+      severity: 'warning',
+      facts: {
+        profile: found.profile.name,
+        credential: { id, kind },
+        reason: 'source-network',
+        address,
+      },
+    })
+    throw error
   }
 }
 

@@ -2,6 +2,7 @@ import type { Csr } from '../../pki/csr/parse.ts'
 import { DomainError } from '../errors.ts'
 import { compileIdPattern } from './id-pattern.ts'
 import { assertKeyPolicy, type RequestedNames } from './request.ts'
+import { hourMs } from './state.ts'
 import type { Profile, Token } from './store.ts'
 
 /* What decides about a first certificate without a look into the database, for one request and for many at once. */
@@ -51,11 +52,32 @@ export function assertTokenOpen(token: Token | undefined, now: Date): void {
 }
 
 export function assertProfileOpen(profile: Profile, now: Date): void {
-  const { valid_from: from, valid_until: until, quota, used } = profile
+  const { valid_from: from, valid_until: until, quota, used, quota_per_hour: perHour } = profile
+  if (profile.paused_at) {
+    throw new DomainError(
+      'not-allowed',
+      'This enrollment profile is paused: an operator has to resume it',
+    )
+  }
   if ((from && from > now) || (until && until <= now)) {
     throw new DomainError('not-allowed', 'This enrollment profile is not open now')
   }
   if (quota !== null && used >= quota) {
     throw new DomainError('quota-exhausted', 'The quota of this enrollment profile is used up')
   }
+  if (perHour !== null && usedThisHour(profile, now) >= perHour) {
+    const endMs = (profile.hour_began_at?.getTime() ?? 0) + hourMs - now.getTime()
+    throw new DomainError(
+      'rate-limited',
+      'The hourly quota of this enrollment profile is used up: come back',
+      { retryAfterSeconds: Math.max(1, Math.ceil(endMs / 1000)) },
+    )
+  }
+}
+
+export function usedThisHour(
+  { hour_began_at: began, hour_used: used }: Pick<Profile, 'hour_began_at' | 'hour_used'>,
+  now: Date,
+): number {
+  return began && began.getTime() > now.getTime() - hourMs ? used : 0
 }

@@ -22,6 +22,7 @@ import {
   assertTokenOpen,
   type EnrollRequest,
   isApproved,
+  usedThisHour,
 } from './enroll-rules.ts'
 import { firstIntent } from './first-intent.ts'
 import { lockProfiles, lockTokens, takeManyQuotas, takeManyUses } from './group-store.ts'
@@ -96,7 +97,7 @@ async function findCandidates(
   const begun = await devicesWithCertificates(tx, deviceIds)
   const taken = await certifiedKeys(
     tx,
-    requests.map(({ csr }) => spkiHash(csr.spki)),
+    requests.map(({ csr }) => csr.spki),
   )
   const groupIds = unique(requests.map(({ profile }) => profile.group_id))
   const cutOff = await cutOffAmong(tx, { deviceIds, groupIds })
@@ -164,6 +165,8 @@ class Places {
     // Rows of our own, read under the lock.
     open.uses += 1
     line.used += 1
+    line.hour_used = usedThisHour(line, this.#now) + 1
+    if (line.hour_used === 1) line.hour_began_at = this.#now
     return true
   }
 }
@@ -200,6 +203,7 @@ async function store(tx: Tx, placed: readonly Candidate[], now: Date): Promise<A
   await takeManyQuotas(
     tx,
     countBy(kept, ({ request }) => request.profile.id),
+    now,
   )
   return kept.map(({ request, intent }) => ({ request, intent }))
 }

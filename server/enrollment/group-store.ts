@@ -2,6 +2,7 @@ import { type Selectable, sql } from 'kysely'
 
 import type { Tx } from '../db/client.ts'
 import type { EnrollmentProfileTable, EnrollmentTokenTable } from '../db/schema.ts'
+import { hourMs } from './state.ts'
 
 /** Locked in the order of their ids; others that use the same tokens wait. */
 export async function lockTokens(
@@ -40,9 +41,17 @@ export async function takeManyUses(tx: Tx, taken: ReadonlyMap<string, number>): 
     where enrollment_token.id = one.id`.execute(tx)
 }
 
-/** Like `takeManyUses`. */
-export async function takeManyQuotas(tx: Tx, taken: ReadonlyMap<string, number>): Promise<void> {
-  await sql`update enrollment_profile set used = used + one.taken
+/** Like `takeManyUses`; of the hour too, as `takeQuota` does. */
+export async function takeManyQuotas(
+  tx: Tx,
+  taken: ReadonlyMap<string, number>,
+  now: Date,
+): Promise<void> {
+  const hourAgo = new Date(now.getTime() - hourMs)
+  const isOver = sql`(hour_began_at is null or hour_began_at <= ${hourAgo}::timestamptz)`
+  await sql`update enrollment_profile set used = used + one.taken,
+      hour_used = case when ${isOver} then one.taken else hour_used + one.taken end,
+      hour_began_at = case when ${isOver} then ${now}::timestamptz else hour_began_at end
     from unnest(${[...taken.keys()]}::uuid[], ${[...taken.values()]}::int[]) as one (id, taken)
     where enrollment_profile.id = one.id`.execute(tx)
 }

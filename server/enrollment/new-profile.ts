@@ -53,6 +53,11 @@ export function newProfile(
     webhook_url: url ?? null,
     webhook_secret: url === undefined ? null : wrapKey(kek, randomBytes(32), webhookContext(id)),
     issuer_series: body.issuerSeries ?? null,
+    paused_at: null,
+    source_networks: [...new Set(body.sourceNetworks ?? [])],
+    quota_per_hour: body.quotaPerHour ?? null,
+    hour_began_at: null,
+    hour_used: 0,
     created_at: now,
   }
 }

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { type Actor, route } from '../http/route.ts'
 import { describeAnchor } from './anchors.ts'
-import { createProfile, createToken, endToken } from './service.ts'
+import { actOnProfile, createProfile, createToken, endToken } from './service.ts'
 import { getProfile, listProfiles, listTokens, type Profile, type Token } from './store.ts'
 import { webhookSecret } from './webhook.ts'
 import {
@@ -11,6 +11,7 @@ import {
   NewProfileView,
   NewTokenBody,
   NewTokenView,
+  ProfileActionBody,
   ProfileParams,
   ProfileView,
   TokenParams,
@@ -58,6 +59,18 @@ export const enrollmentRoutes = [
     params: ProfileParams,
     response: ProfileView,
     handle: async ({ ctx, params }) => view(await getProfile(ctx.db, params.profileId)),
+  }),
+
+  route({
+    method: 'post',
+    path: '/enrollment-profiles/:profileId/actions',
+    summary: 'Pause a profile, so that nobody enrolls, or resume it',
+    allow: ['admin', 'operator'],
+    params: ProfileParams,
+    body: ProfileActionBody,
+    response: ProfileView,
+    handle: async ({ ctx, params, body, actor }) =>
+      view(await actOnProfile(ctx, { ...params, ...body, ...by(actor) })),
   }),
 
   route({
@@ -128,6 +141,9 @@ function view(profile: Profile): ProfileView {
     idPattern: profile.id_pattern,
     quota: profile.quota,
     used: profile.used,
+    quotaPerHour: profile.quota_per_hour,
+    sourceNetworks: profile.source_networks,
+    pausedAt: profile.paused_at?.toISOString() ?? null,
     validFrom: profile.valid_from?.toISOString() ?? null,
     validUntil: profile.valid_until?.toISOString() ?? null,
     approval: profile.approval,

@@ -8,6 +8,7 @@ import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { assertTakesMembers } from '../groups/service.ts'
 import { newProfile } from './new-profile.ts'
+import type { ProfileAction } from './state.ts'
 import {
   expireToken,
   findProfile,
@@ -16,6 +17,7 @@ import {
   insertProfile,
   insertToken,
   type Profile,
+  setPaused,
   type Token,
 } from './store.ts'
 import type { NewProfileBody } from './wire.ts'
@@ -44,7 +46,8 @@ export async function createProfile(
       const { name, groupId, registration, idPattern, quota } = body
       const { auth_type: auth, anchor_subjects: anchors, approval, replaceable } = row
       const webhook = row.webhook_url
-      const rules = { auth, anchors, approval, replaceable, webhook }
+      const { source_networks: networks, quota_per_hour: perHour } = row
+      const rules = { auth, anchors, approval, replaceable, webhook, networks, perHour }
       const facts = { name, groupId, registration, idPattern, quota, ...rules }
       const action = 'enrollment-profile.create'
       await recordAudit(tx, { at: now, actor, action, subject: id, facts, requestId })
@@ -54,6 +57,28 @@ export async function createProfile(
     throw new DomainError('conflict', `There is an enrollment profile ${body.name} already`, {
       name: body.name,
     })
+  })
+}
+
+/**
+ * Pauses a profile, whatever way in, or resumes it. Doing it again changes nothing. Certificates that were issued are not touched.
+ *
+ * @throws DomainError `not-found`
+ */
+export async function actOnProfile(
+  { db, clock }: Pick<Context, 'db' | 'clock'>,
+  command: By & { profileId: string; action: ProfileAction; reason?: string | undefined },
+): Promise<Profile> {
+  const { profileId, action, reason, actor, requestId } = command
+  const now = clock.now()
+  return await inTransaction(db, async (tx) => {
+    const profile = await getProfile(tx, profileId)
+    if (await setPaused(tx, profileId, action === 'pause' ? now : null)) {
+      const facts = { name: profile.name, reason }
+      const entry = { at: now, actor, subject: profileId, facts, requestId }
+      await recordAudit(tx, { ...entry, action: `enrollment-profile.${action}` })
+    }
+    return await getProfile(tx, profileId)
   })
 }
 

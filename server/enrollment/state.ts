@@ -49,3 +49,10 @@ export function decidedState(
       return undefined
   }
 }
+
+/** A paused profile keeps everything it has and lets nobody in. */
+export const profileActions = ['pause', 'resume'] as const
+export type ProfileAction = (typeof profileActions)[number]
+
+/** What an hourly quota is counted over. */
+export const hourMs = 3_600_000

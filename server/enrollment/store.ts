@@ -3,6 +3,7 @@ import { type Selectable, sql } from 'kysely'
 import type { Db, Tx } from '../db/client.ts'
 import type { EnrollmentProfileTable, EnrollmentTokenTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
+import { hourMs } from './state.ts'
 
 export type Profile = Selectable<EnrollmentProfileTable>
 export type Token = Selectable<EnrollmentTokenTable>
@@ -136,15 +137,41 @@ export async function takeUse(tx: Tx, tokenId: string, now: Date): Promise<boole
   return row !== undefined
 }
 
-/** Takes one of the profile's quota, only while the profile is valid and something is left. */
+/** Takes one of the profile's quota and of its hour, only while the profile is open and something is left. */
 export async function takeQuota(tx: Tx, profileId: string, now: Date): Promise<boolean> {
+  const hourAgo = new Date(now.getTime() - hourMs)
+  const isOver = sql<boolean>`(hour_began_at is null or hour_began_at <= ${hourAgo})`
   const row = await tx
     .updateTable('enrollment_profile')
-    .set((eb) => ({ used: eb('used', '+', 1) }))
+    .set((eb) => ({
+      used: eb('used', '+', 1),
+      hour_used: sql<number>`case when ${isOver} then 1 else hour_used + 1 end`,
+      hour_began_at: sql<Date>`case when ${isOver} then ${now} else hour_began_at end`,
+    }))
     .where('id', '=', profileId)
+    .where('paused_at', 'is', null)
     .where((eb) => eb.or([eb('quota', 'is', null), eb('used', '<', eb.ref('quota'))]))
+    .where((eb) =>
+      eb.or([
+        eb('quota_per_hour', 'is', null),
+        isOver,
+        eb('hour_used', '<', eb.ref('quota_per_hour')),
+      ]),
+    )
     .where((eb) => eb.or([eb('valid_from', 'is', null), eb('valid_from', '<=', now)]))
     .where((eb) => eb.or([eb('valid_until', 'is', null), eb('valid_until', '>', now)]))
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** Returns false when it was so before. */
+export async function setPaused(tx: Tx, profileId: string, at: Date | null): Promise<boolean> {
+  const row = await tx
+    .updateTable('enrollment_profile')
+    .set({ paused_at: at })
+    .where('id', '=', profileId)
+    .where('paused_at', at ? 'is' : 'is not', null)
     .returning('id')
     .executeTakeFirst()
   return row !== undefined

@@ -1,7 +1,13 @@
 import { z } from 'zod'
 
 import { SeriesName } from '../authorities/wire.ts'
-import { estOperations, keyAlgorithms, requestActions, requestStates } from './state.ts'
+import {
+  estOperations,
+  keyAlgorithms,
+  profileActions,
+  requestActions,
+  requestStates,
+} from './state.ts'
 
 export const ProfileParams = z.object({ profileId: z.uuid().lowercase() })
 export const TokenParams = z.object({
@@ -37,6 +43,13 @@ export const NewProfileBody = z.strictObject({
   idPattern: z.string().min(2).max(200).optional(),
   /** How many devices may enroll, in total. */
   quota: z.number().int().min(0).max(1_000_000_000).optional(),
+  /** How many in an hour, which begins with the first of them. */
+  quotaPerHour: z.number().int().min(1).max(1_000_000).optional(),
+  /** Where they enroll from, in CIDR; from anywhere by default. Renewals are not bound to it. */
+  sourceNetworks: z
+    .array(z.union([z.cidrv4(), z.cidrv6()]))
+    .max(64)
+    .optional(),
   validFrom: instant.optional(),
   validUntil: instant.optional(),
   /** `manual`: each request waits until somebody approves it. */
@@ -71,6 +84,10 @@ export const ProfileView = z.object({
   quota: z.number().nullable(),
   /** Enrollments so far. */
   used: z.number(),
+  quotaPerHour: z.number().nullable(),
+  sourceNetworks: z.array(z.string()),
+  /** Nobody enrolls until it is resumed. */
+  pausedAt: z.iso.datetime().nullable(),
   validFrom: z.iso.datetime().nullable(),
   validUntil: z.iso.datetime().nullable(),
   approval: z.enum(['none', 'manual']),
@@ -88,6 +105,11 @@ export const NewProfileView = z.object({
   ...ProfileView.shape,
   /** What the webhook's requests are signed with. Shown here and never again. */
   webhookSecret: z.string().nullable(),
+})
+
+export const ProfileActionBody = z.strictObject({
+  action: z.enum(profileActions),
+  reason: z.string().trim().min(1).max(500).optional(),
 })
 
 const renewal = {

@@ -14,6 +14,7 @@ import {
 import { registrationAuthorities } from '../authorities/scep-ra.ts'
 import { findChallenge, findProfileByName, type Profile } from '../enrollment/challenge.ts'
 import type { IssueDeps } from '../enrollment/issue.ts'
+import { assertNetwork } from '../enrollment/networks.ts'
 import { DomainError } from '../errors.ts'
 import { noteEvent } from '../events/record.ts'
 import { asDomainError, problems } from '../http/problem.ts'
@@ -108,6 +109,7 @@ async function pkiOperation(ctx: IssueDeps, req: Request, called: Called): Promi
   const authenticate: Asked['authenticate'] = async (challenge) => {
     const token = await findChallenge(ctx.db, profile.id, challenge)
     if (token) {
+      assertNetwork(profile, address)
       res.locals['actor'] = { id: `token:${token.id}` }
       return token
     }

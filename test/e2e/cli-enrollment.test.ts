@@ -144,6 +144,18 @@ test('a file of requests', async () => {
   ])
 })
 
+test('a line with limits, paused and resumed', async () => {
+  const limits = ['--quota-per-hour', '5', '--network', '10.0.0.0/8', '--network', '::1/128']
+  const made = await ok('enrollment', 'create', 'slow', '--group', 'hall', ...limits)
+  expect(made).toMatchObject({ quotaPerHour: 5, sourceNetworks: ['10.0.0.0/8', '::1/128'] })
+  const { out } = await fleetseal('enrollment', 'pause', 'slow', '--reason', 'recall')
+  expect(out).toBe('slow is paused\n')
+  expect((await fleetseal('enrollment', 'show', 'slow')).out).toContain('10.0.0.0/8, ::1/128')
+  expect(await ok('enrollment', 'resume', 'slow')).toMatchObject({ pausedAt: null })
+  const bad = ['enrollment', 'create', 'bad', '--group', 'hall', '--network', 'lab']
+  expect((await fleetseal(...bad)).code).not.toBe(0)
+})
+
 test('a ZIP of requests', async () => {
   const archive = zipSync({ 'a.csr': newRequest('ZIP-1').csr, 'b.txt': Buffer.from('no!') })
   const path = join(folder, 'requests.ZIP')

@@ -48,6 +48,18 @@ test.each(kinds)(
         message: expect.stringMatching(/^This key .*: make a new one$/),
       })
     }
+    // Also among others, where many are looked at together.
+    const crowd = [
+      newRequest(unique('SN'), { key }),
+      ...[1, 2, 3].map(() => newRequest(unique('SN'))),
+    ]
+    const results = await Promise.allSettled(crowd.map(({ csr }) => world.enrollWith(token, csr)))
+    expect(results.map(({ status }) => status)).toEqual([
+      'rejected',
+      'fulfilled',
+      'fulfilled',
+      'fulfilled',
+    ])
     // The honest twins: keys that nobody had.
     await world.enrollWith(token, newRequest(unique('SN')).csr)
     await world.enrollWith(token, newRequest(serialNumber).csr)
