@@ -56,7 +56,7 @@ async function crl({ values, out, world }: CommandInput): Promise<void> {
     throw usageError('--days must be a whole number from 1 to 3650')
   }
   for (const one of revoke) {
-    world.stderr.write(`${plain(`revoke: ${nameOf(one.subject)}\nkey: ${keyIdOf(one.spki)}`)}\n`)
+    world.stderr.write(`revoke: ${plain(nameOf(one.subject))}\nkey: ${keyIdOf(one.spki)}\n`)
     await confirmed(world, values, keyIdOf(one.spki))
   }
   const root = await openRoot(

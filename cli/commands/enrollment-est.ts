@@ -1,5 +1,6 @@
+import { defaultSeries } from '../../server/authorities/state.ts'
 import { keyAlgorithms } from '../../server/enrollment/state.ts'
-import { EstPolicyView } from '../../server/enrollment/wire.ts'
+import { EstPolicyView, ProfileView } from '../../server/enrollment/wire.ts'
 import type { ApiClient } from '../client.ts'
 import type { Command, CommandInput } from '../command.ts'
 import { profileId } from '../lookup.ts'
@@ -17,6 +18,12 @@ export const estPolicyCommands: readonly Command[] = [
       const api = await client()
       show(out, await api.get(EstPolicyView, await pathOf(api, profile)))
     },
+  },
+  {
+    verb: 'set-issuer',
+    args: 'PROFILE SERIES',
+    summary: 'Let the authority of another series issue, from the next certificate on',
+    run: setIssuer,
   },
   {
     verb: 'set-est',
@@ -73,6 +80,16 @@ export const estPolicyCommands: readonly Command[] = [
     },
   },
 ]
+
+async function setIssuer({ client, args: [profile = '', series = ''], out }: CommandInput) {
+  const api = await client()
+  const path = `/enrollment-profiles/${await profileId(api, profile)}/issuer`
+  const body = { series: series === defaultSeries ? null : series }
+  out.fields(await api.replace(ProfileView, path, body), (one) => [
+    ['name', one.name],
+    ['issuer', one.issuerSeries ?? defaultSeries],
+  ])
+}
 
 /** What an option says; `none` clears, and without the option it stays. */
 function orNone<T>(

@@ -16,7 +16,7 @@ import {
 } from './changes.ts'
 import { destroyKey } from './destroy-key.ts'
 import { type Choices, makeAuthority, newMark } from './hierarchy.ts'
-import { afterAction, type AuthorityAction, type AuthorityPurpose } from './state.ts'
+import { afterAction, type AuthorityAction, type AuthorityPurpose, defaultSeries } from './state.ts'
 import {
   type AuthorityRow,
   countDependents,
@@ -24,6 +24,7 @@ import {
   findAuthority,
   getAuthority,
   insertRootLinks,
+  isSeriesNamed,
   setState,
 } from './store.ts'
 
@@ -110,7 +111,7 @@ export async function actOnAuthority(
     const row = await getAuthority(tx, id)
     const done = action === 'activate' ? 'active' : 'retired'
     if (row.state === done) return row
-    const to = afterAction(row.state, action)
+    const to = await nextState(tx, row, action)
     if (action === 'retire') await assertUnused(tx, row, now)
     else await stepDown(tx, row, by, now)
     await setState(tx, id, { from: row.state, to, now })
@@ -119,6 +120,13 @@ export async function actOnAuthority(
   })
   await announceAuthorities(ctx, [id])
   return changed
+}
+
+/** The one that issues is not retired, unless it is the last of a series that no profile names any more. */
+async function nextState(tx: Tx, row: AuthorityRow, action: 'activate' | 'retire') {
+  const isLast = row.state === 'active' && action === 'retire' && row.series !== defaultSeries
+  if (isLast && !(await isSeriesNamed(tx, row.series))) return 'retired'
+  return afterAction(row.state, action)
 }
 
 /** The active one makes room. */

@@ -47,6 +47,11 @@ export function afterAction(state: AuthorityState, action: Move): AuthorityState
   if (next) return next
   throw new DomainError('illegal-transition', `Cannot ${action} an authority that is ${state}`, {
     state,
-    ...(state === 'active' ? { nextStep: 'Activate another one of its purpose first' } : {}),
+    ...(state === 'active'
+      ? {
+          nextStep:
+            'Activate another one of its purpose and series first; the last of a series is retired when no enrollment profile names it',
+        }
+      : {}),
   })
 }

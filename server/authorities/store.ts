@@ -133,6 +133,17 @@ export async function setState(
   if (!changed) throw new DomainError('conflict', 'The authority was changed meanwhile: look again')
 }
 
+/** Whether an enrollment profile wants certificates of a series. */
+export async function isSeriesNamed(db: Db, series: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('enrollment_profile')
+    .select('id')
+    .where('issuer_series', '=', series)
+    .limit(1)
+    .executeTakeFirst()
+  return row !== undefined
+}
+
 /** Of a retired authority. */
 export async function clearKey(tx: Tx, id: string, now: Date): Promise<void> {
   await tx

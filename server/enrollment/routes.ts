@@ -128,7 +128,7 @@ export const enrollmentRoutes = [
   }),
 ]
 
-function view(profile: Profile): ProfileView {
+export function view(profile: Profile): ProfileView {
   return {
     id: profile.id,
     name: profile.name,

@@ -44,6 +44,22 @@ export async function findProfilesByAnchor(
   return await query.orderBy('id').limit(20).execute()
 }
 
+/** Returns false when it was like this already. */
+export async function saveIssuerSeries(
+  tx: Tx,
+  profileId: string,
+  series: string | null,
+): Promise<boolean> {
+  const changed = await tx
+    .updateTable('enrollment_profile')
+    .set({ issuer_series: series })
+    .where('id', '=', profileId)
+    .where('issuer_series', 'is distinct from', series)
+    .returning('id')
+    .executeTakeFirst()
+  return changed !== undefined
+}
+
 export async function getProfile(db: Db, id: string): Promise<Profile> {
   const row = await findProfile(db, { id })
   if (!row) throw new DomainError('not-found', 'No such enrollment profile', { profileId: id })

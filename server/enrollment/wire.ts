@@ -69,6 +69,9 @@ export const NewProfileBody = z.strictObject({
   /** Whose certificates devices get: of the active authority of this series; of the default one when left out. */
   issuerSeries: SeriesName.optional(),
 })
+/** Null is the default series. */
+export const ProfileIssuerBody = z.strictObject({ series: SeriesName.nullable() })
+
 export type NewProfileBody = z.infer<typeof NewProfileBody>
 
 export const ProfileView = z.object({

@@ -17,6 +17,7 @@ import { approvalRoutes } from '../enrollment/approval-routes.ts'
 import { batchRoutes } from '../enrollment/batch-routes.ts'
 import { credentialRoutes } from '../enrollment/credential-routes.ts'
 import { estPolicyRoutes } from '../enrollment/est-policy-routes.ts'
+import { profileIssuerRoutes } from '../enrollment/issuer-routes.ts'
 import { keyBundleRoutes } from '../enrollment/key-bundle-routes.ts'
 import { registrationRoutes } from '../enrollment/registration-routes.ts'
 import { enrollmentRoutes } from '../enrollment/routes.ts'
@@ -52,6 +53,7 @@ export const routes: readonly Route[] = [
   ...groupRoutes,
   ...deviceRoutes,
   ...enrollmentRoutes,
+  ...profileIssuerRoutes,
   ...credentialRoutes,
   ...approvalRoutes,
   ...registrationRoutes,

@@ -22,6 +22,7 @@ import { latestCrl, publishDueCrls } from '../../server/certificates/crl.ts'
 import { OcspDesk } from '../../server/certificates/ocsp.ts'
 import { endOverlaps } from '../../server/certificates/overlap.ts'
 import { revokeCertificate } from '../../server/certificates/revocation.ts'
+import { setIssuer } from '../../server/enrollment/issuer.ts'
 import { renew } from '../../server/enrollment/renew.ts'
 import { newId } from '../../server/ids.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -111,6 +112,38 @@ test('R8 a series is rolled over by itself, and its devices follow at their rene
   await expect(act(first.id, 'retire')).rejects.toMatchObject({ code: 'conflict' })
   ctx.clock.advance({ seconds: 91 * 86_400 })
   expect(await act(first.id, 'retire')).toMatchObject({ state: 'retired' })
+})
+
+test('a profile moves to another issuer, and its devices with their next certificate', async () => {
+  const pq = await make({ series: 'pq', algorithm: 'ML-DSA-65' })
+  const profile = await world.givenProfile()
+  const token = await world.givenToken(profile.id)
+  const command = { profileId: profile.id, actor: by.actor, requestId: by.requestId }
+  await expect(setIssuer(ctx, { ...command, series: 'nobody' })).rejects.toMatchObject({
+    code: 'not-ready',
+  })
+  expect(issuedBy(await world.enrollWith(token, newRequest(unique('SN')).csr), pq)).toBe(false)
+  await setIssuer(ctx, { ...command, series: 'pq' })
+  await setIssuer(ctx, { ...command, series: 'pq' })
+  expect(issuedBy(await world.enrollWith(token, newRequest(unique('SN')).csr), pq)).toBe(true)
+  await setIssuer(ctx, { ...command, series: null })
+  expect(issuedBy(await world.enrollWith(token, newRequest(unique('SN')).csr), pq)).toBe(false)
+  // The last of a series goes when nobody needs it.
+  await expect(act(ctx.authorities.devices.id, 'retire')).rejects.toMatchObject({
+    code: 'illegal-transition',
+  })
+  await expect(act(pq.id, 'retire')).rejects.toMatchObject({ code: 'conflict' })
+  ctx.clock.advance({ seconds: 91 * 86_400 })
+  await setIssuer(ctx, { ...command, series: 'pq' })
+  await expect(act(pq.id, 'retire')).rejects.toMatchObject({ code: 'illegal-transition' })
+  await setIssuer(ctx, { ...command, series: null })
+  expect(await act(pq.id, 'retire')).toMatchObject({ state: 'retired' })
+  const audits = await ctx.db
+    .selectFrom('audit_event')
+    .select('facts')
+    .where('action', '=', 'enrollment-profile.set-issuer')
+    .execute()
+  expect(audits).toHaveLength(4)
 })
 
 test('only issuers of devices have several series, and one is active in each', async () => {

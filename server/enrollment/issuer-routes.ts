@@ -1,0 +1,25 @@
+import { route } from '../http/route.ts'
+import { setIssuer } from './issuer.ts'
+import { view } from './routes.ts'
+import { ProfileIssuerBody, ProfileParams, ProfileView } from './wire.ts'
+
+export const profileIssuerRoutes = [
+  route({
+    method: 'put',
+    path: '/enrollment-profiles/:profileId/issuer',
+    summary: 'Whose authority issues to the devices of a profile, from their next certificate on',
+    allow: ['admin', 'operator'],
+    params: ProfileParams,
+    body: ProfileIssuerBody,
+    response: ProfileView,
+    handle: async ({ ctx, params: { profileId }, body, actor }) =>
+      view(
+        await setIssuer(ctx, {
+          profileId,
+          series: body.series,
+          actor: actor.id,
+          requestId: actor.requestId,
+        }),
+      ),
+  }),
+]
