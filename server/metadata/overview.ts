@@ -3,7 +3,8 @@ import type { Db } from '../db/client.ts'
 import { DomainError } from '../errors.ts'
 import { authorityOf } from './authority.ts'
 import { type CurrentMetadata, readCurrent } from './current.ts'
-import { type RoleRef, roleNameOf } from './roles.ts'
+import { findHandover } from './handover.ts'
+import { modelOf, type RoleRef, roleNameOf } from './roles.ts'
 import { countSignatures, findDraft, type MetadataFile, readDrafts, readRoots } from './store.ts'
 
 export interface RoleOverview {
@@ -87,6 +88,12 @@ export async function readDraftFile(db: Db, ref: RoleRef): Promise<DraftFile> {
     rootChain: roots.flatMap((root) =>
       root.repository === repository && root.envelope !== null ? [root.envelope] : [],
     ),
-    targets: role.startsWith('fw-') ? current?.image.get('targets')?.text : undefined,
+    targets: current && modelOf(ref) !== undefined ? await delegatorOf(db, current) : undefined,
   }
+}
+
+/** Targets that wait, signed, for the models' files under the keys they give them; else the published ones. */
+async function delegatorOf(db: Db, current: CurrentMetadata): Promise<string | undefined> {
+  const handover = await findHandover(db, current)
+  return handover?.envelope ?? current.image.get('targets')?.text
 }

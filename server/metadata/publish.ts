@@ -1,6 +1,6 @@
 import { decodeEnvelope } from '../../pki/tuf/envelope.ts'
 import { keyId } from '../../pki/tuf/keys.ts'
-import { recordAudit } from '../audit/audit.ts'
+import { recordAudits } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
@@ -13,6 +13,7 @@ import {
   type PublishedFile,
   requireCurrent,
 } from './current.ts'
+import { companionsOf, type SignedDraft } from './handover.ts'
 import { nextOnlineVersion, publishedRow, signSnapshot, signTimestamp } from './online-files.ts'
 import { heldKeys, keysNamedBy, type OnlineKeys, onlineKeysOf } from './online-keys.ts'
 import { envelopeOf, missingIn } from './progress.ts'
@@ -75,6 +76,8 @@ export async function publishDraft(
 interface Plan {
   draft: MetadataFile
   envelope: string
+  /** Models' files that go out with `targets`, because of the keys it gives them. */
+  companions: SignedDraft[]
   /** Signed for this publication; none for a root that keeps its online keys, which no other file lists. */
   online: PublishedFile[]
   /** Key ids of online keys that waited for this root. */
@@ -93,7 +96,14 @@ async function prepare(ctx: PublishDeps, ref: RoleRef): Promise<Plan> {
     throw new DomainError('not-ready', `There is no draft of ${roleNameOf(ref)} to publish`)
   }
   const envelope = await signedEnvelope(ctx, { draft, base })
-  await checkDraft(ctx, { draft, envelope, base, now })
+  const companions = roleNameOf(ref) === 'targets' ? await companionsOf(ctx.db, base, envelope) : []
+  const covered = companions.map((one) => one.draft.role)
+  await checkDraft(ctx, { draft, envelope, base, now, covered })
+  const handedOver = {
+    ...base,
+    image: new Map(base.image).set('targets', fileOf(draft, envelope, now)),
+  }
+  for (const one of companions) await checkDraft(ctx, { ...one, base: handedOver, now })
   const held = await heldKeys(ctx)
   const roots = rootsIn(base)
   const next = ref.role === 'root' ? { ...roots, [ref.repository]: rootIn(envelope) } : roots
@@ -105,6 +115,7 @@ async function prepare(ctx: PublishDeps, ref: RoleRef): Promise<Plan> {
   const set = candidate({
     draft,
     envelope,
+    companions,
     base,
     keys: after,
     isRekeyed: activated.length > 0,
@@ -112,7 +123,12 @@ async function prepare(ctx: PublishDeps, ref: RoleRef): Promise<Plan> {
   })
   const keys = { before: before.director, after: after.director }
   verifySamples(keys, { before: base, after: set.after, changed: ref }, now)
-  return { draft, envelope, online: set.online, activated, base, now }
+  return { draft, envelope, companions, online: set.online, activated, base, now }
+}
+
+function fileOf(draft: MetadataFile, text: string, now: Date): PublishedFile {
+  const { repository, role, version, expires_at: expiresAt } = draft
+  return { repository, role, version, text, expiresAt, publishedAt: now }
 }
 
 /** Of the keys after, those that were not in use before. */
@@ -144,20 +160,22 @@ async function signedEnvelope(
 function candidate(plan: {
   draft: MetadataFile
   envelope: string
+  companions: readonly SignedDraft[]
   base: CurrentMetadata
   keys: OnlineKeys
   /** A root that names other online keys. */
   isRekeyed: boolean
   now: Date
 }): { after: CurrentMetadata; online: PublishedFile[] } {
-  const { draft, envelope, base, keys, isRekeyed, now } = plan
-  const { repository, role, version, expires_at: expiresAt } = draft
-  const file = { repository, role, version, text: envelope, expiresAt, publishedAt: now }
+  const { draft, envelope, companions, base, keys, isRekeyed, now } = plan
+  const { repository, role } = draft
+  const file = fileOf(draft, envelope, now)
   if (repository === 'director') {
     const roots = { ...base.roots, director: [...base.roots.director, envelope] }
     return { after: { ...base, director: { root: file }, roots }, online: [] }
   }
   const image = new Map(base.image).set(role, file)
+  for (const one of companions) image.set(one.draft.role, fileOf(one.draft, one.envelope, now))
   const roots = { ...base.roots, image: [...base.roots.image, envelope] }
   if (role === 'root' && !isRekeyed) return { after: { ...base, image, roots }, online: [] }
   const next = (name: string) => nextOnlineVersion(base.image.get(name)?.version, now)
@@ -170,36 +188,49 @@ function candidate(plan: {
 
 async function commit(
   { db }: PublishDeps,
-  { ref, actor, requestId, also }: PublishDraft,
-  { draft, envelope, online, activated, base, now }: Plan,
+  { actor, requestId, also }: PublishDraft,
+  { draft, envelope, companions, online, activated, base, now }: Plan,
 ): Promise<void> {
   await inTransaction(db, async (tx) => {
     await lockMetadata(tx)
     await requireUnchanged(tx, base)
-    if (!(await markPublished(tx, draft, { envelope, now }))) throw new LostRace()
+    const published = [{ draft, envelope }, ...companions]
+    for (const one of published) {
+      if (!(await markPublished(tx, one.draft, { envelope: one.envelope, now }))) {
+        throw new LostRace()
+      }
+    }
     if (online.length > 0) await insertFiles(tx, online.map(publishedRow))
     const switched = await activateNextKeys(tx, draft.repository, activated)
     if (switched.length !== activated.length) throw new LostRace()
     await also?.(tx, { version: draft.version, signed: draft.signed, now })
-    await recordAudit(tx, {
-      at: now,
-      actor,
-      action: 'metadata.publish',
-      subject: roleNameOf(ref),
-      facts: {
-        version: draft.version,
-        signedSha256: draft.signed_sha256,
-        keyids: decodeEnvelope(Buffer.from(envelope), envelope.length).signatures.map(
-          ({ keyid }) => keyid,
-        ),
-        online: Object.fromEntries(online.map(({ role, version }) => [role, version])),
-        ...(switched.length > 0 && {
-          onlineKeys: Object.fromEntries(switched.map(({ role, keyid }) => [role, keyid])),
-        }),
-      },
-      ...(requestId ? { requestId } : {}),
-    })
+    await recordAudits(
+      tx,
+      published.map((one) => ({
+        at: now,
+        actor,
+        action: 'metadata.publish',
+        subject: roleNameOf(one.draft),
+        facts: {
+          ...publishedFacts(one),
+          online: Object.fromEntries(online.map(({ role, version }) => [role, version])),
+          ...(switched.length > 0 && {
+            onlineKeys: Object.fromEntries(switched.map(({ role, keyid }) => [role, keyid])),
+          }),
+        },
+        ...(requestId ? { requestId } : {}),
+      })),
+    )
   })
+}
+
+function publishedFacts({ draft, envelope }: SignedDraft) {
+  const { signatures } = decodeEnvelope(Buffer.from(envelope), envelope.length)
+  return {
+    version: draft.version,
+    signedSha256: draft.signed_sha256,
+    keyids: signatures.map(({ keyid }) => keyid),
+  }
 }
 
 async function requireUnchanged(tx: Tx, base: CurrentMetadata): Promise<void> {

@@ -90,6 +90,57 @@ test('a file that its next keys did not sign is renewed first, and the refusal s
   expect(again.body).toMatchObject({ state: 'published' })
 })
 
+test('two keys of three are lost: targets and the file under new keys go out together, or not at all', async () => {
+  const [release] = world.keys.release
+  const fresh = makeKeys(2)
+  if (!release) throw new Error('There are three')
+  const id = await world.publishRelease()
+  const device = await world.device()
+  await world.deploy(device.id, id)
+  await device.poll()
+  await put(named([release, ...fresh]))
+  // Keys that targets does not give the role yet, with enough signatures, sign nothing.
+  await world.call('POST', '/metadata/fw-gate-2/draft', {})
+  expect(await world.sign('fw-gate-2', fresh)).toMatchObject({ status: 422 })
+  // Nobody but the lost keys could renew the file under the targets that are published.
+  expect((await world.sign('targets', only(world.keys.targets, 0, 1))).status).toBe(409)
+  await world.call('POST', '/metadata/fw-gate-2/draft', {})
+  const half = await world.sign('fw-gate-2', fresh.slice(0, 1))
+  expect(half.body).toMatchObject({ state: 'draft' })
+  expect((await world.sign('targets', only(world.keys.targets, 0))).status).toBe(409)
+  const whole = await world.sign('fw-gate-2', fresh.slice(1))
+  expect(whole.body).toMatchObject({ state: 'published', version: 2 })
+  const { items } = await world.call('GET', '/metadata')
+  expect(items?.find(({ role }) => role === 'targets')).toMatchObject({
+    published: { version: 3 },
+    draft: null,
+  })
+  forgetCurrent(world.ctx.db)
+  const { state, targets } = await device.poll()
+  expect(targets).toHaveLength(1)
+  expect(state.image.delegated['fw-gate-2']).toContain(
+    keyId(tufKeyOf(only(fresh, 0)[0] ?? release)),
+  )
+  const { items: audited } = await world.call('GET', '/audit?action=metadata.publish')
+  expect(audited?.slice(0, 2).map(({ subject }) => subject)).toEqual(
+    expect.arrayContaining(['targets', 'fw-gate-2']),
+  )
+})
+
+test('a new build does not go out by the way of a handover: its release publishes it', async () => {
+  const [release] = world.keys.release
+  const fresh = makeKeys(2)
+  if (!release) throw new Error('There are three')
+  await world.publishRelease()
+  await put(named([release, ...fresh]))
+  await world.sign('targets', only(world.keys.targets, 0, 1))
+  const later = await world.draftRelease({ version: '2.4.2', build: 413 })
+  await world.act(later, 'submit')
+  expect((await world.sign('fw-gate-2', fresh)).body).toMatchObject({ state: 'draft' })
+  expect((await world.sign('targets', only(world.keys.targets, 0))).status).toBe(409)
+  expect((await world.act(later, 'publish')).status).toBe(409)
+})
+
 test('the same holds for image targets when a root replaces their keys', async () => {
   const signers = await world.call('POST', '/metadata/root/draft', {})
   const root = JSON.parse(String(signers['signed'])) as {
