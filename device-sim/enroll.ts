@@ -7,6 +7,7 @@ import { DeviceError } from './errors.ts'
 import { type EstServer, fetchCaCertificates, simpleEnroll, simpleReenroll } from './est.ts'
 import {
   findIdentity,
+  followServerRoots,
   forgetRequest,
   loadServerRoot,
   pendingRequest,
@@ -117,6 +118,8 @@ export async function renewIdentity(
   const est: EstServer = { ...server, root, client: { key, certificates } }
   const { certificate: issued, renewAt } = await simpleReenroll(est, pending.csr)
   const issuers = await fetchCaCertificates(est)
+  // Before the certificate: it may be one below the new root already.
+  await followServerRoots(disk, issuers, at)
   await saveIdentity(disk, { key: pending.key, issued, issuers, at, deviceId: identity.deviceId })
   await forgetRequest(disk, renewalRequest)
   return { identity: (await findIdentity(disk)) ?? identity, renewAt }

@@ -13,6 +13,7 @@ import { parseCertificate } from '../pki/x509/parse.ts'
 import type { Disk } from './disk.ts'
 import { removeFile, replaceFile } from './disk.ts'
 import { DeviceError } from './errors.ts'
+import { followRoots } from './server-roots.ts'
 
 /** Who the device is: its key, its certificate with what chains it to the root, and that root, as PEM texts. */
 export interface Identity {
@@ -47,6 +48,13 @@ export async function saveServerRoot(disk: Disk, pem: string): Promise<void> {
     )
   }
   await replaceFile(disk, rootFile, Buffer.from(toPem(certificateLabel, root)))
+}
+
+/** Trusts the roots that follow those it trusts, and no longer those that ended. One file: the old set or the new one. */
+export async function followServerRoots(disk: Disk, given: Buffer[], at: Date): Promise<void> {
+  const before = await loadServerRoot(disk)
+  const after = followRoots(before, given, at)
+  if (after !== before) await replaceFile(disk, rootFile, Buffer.from(after))
 }
 
 export async function loadServerRoot(disk: Disk): Promise<string> {
