@@ -18,6 +18,7 @@ import { Sender } from './sender.ts'
 import { type DeviceStatus, statusOf } from './status.ts'
 import type { Log } from './update/device.ts'
 import { fetchImage } from './update/image.ts'
+import { currentSettings } from './update/settings.ts'
 import { Updater, type UpdaterEvents } from './update/updater.ts'
 
 export interface AgentOptions {
@@ -128,6 +129,11 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
     const parts = this.#parts
     if (!parts) return undefined
     return statusOf(parts.updater.device, { connected: parts.connection.isConnected })
+  }
+
+  /** What holds now: the fleet's settings, and over them the device's own. Empty while it is not running. */
+  async settings(): Promise<Record<string, unknown>> {
+    return this.#parts ? await currentSettings(this.#parts.updater.device) : {}
   }
 
   async #build(config: DeviceConfig, disk: FileDisk, lock: AsyncDisposable): Promise<Parts> {

@@ -42,3 +42,23 @@ create trigger log_entry_append_only before update or delete on log_entry
   for each row execute function log_append_only();
 create trigger log_node_append_only before update or delete on log_node
   for each row execute function log_append_only();
+
+-- Settings of one device, over those of the fleet: what it shall have, and what became of it.
+create table device_settings (
+  id            uuid primary key,
+  device_id     uuid not null references device (id),
+  revision      int not null check (revision >= 1),
+  -- The exact text that the device gets.
+  settings      text not null,
+  sha256        text not null,
+  size          int not null,
+  state         text not null check (state in ('wanted', 'applied', 'refused', 'reverted', 'replaced')),
+  commit_nonce  text,
+  code          text,
+  detail        text,
+  created_by    text not null,
+  created_at    timestamptz not null,
+  changed_at    timestamptz not null,
+  unique (device_id, revision)
+);
+create unique index device_settings_wanted on device_settings (device_id) where state = 'wanted';

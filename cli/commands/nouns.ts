@@ -15,6 +15,7 @@ import { modelNoun } from './model.ts'
 import { releaseNoun } from './release.ts'
 import { rolloutNoun } from './rollout.ts'
 import { scepNoun } from './scep.ts'
+import { settingsNoun } from './settings.ts'
 import { signNoun } from './sign.ts'
 
 /** Every noun of the command line, in the order of the help. */
@@ -23,6 +24,7 @@ export const nouns: readonly Noun[] = [
   enrollmentNoun,
   scepNoun,
   deviceNoun,
+  settingsNoun,
   certificateNoun,
   artifactNoun,
   modelNoun,

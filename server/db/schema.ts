@@ -49,6 +49,7 @@ import type {
   RolloutTable,
   RolloutPhaseTable,
   RolloutCompanionTable,
+  DeviceSettingsTable,
   LogEntryTable,
   LogNodeTable,
   LogEdgeTable,
@@ -105,6 +106,7 @@ export interface Schema {
   rollout: RolloutTable
   rollout_phase: RolloutPhaseTable
   rollout_companion: RolloutCompanionTable
+  device_settings: DeviceSettingsTable
   log_entry: LogEntryTable
   log_node: LogNodeTable
   log_edge: LogEdgeTable

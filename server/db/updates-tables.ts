@@ -4,6 +4,7 @@ import type { FormMethod, FormReason, FormState } from '../deltas/state.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
 import type { ReleaseState } from '../releases/state.ts'
 import type { RolloutState } from '../rollouts/state.ts'
+import type { SettingsState } from '../settings/state.ts'
 
 /** Artifacts, releases, metadata, rollouts, deployments: migrations 0004 and 0005. */
 
@@ -157,6 +158,22 @@ export interface RolloutPhaseTable {
   min_executed: number
   hold: boolean
   opened_at: Date | null
+}
+
+export interface DeviceSettingsTable {
+  id: string
+  device_id: string
+  revision: number
+  settings: string
+  sha256: string
+  size: number
+  state: SettingsState
+  commit_nonce: string | null
+  code: string | null
+  detail: string | null
+  created_by: string
+  created_at: Date
+  changed_at: Date
 }
 
 export interface LogEntryTable {

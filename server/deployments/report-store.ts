@@ -129,6 +129,14 @@ export async function awaitedCommits(
     .where('device_id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
     .where('state', '=', 'testing')
     .where('commit_nonce', 'is not', null)
+    .unionAll(
+      db
+        .selectFrom('device_settings')
+        .select(['device_id as deviceId', 'id as deploymentId', 'commit_nonce as commitNonce'])
+        .where('device_id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
+        .where('state', '=', 'wanted')
+        .where('commit_nonce', 'is not', null),
+    )
     .$narrowType<{ commitNonce: string }>()
     .execute()
 }

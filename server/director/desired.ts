@@ -1,10 +1,11 @@
 import { canonicalize } from '../../pki/tuf/canonical.ts'
 import { toInstant } from '../../pki/tuf/time.ts'
-import type { DeliveryEntry, DirectorTarget, ImageTarget } from '../../pki/tuf/types.ts'
+import type { DeliveryEntry, DirectorTarget, ImageTarget, Match } from '../../pki/tuf/types.ts'
+import type { OwnSettings } from '../db/update-set.ts'
 import type { CurrentMetadata } from '../metadata/current.ts'
 import { targetsIn } from '../metadata/drafts.ts'
 import { sha256Of } from '../metadata/online-files.ts'
-import { releasePath, releaseRole } from '../metadata/roles.ts'
+import { configRole, releasePath, releaseRole } from '../metadata/roles.ts'
 import { classOfSet } from '../protocol/release-class.ts'
 import { leavesLine } from '../protocol/version-line.ts'
 import { noForms, type TargetForms } from './forms.ts'
@@ -32,7 +33,9 @@ export function desiredOf(
   builds: PublishedBuilds,
   forms: TargetForms = noForms,
 ): Desired {
-  const { deviceId, managed, deployment } = row
+  const { deviceId, managed, deployment, own } = row
+  // Settings take a moment; what has begun is carried to its end first.
+  if (own && (!deployment || deployment.isWaiting)) return ownSettings(deviceId, own, builds)
   const set = deployment ? [deployment.release, ...deployment.companions] : []
   const found = set.flatMap(({ component, ...release }) => {
     const build = builds.find({ component, ...release })
@@ -74,6 +77,29 @@ export function desiredOf(
     content,
     set.map((one) => releaseRole(one).role),
   )
+}
+
+/** A device's own settings, which no offline key signed, and the newest schema that one did sign and the device lacks. */
+function ownSettings(deviceId: string, own: OwnSettings, builds: PublishedBuilds): Desired {
+  const { id, revision, sha256, size, model, hardwareIds, schemaBuild } = own
+  const match: Match = {
+    kind: 'config',
+    model,
+    hardwareIds,
+    build: revision,
+    svn: 0,
+    class: 'config',
+  }
+  const target: ImageTarget = { length: size, hashes: { sha256 }, custom: { match, v: 1 } }
+  const path = `cfg/${model}/${revision}/overrides.json`
+  const targets = { [path]: directorTarget(deviceId, 'overrides', { target, shorter: [] }) }
+  const schema = builds.newestSchema(model, hardwareIds)
+  if (schema && schema.target.custom.match.build > schemaBuild) {
+    const given = { target: schema.target, shorter: [] }
+    targets[schema.path] = directorTarget(deviceId, 'cfgschema', given)
+  }
+  const main = Object.keys(targets).length > 1 ? { main: 'overrides' } : {}
+  return describe({ deviceId, deploymentId: id, targets, ...main }, [configRole(model).role])
 }
 
 function describe(content: DirectorContent, imageRoles: string[]): Desired {
@@ -125,6 +151,22 @@ export class PublishedBuilds {
     const listed = this.#byRole.get(role) ?? this.#read(role)
     const target = Object.hasOwn(listed, path) ? listed[path] : undefined
     return target && { path, target }
+  }
+
+  /** What bounds the settings of a device of its own, for this hardware. */
+  newestSchema(
+    model: string,
+    hardwareIds: readonly string[],
+  ): { path: string; target: ImageTarget } | undefined {
+    const { role } = configRole(model)
+    const listed = Object.entries(this.#byRole.get(role) ?? this.#read(role))
+    const [newest] = listed
+      .filter(([, { custom }]) => {
+        const { kind, hardwareIds: ids } = custom.match
+        return kind === 'cfgschema' && ids.some((one) => hardwareIds.includes(one))
+      })
+      .toSorted(([, a], [, b]) => b.custom.match.build - a.custom.match.build)
+    return newest && { path: newest[0], target: newest[1] }
   }
 
   #read(role: string): Record<string, ImageTarget> {

@@ -3,14 +3,15 @@ import { type RawBuilder, type Selectable, sql } from 'kysely'
 import type { Db, Tx } from '../db/client.ts'
 import { isManaged } from '../db/managed.ts'
 import type { DirectorStateTable, ReleaseTable } from '../db/schema.ts'
-import { endedStates } from '../protocol/deployment.ts'
+import {
+  type Companion,
+  missingCompanions,
+  type OwnSettings,
+  ownSettings,
+} from '../db/update-set.ts'
+import { type DeploymentState, endedStates } from '../protocol/deployment.ts'
 
 export type DirectorState = Selectable<DirectorStateTable>
-
-export type Companion = Pick<
-  Selectable<ReleaseTable>,
-  'model' | 'component' | 'version' | 'class' | 'metadata_version'
->
 
 /** What a device shall run next, from one of its open deployments, and what was last signed for it. */
 export interface DesiredRow {
@@ -39,9 +40,13 @@ export interface DesiredRow {
         >
         /** Releases that are installed with it and that the device does not run yet. */
         companions: Companion[]
+        /** Nothing of it has begun on the device. */
+        isWaiting: boolean
       }
     | undefined
   state: DirectorState | undefined
+  /** Settings of its own that it shall have and has not said anything final about. */
+  own: OwnSettings | null
 }
 
 /**
@@ -68,6 +73,7 @@ export async function readDesired(
             runsVersion,
             overrideAt(now).as('override'),
             'deployment.id as deployment_id',
+            'deployment.state as deployment_state',
             'rollout.policy as rollout_policy',
             'release.model',
             'release.component',
@@ -100,18 +106,6 @@ export async function readDesired(
   return rows.map(desiredOf)
 }
 
-/** Of the rollout's other releases, those that the device does not run yet. */
-function missingCompanions(): RawBuilder<Companion[] | null> {
-  return sql`(select jsonb_agg(jsonb_build_object(
-      'model', along.model, 'component', along.component, 'version', along.version,
-      'class', along.class, 'metadata_version', along.metadata_version)
-    order by along.component)
-    from rollout_companion companion join release along on along.id = companion.release_id
-    where companion.rollout_id = deployment.rollout_id and not exists (
-      select from jsonb_to_recordset(device.installed) runs(component text, build bigint)
-      where runs.component = along.component and runs.build >= along.build))`
-}
-
 const policyFacts = [
   'model.policy as model_policy',
   'release.notes',
@@ -142,6 +136,8 @@ const desiredColumns = [
   'next.advisory',
   'next.metadata_version',
   'next.companions',
+  'next.deployment_state',
+  ownSettings().as('own'),
   'next.model_policy',
   'next.notes',
   'next.mixed_reason',
@@ -156,6 +152,8 @@ const desiredColumns = [
   'signed.expires_at',
   'signed.signed_at',
 ] as const
+
+const waitingStates: readonly DeploymentState[] = ['queued', 'offered', 'postponed', 'opted_out']
 
 /** A postponement that has run out is an offer again, also while the device has not said so. */
 function turnOf(now: Date): RawBuilder<number> {
@@ -185,6 +183,8 @@ type Joined = { id: string; managed: boolean; installed: unknown } & {
   runs_version: string | null
   override: { by: string[]; reason: string; until: string } | null
   companions: Companion[] | null
+  deployment_state: DeploymentState | null
+  own: OwnSettings | null
 }
 
 function desiredOf(row: Joined): DesiredRow {
@@ -227,8 +227,10 @@ function desiredOf(row: Joined): DesiredRow {
               metadata_version,
             },
             companions: companions ?? [],
+            isWaiting: waitingStates.includes(row.deployment_state ?? 'accepted'),
           }
         : undefined,
+    own: row.own,
     state: isSigned
       ? {
           device_id: id,

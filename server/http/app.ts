@@ -32,6 +32,7 @@ import { operatorRoutes } from '../operators/routes.ts'
 import { releaseRoutes } from '../releases/routes.ts'
 import { rolloutRoutes } from '../rollouts/routes.ts'
 import { scepRoutes } from '../scep/routes.ts'
+import { settingsRoutes } from '../settings/routes.ts'
 import { transparencyRoutes } from '../transparency/routes.ts'
 import { mountRoutes } from './mount.ts'
 import type { OpenPath } from './open-paths.ts'
@@ -70,6 +71,7 @@ export const routes: readonly Route[] = [
   ...releaseRoutes,
   ...deltaRoutes,
   ...rolloutRoutes,
+  ...settingsRoutes,
   ...transparencyRoutes,
   ...deploymentRoutes,
   ...auditRoutes,

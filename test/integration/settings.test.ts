@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 import type { DatabaseHandle } from '../../server/db/client.ts'
+import { inTransaction } from '../../server/db/transaction.ts'
+import { storeSettingsReports } from '../../server/settings/report.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { ReleaseWorld } from '../support/release-world.ts'
 
@@ -137,5 +139,115 @@ describe('settings of the fleet', () => {
 
   test('the honest twin: a schema', async () => {
     expect(await publish('cfgschema', schema)).toMatch(/^[0-9a-f-]{36}$/)
+  })
+})
+
+describe("a device's own settings", () => {
+  const put = async (deviceId: string, settings: unknown) =>
+    await world.api.call('PUT', `/devices/${deviceId}/settings`, { settings })
+  const newest = async (deviceId: string) => {
+    const { body } = await world.api.call('GET', `/devices/${deviceId}/settings`)
+    return (body['items'] as Record<string, unknown>[])[0]
+  }
+
+  /** The device says it, and what the server sends it after. */
+  async function report(deviceId: string, more: Record<string, unknown>) {
+    const row = await newest(deviceId)
+    const message = { deviceId, body: { deploymentId: String(row?.['id']), at: at(), ...more } }
+    return await inTransaction(world.ctx.db, (tx) =>
+      storeSettingsReports(tx, [message as never], world.ctx.clock.now()),
+    )
+  }
+  const at = () => world.ctx.clock.now().toISOString()
+
+  test('are signed by the director alone, with the schema that the device lacks', async () => {
+    const device = await configurable()
+    const { status, body } = await put(device.id, { interval: 120 })
+    expect(status).toBe(200)
+    expect(body).toMatchObject({ revision: 1, state: 'wanted' })
+    const { targets, deploymentId } = await device.poll()
+    expect(deploymentId).toBe(body['id'])
+    expect(targets.map(({ component }) => component).sort()).toEqual(['cfgschema', 'overrides'])
+    const again = await put(device.id, { interval: 120 })
+    expect(again.body).toMatchObject({ revision: 1 })
+    expect((await put(device.id, { interval: 121 })).body).toMatchObject({ revision: 2 })
+  })
+
+  test('104 outside of the schema are refused before the device hears of them', async () => {
+    const device = await configurable()
+    for (const settings of [{ interval: 5 }, { interval: 60, other: 1 }, { interval: '60' }]) {
+      const { status, body } = await put(device.id, settings)
+      expect(status).toBe(400)
+      expect(body).toMatchObject({ code: 'invalid-request', at: 'settings' })
+    }
+    expect(await newest(device.id)).toBeUndefined()
+    expect((await put(device.id, { interval: 60 })).status).toBe(200)
+  })
+
+  test('count as applied when the device proves them, and not before', async () => {
+    const device = await configurable()
+    await put(device.id, { interval: 300 })
+    const { targets } = await device.poll()
+    const sha256 = targets.find(({ component }) => component === 'overrides')?.sha256 ?? ''
+    const { commits } = await report(device.id, { state: 'testing' })
+    const [{ commitNonce } = { commitNonce: '' }] = commits
+    expect(commitNonce).toMatch(/^[0-9a-f]{32}$/)
+    const proof = { state: 'succeeded', sha256, commitNonce }
+    await report(device.id, proof)
+    expect(await newest(device.id)).toMatchObject({ state: 'wanted' })
+    const installed = [{ component: 'overrides', version: '1', build: 1, svn: 0, sha256 }]
+    await world.ctx.db
+      .updateTable('device')
+      .set({ installed: JSON.stringify(installed) })
+      .where('id', '=', device.id)
+      .execute()
+    await report(device.id, { ...proof, commitNonce: '0'.repeat(32) })
+    expect(await newest(device.id)).toMatchObject({ state: 'wanted' })
+    await report(device.id, proof)
+    expect(await newest(device.id)).toMatchObject({ state: 'applied' })
+    expect((await device.poll()).targets).toEqual([])
+  })
+})
+
+describe('what is said of them', () => {
+  const put = async (deviceId: string, settings: unknown) =>
+    await world.api.call('PUT', `/devices/${deviceId}/settings`, { settings })
+  const newest = async (deviceId: string) => {
+    const { body } = await world.api.call('GET', `/devices/${deviceId}/settings`)
+    return (body['items'] as Record<string, unknown>[])[0]
+  }
+  const at = () => world.ctx.clock.now().toISOString()
+
+  test('that the device refused or took back say so; another device cannot', async () => {
+    const [device, stranger] = [await configurable(), await configurable()]
+    await put(device.id, { interval: 300 })
+    const row = await newest(device.id)
+    const forged = {
+      deviceId: stranger.id,
+      body: { deploymentId: String(row?.['id']), at: at(), state: 'failed_final' as const },
+    }
+    const { others } = await inTransaction(world.ctx.db, (tx) =>
+      storeSettingsReports(tx, [forged], world.ctx.clock.now()),
+    )
+    expect(others).toEqual([forged])
+    expect(await newest(device.id)).toMatchObject({ state: 'wanted' })
+    const own = {
+      deviceId: device.id,
+      body: { ...forged.body, state: 'rolled_back' as const, code: 'no-commit' },
+    }
+    await inTransaction(world.ctx.db, (tx) =>
+      storeSettingsReports(tx, [own], world.ctx.clock.now()),
+    )
+    expect(await newest(device.id)).toMatchObject({ state: 'reverted', code: 'no-commit' })
+  })
+
+  test('are for devices that can be configured, by those who may', async () => {
+    const device = await world.device()
+    expect((await put(device.id, {})).status).toBe(409)
+    const able = await configurable()
+    const key = { key: world.api.keys.viewer.secret }
+    const path = `/devices/${able.id}/settings`
+    expect((await world.api.call('PUT', path, { settings: {} }, key)).status).toBe(403)
+    expect((await world.api.call('GET', path, undefined, key)).status).toBe(200)
   })
 })

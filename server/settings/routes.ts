@@ -1,0 +1,53 @@
+import { Page, pageOf, PageQuery } from '../http/page.ts'
+import { route } from '../http/route.ts'
+import { setSettings } from './service.ts'
+import { type DeviceSettings, listSettings } from './store.ts'
+import { SettingsBody, SettingsParams, SettingsView } from './wire.ts'
+
+export const settingsRoutes = [
+  route({
+    method: 'get',
+    path: '/devices/:deviceId/settings',
+    summary: "A device's own settings, newest first, and what became of each",
+    allow: ['admin', 'operator', 'viewer'],
+    params: SettingsParams,
+    query: PageQuery,
+    response: Page(SettingsView),
+    handle: async ({ ctx, params: { deviceId }, query: { cursor, limit } }) => {
+      const before = cursor === undefined ? undefined : Number(cursor)
+      const rows = await listSettings(ctx.db, deviceId, { before, limit: limit + 1 })
+      return pageOf(rows, limit, view, ({ revision }) => String(revision))
+    },
+  }),
+
+  route({
+    method: 'put',
+    path: '/devices/:deviceId/settings',
+    summary:
+      'What one device shall have over its fleet’s settings, within the schema that was signed offline',
+    allow: ['admin', 'operator'],
+    params: SettingsParams,
+    body: SettingsBody,
+    response: SettingsView,
+    handle: async ({ ctx, params: { deviceId }, body: { settings }, actor }) => {
+      const by = { actor: actor.id, requestId: actor.requestId }
+      return view(await setSettings(ctx, { deviceId, settings, ...by }))
+    },
+  }),
+]
+
+function view(row: DeviceSettings): SettingsView {
+  return {
+    id: row.id,
+    deviceId: row.device_id,
+    revision: row.revision,
+    // Written by setSettings, which takes nothing but objects.
+    settings: JSON.parse(row.settings) as Record<string, unknown>,
+    state: row.state,
+    code: row.code,
+    detail: row.detail,
+    createdBy: row.created_by,
+    createdAt: row.created_at.toISOString(),
+    changedAt: row.changed_at.toISOString(),
+  }
+}
