@@ -125,18 +125,30 @@ function incidentSince(at: Date) {
       and (incident.closed_at is null or incident.closed_at >= ${at}))`
 }
 
-/** Of these devices, those that were told of an update before `since` and said nothing: the message may be lost. */
+/**
+ * Of these devices, those that were told of an update before `since`, or of an override that is in force, and did nothing: the
+ * message may be lost.
+ */
 export async function silentlyQueued(
   db: Db,
   deviceIds: readonly string[],
-  since: Date,
+  { since, now }: { since: Date; now: Date },
 ): Promise<string[]> {
   const rows = await db
     .selectFrom('deployment')
     .select('device_id')
     .where('device_id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
-    .where('state', '=', 'queued')
-    .where('changed_at', '<', since)
+    .where((eb) =>
+      eb.or([
+        eb.and([eb('state', '=', 'queued'), eb('changed_at', '<', since)]),
+        eb.and([
+          eb('state', 'in', ['queued', 'offered', 'postponed', 'opted_out']),
+          sql<boolean>`exists (select from update_override one where one.deployment_id = deployment.id
+            and one.approved_at < ${since} and one.revoked_at is null and one.until > ${now})`,
+        ]),
+      ]),
+    )
+    .distinct()
     .execute()
   return rows.map((row) => row.device_id)
 }

@@ -260,12 +260,23 @@ async function save(
   return changes.filter(({ row }) => saved.has(row.deviceId))
 }
 
+/** So that a device which lost newer targets is not answered far ahead of the clock. */
+const maxUnseen = 8
+
 function timestampFor(
   { nonce, have }: BundleRequest,
   known: { state: DirectorState; keys: OnlineKeys; now: Date; log: LogHead | undefined },
 ): string {
   const { state, keys, now, log } = known
-  const version = Math.max(unixSeconds(now), haveOf(have, 'director', 'timestamp') + 1)
+  // Above what may have been answered to the same `have`, or in the same second, before this was signed: a device discards an
+  // equal version, and would not see what is new (updates.md 2.5).
+  const held = haveOf(have, 'director', 'targets')
+  const unseen = held === 0 ? 0 : state.targets_version - held
+  const version = Math.max(
+    unixSeconds(now),
+    unixSeconds(state.signed_at) + 1,
+    haveOf(have, 'director', 'timestamp') + 1 + Math.min(Math.max(unseen, 0), maxUnseen),
+  )
   const files = { snapshot: state.snapshot, snapshotVersion: state.snapshot_version }
   return signDirectorTimestamp(keys.director, files, {
     version,

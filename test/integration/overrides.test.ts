@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
+import { heldVersions } from '../../pki/tuf/bundle.ts'
+import { verifyBundle } from '../../pki/tuf/verify.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { ReleaseWorld } from '../support/release-world.ts'
@@ -185,6 +187,24 @@ describe('an override that was asked for', () => {
     const list = await releases.api.call('GET', `/deployments/${id}/overrides`)
     expect(list.body.items).toMatchObject([{ inForce: true }])
   })
+})
+
+test('what is signed within the second of an earlier answer is seen by the device all the same', async () => {
+  const { device, id } = await given()
+  const { body } = await ask(id)
+  await approve(body['id'], 'first')
+  await device.poll()
+  // Two hellos that cross: both say what the device held before either answer.
+  const have = heldVersions(device.state)
+  const [one, two] = ['1'.repeat(32), '2'.repeat(32)] as const
+  const before = await device.ask(one, have)
+  await approve(body['id'], 'second')
+  const after = await device.ask(two, have)
+  if (!before || !after) throw new Error('The server did not answer')
+  const first = verifyBundle(device.state, before, device.facts, { nonce: one })
+  expect(first.policy?.override).toBeUndefined()
+  const second = verifyBundle(first.state, after, device.facts, { nonce: two })
+  expect(second.policy?.override?.reason).toBe('The worm spreads')
 })
 
 test("what the device does because of it is an operator's move in the history, not its owner's", async () => {
