@@ -31,6 +31,8 @@ export interface IntentInput {
   subject: Buffer
   /** SubjectPublicKeyInfo, DER. */
   spki: Buffer
+  /** For RSA devices that speak SCEP: answers are encrypted to the key (pki.md §4). */
+  keyEncipherment?: boolean
   san: readonly GeneralName[]
   /** How long it is valid; cut at the end of the issuer's own validity. */
   days: number
@@ -66,6 +68,7 @@ export function newIntent(input: IntentInput): CertificateRow {
     notBefore,
     notAfter,
     san: input.san,
+    keyEncipherment: input.keyEncipherment ?? false,
     // Nobody asks for the status of a responder (RFC 6960 §4.2.2.2.1): it ends soon by itself.
     ...(profile === 'ocsp-responder' ? {} : { crlUrl: input.urls.crl(issuer.id, { shard }) }),
     aiaUrl: input.urls.issuer(issuer.id),

@@ -31,6 +31,11 @@ export function assertMayAsk({ token, profile, csr }: Enrollment, serialNumber: 
   }
 }
 
+/** Only devices that speak SCEP show a challenge, and answers are encrypted to their keys. */
+export function isEnciphering({ token, csr }: Pick<Enrollment, 'token' | 'csr'>): boolean {
+  return token.kind === 'challenge' && csr.publicKey.algorithm.startsWith('RSA')
+}
+
 /** A file of requests that an operator gave in was approved by that. */
 export function isApproved({ token, profile }: Enrollment): boolean {
   return profile.approval === 'none' || token.kind === 'batch'

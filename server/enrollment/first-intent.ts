@@ -1,7 +1,7 @@
 import { deviceIdentity } from '../../pki/x509/profiles.ts'
 import { type CertificateRow, newIntent } from '../certificates/intent.ts'
 import { newId } from '../ids.ts'
-import type { EnrollRequest } from './enroll-rules.ts'
+import { type EnrollRequest, isEnciphering } from './enroll-rules.ts'
 import type { IssueDeps } from './issue.ts'
 import { subjectFor } from './request.ts'
 
@@ -36,6 +36,7 @@ export function firstIntent(
     subject: subjectFor(device),
     spki: csr.spki,
     san: [deviceIdentity(device.id)],
+    keyEncipherment: isEnciphering({ token, csr }),
     days: profile.certificate_days,
     now,
   })

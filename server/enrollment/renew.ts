@@ -108,6 +108,8 @@ async function admit(tx: Tx, ctx: IssueDeps, renewal: Renewal): Promise<Certific
     subject,
     spki: csr.spki,
     san: [deviceIdentity(device.id)],
+    // Of a device that speaks SCEP.
+    keyEncipherment: renewal.mayOmitSan === true && csr.publicKey.algorithm.startsWith('RSA'),
     days: profile.certificate_days,
     now,
   })

@@ -297,7 +297,11 @@ describe('simpleenroll: keys, names and connections', () => {
     const { csr, key } = newRequest(unique('SN'), { algorithm })
     const answer = await enrollBody(base64Lines(csr))
     expect(answer.status).toBe(200)
-    expect(answer.certificates.map((der) => parseCertificate(der).spki)).toEqual([spkiOf(key)])
+    const [certificate] = answer.certificates.map((der) => parseCertificate(der))
+    expect([certificate?.spki, [...(certificate?.keyUsage ?? [])]]).toEqual([
+      spkiOf(key),
+      ['digitalSignature'],
+    ])
   })
 
   test('E20 chunked, E21 Expect: 100-continue, E22 TLS 1.2 and 1.3', async () => {

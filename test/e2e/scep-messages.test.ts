@@ -81,6 +81,7 @@ describe('RenewalReq, GetCert and GetCRL', () => {
     expect((await ask(stranger)).status).toBe('failure')
     const renewed = certificateIn(await ask(device))
     expect(parseCertificate(renewed).spki).toEqual(next.spki)
+    expect(parseCertificate(renewed).keyUsage).toContain('keyEncipherment')
     // It may be fetched again until the new one is used; a device that was revoked fetches nothing.
     expect(certificateIn(await ask(device))).toEqual(renewed)
     const verdict = await ctx.identities.check(fingerprint(device.certificate))

@@ -70,6 +70,11 @@ describe('PKCSReq', () => {
       await scep.ask({ question: first(csr), party: own, transactionId, method }),
     )
     expect(parseCertificate(der).spki).toEqual(own.spki)
+    // Answers are encrypted to its key.
+    expect([...(parseCertificate(der).keyUsage ?? [])]).toEqual([
+      'digitalSignature',
+      'keyEncipherment',
+    ])
     expect((await ctx.identities.check(fingerprint(der))).allowed).toBe(true)
   })
 

@@ -22,7 +22,6 @@ const numbered = {
 /** Without a test, and why. */
 const reasons: Record<string, string> = {
   M1: 'CMP is not offered: its messages end at a path that does not exist (E2), as everything unknown does (A22).',
-  A26: 'The bound on the names of authorities is being built.',
   F6: 'CMP is not offered, so that there is no parser of its messages.',
 }
 
