@@ -4,7 +4,6 @@ import { executedStates } from '../protocol/deployment.ts'
 import { Choice, Report } from '../protocol/messages.ts'
 import { stopIfFailing } from '../rollouts/drive.ts'
 import { meetDevices } from '../rollouts/meet.ts'
-import { storeSettingsReports } from '../settings/report.ts'
 import { storeChoices } from './choice.ts'
 import { notStartedAmong } from './end-store.ts'
 import { type CheckedReport, checkProof } from './report-proof.ts'
@@ -21,10 +20,7 @@ export const deploymentMessages = [
     body: Report,
     prepare: checkProof,
     store: async ({ tx, messages, now }) => {
-      // A device's own settings are reported as a deployment is, under their own id.
-      const { others, commits } = await storeSettingsReports(tx, messages, now)
-      const stored = await storeReports(tx, others, now)
-      return afterwards({ ...stored, commits: [...stored.commits, ...commits] })
+      return afterwards(await storeReports(tx, messages, now))
     },
   }),
 

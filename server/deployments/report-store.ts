@@ -123,20 +123,12 @@ export async function awaitedCommits(
   db: Db,
   deviceIds: readonly string[],
 ): Promise<{ deviceId: string; deploymentId: string; commitNonce: string }[]> {
-  return await db
-    .selectFrom('deployment')
-    .select(['device_id as deviceId', 'id as deploymentId', 'commit_nonce as commitNonce'])
-    .where('device_id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
-    .where('state', '=', 'testing')
-    .where('commit_nonce', 'is not', null)
-    .unionAll(
-      db
-        .selectFrom('device_settings')
-        .select(['device_id as deviceId', 'id as deploymentId', 'commit_nonce as commitNonce'])
-        .where('device_id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
-        .where('state', '=', 'wanted')
-        .where('commit_nonce', 'is not', null),
-    )
-    .$narrowType<{ commitNonce: string }>()
-    .execute()
+  const { rows } = await sql<{ deviceId: string; deploymentId: string; commitNonce: string }>`
+    select device_id as "deviceId", id as "deploymentId", commit_nonce as "commitNonce"
+    from deployment where device_id = any(${[...deviceIds]}::uuid[])
+      and state = 'testing' and commit_nonce is not null
+    union all select device_id, id, commit_nonce
+    from device_settings where device_id = any(${[...deviceIds]}::uuid[])
+      and state = 'wanted' and commit_nonce is not null`.execute(db)
+  return rows
 }

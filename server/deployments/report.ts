@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type { Tx } from '../db/client.ts'
 import { recordMisconduct, type SecurityEvent } from '../events/record.ts'
 import type { DeviceMessage } from '../mqtt/message.ts'
+import { storeSettingsReports } from '../settings/report.ts'
 import { judgeReport } from './judge-report.ts'
 import { auditRefusals } from './refusals.ts'
 import type { CheckedReport } from './report-proof.ts'
@@ -33,6 +34,12 @@ export async function storeReports(
   const ids = [...new Set(messages.map(({ body }) => body.deploymentId))]
   const locked = await lockDeployments(tx, { ids })
   const found = new Map(locked.map((row) => [row.id, row]))
+  // A device's own settings are reported as a deployment is, under their own id.
+  const settings = await storeSettingsReports(
+    tx,
+    messages.filter(({ body }) => !found.has(body.deploymentId)),
+    now,
+  )
   const pasts = Map.groupBy(
     locked.length > 0 ? await historiesOf(tx, [...found.keys()]) : [],
     (past) => past.deployment_id,
@@ -40,8 +47,10 @@ export async function storeReports(
   const changes = new Map<string, Change & { steps: Step[] }>()
   const commits = new Map<string, ReportResult['commits'][number]>()
   const events = new Map<string, SecurityEvent>()
-  for (const { deviceId, body } of messages) {
+  for (const message of messages) {
+    const { deviceId, body } = message
     const row = found.get(body.deploymentId)
+    if (!row && !settings.others.includes(message)) continue
     if (row?.device_id !== deviceId) {
       events.set(deviceId, foreign(deviceId, body, row !== undefined))
       continue
@@ -76,7 +85,7 @@ export async function storeReports(
   const recorded = await recordMisconduct(tx, now, [...events.values()])
   return {
     changes: [...changes.values()],
-    commits: [...commits.values()],
+    commits: [...commits.values(), ...settings.commits],
     events: [...events.values()],
     refreshOf: await auditRefusals(tx, recorded, now),
   }

@@ -22,6 +22,7 @@ export async function storeSettingsReports<T extends Told>(
   others: T[]
   commits: { deviceId: string; deploymentId: string; commitNonce: string }[]
 }> {
+  if (messages.length === 0) return { others: [], commits: [] }
   const ids = [...new Set(messages.map(({ body }) => body.deploymentId))]
   const owners = await settingsAmong(tx, ids)
   if (owners.size === 0) return { others: [...messages], commits: [] }
