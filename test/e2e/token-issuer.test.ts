@@ -108,6 +108,10 @@ judge(
     await expect(
       fleetseal('authority', 'create', 'devices', '--key', token.uri('issuer-2')),
     ).rejects.toThrow(/no token fleet: is it plugged in/)
+    // Who is cut off is cut off; the list for partners follows when the token is back.
+    const revoke = async () => await fleetseal('device', 'revoke', 'TOKEN-1', '--reason', 'stolen')
+    await expect(revoke()).rejects.toThrow(/no token fleet|The token refuses/)
+    expect(await fleetseal('device', 'show', 'TOKEN-1')).toMatchObject({ state: 'revoked' })
     token.plug()
     await expect
       .poll(async () => await enrolled('TOKEN-3').catch(() => undefined), {
@@ -115,6 +119,7 @@ judge(
         interval: 1_000,
       })
       .toBeDefined()
+    await revoke()
     expect(server.output()).not.toContain(tokenPin)
   },
 )
