@@ -1,3 +1,6 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { type DeltaLimits, deltaWorkers } from '../../server/deltas/workers.ts'
 import { forgetForms } from '../../server/director/forms.ts'
@@ -69,9 +72,11 @@ export class DeltaWorld implements AsyncDisposable {
     forgetForms(this.ctx.db)
   }
 
-  /** A worker of another process, step by step. */
+  /** The workers of another process, with a data directory of its own, step by step. */
   steps() {
-    const [plan, make] = deltaWorkers(this.ctx, { planAgainMs: 0, leaseMs: 60_000 })
+    const dataDir = join(this.ctx.config.dataDir, randomUUID())
+    const ctx = { ...this.ctx, config: { ...this.ctx.config, dataDir } }
+    const [plan, make] = deltaWorkers(ctx, { planAgainMs: 0, leaseMs: 60_000 })
     if (!plan || !make) throw new Error('There are two')
     return { plan, make }
   }
