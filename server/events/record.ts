@@ -1,5 +1,6 @@
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
+import { storable } from '../db/storable.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { firstIdOf, newId } from '../ids.ts'
 import { withinFlow } from './flow.ts'
@@ -29,10 +30,15 @@ export async function recordEvents(
         id: newId(now),
         at: now,
         device_id: deviceId ?? null,
-        facts: JSON.stringify(facts),
+        facts: JSON.stringify(facts, (_, value: unknown) => storableValue(value)),
       })),
     )
     .execute()
+}
+
+/** One text that the database cannot hold would lose all events that are written with it. */
+function storableValue(value: unknown): unknown {
+  return typeof value === 'string' ? storable(value) : value
 }
 
 /** Of one device within an hour, of what it can cause as often as it likes. */

@@ -177,6 +177,25 @@ eventTest(
   },
 )
 
+eventTest(
+  'a text that no database holds is written as spaces, and loses no other event',
+  async (world) => {
+    const { ctx } = world.api
+    const odd = { source: 'server', kind: 'odd', severity: 'warning' } as const
+    noteEvent(ctx, {
+      ...odd,
+      deviceId: device,
+      facts: { said: 'a\u0000b\ud83d', more: ['\u0000'] },
+    })
+    noteEvent(ctx, { ...odd, deviceId: other, facts: { n: 1 } })
+    await flushEvents(ctx)
+    expect(await stored(world, other)).toHaveLength(1)
+    expect(await stored(world, device)).toMatchObject([
+      { facts: { said: 'a b\ufffd', more: [' '] } },
+    ])
+  },
+)
+
 eventTest('what came of a command is recorded with the device, once', async (world) => {
   const results = eventMessages.find(({ leaf }) => leaf === 'command-result')
   const parse = (body: object) => results?.parse(Buffer.from(JSON.stringify(body)))
