@@ -49,6 +49,10 @@ export interface Poller {
     rollout_policy: unknown
     model_policy: unknown
     override_until: Date | null
+    /** Its release was withdrawn, or its rollout cancelled. */
+    stopped: boolean
+    /** What runs of the component is newer, as far as it is known. */
+    overtaken: boolean
     sha256: string
     size: number
     artifact_name: string
@@ -90,7 +94,10 @@ export async function findPoller(db: Db, deviceId: string): Promise<Poller | und
         rollout.policy as d_rollout_policy, model.policy as d_model_policy, artifact.sha256 as d_sha256,
         artifact.size as d_size, artifact.name as d_artifact_name,
         (select override.until from update_override override where override.deployment_id = deployment.id
-          and override.approved_at is not null and override.revoked_at is null) as d_override_until
+          and override.approved_at is not null and override.revoked_at is null) as d_override_until,
+        release.state = 'withdrawn' or rollout.state = 'cancelled' as d_stopped,
+        exists (select from jsonb_to_recordset(device.installed) runs(component text, build bigint, svn bigint)
+          where runs.component = release.component and (runs.build > release.build or runs.svn > release.svn)) as d_overtaken
       from deployment
       join release on release.id = deployment.release_id
       join rollout on rollout.id = deployment.rollout_id
@@ -128,6 +135,12 @@ export async function findByController(db: Db, controllerId: string): Promise<st
     .where('controller_id', '=', controllerId)
     .executeTakeFirst()
   return row?.device_id
+}
+
+export async function isDeviceId(db: Db, text: string): Promise<boolean> {
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) return false
+  const row = await db.selectFrom('device').select('id').where('id', '=', text).executeTakeFirst()
+  return row !== undefined
 }
 
 /** Returns false when another device has this name. */

@@ -72,9 +72,7 @@ function feedbackOf(body: Json, read: Feedback['read']): Feedback {
   const details = listOf(status['details']).slice(-mostDetails)
   return {
     ...wordsOf(status['execution'], result?.['finished']),
-    details: details.map((one) =>
-      cleaned(typeof one === 'string' ? one : (JSON.stringify(one) ?? '')),
-    ),
+    details: details.map((one) => cleaned(textOf(one))),
     ...(progress === undefined ? {} : { progress }),
     read,
   }
@@ -90,9 +88,24 @@ function wordsOf(execution: unknown, finished: unknown): Pick<Feedback, 'executi
 }
 
 function progressOf(progress: Json | undefined): number | undefined {
-  const [done, all] = [Number(progress?.['cnt']), Number(progress?.['of'])]
+  const [done, all] = [countOf(progress?.['cnt']), countOf(progress?.['of'])]
   if (!(all > 0) || !(done >= 0)) return undefined
   return Math.min(100, Math.floor((done / all) * 100))
+}
+
+/** Of a list or an object there is no number to be had, and asking for one can throw. */
+function countOf(value: unknown): number {
+  return typeof value === 'number' || typeof value === 'string' ? Number(value) : Number.NaN
+}
+
+function textOf(value: unknown): string {
+  if (typeof value === 'string') return value
+  try {
+    return JSON.stringify(value)
+  } catch {
+    // Deeper than can be written again, though it could be read.
+    return ''
+  }
 }
 
 function listOf(value: unknown): unknown[] {

@@ -71,6 +71,8 @@ export function whatIsShown(poller: Poller, now: Date): Shown {
       postponedUntil: deployment.postponed_until,
       changedAt: deployment.changed_at,
       attempts: deployment.attempts,
+      stopped: deployment.stopped,
+      overtaken: deployment.overtaken,
       started: isOurs && action.started_at !== null,
       closed: isOurs && action.closed_at !== null,
     },
@@ -130,7 +132,8 @@ async function withAction(
   const isOpen = action !== null && action.closed_at === null
   if (shown.link === 'none') {
     const isOver = deployment === null || !openStates.includes(deployment.state)
-    if (isOpen && isOver && deployment?.state !== 'lost') await close(ctx, deviceId, action.id)
+    const mayReturn = deployment?.state === 'lost' && shown.reason !== 'ended'
+    if (isOpen && isOver && !mayReturn) await close(ctx, deviceId, action.id)
     return { poller, shown }
   }
   if (isOpen || deployment === null) return { poller, shown }

@@ -14,6 +14,10 @@ export interface Waiting {
   /** Of the last change: retries count from it. */
   changedAt: Date
   attempts: number
+  /** The release was withdrawn, or the rollout cancelled, when the deployment was over already. */
+  stopped: boolean
+  /** The device runs something newer, and these clients would go back. */
+  overtaken: boolean
   /** The device began, or may have: feedback came, or bytes went out. */
   started: boolean
   /** Has the final word of this action come? Then only a new action may follow. */
@@ -50,7 +54,7 @@ export function shownFor(waiting: Waiting, now: Date): Shown {
     case 'postponed':
       return started && !closed ? offer(waiting) : unstarted(waiting, now)
     case 'opted_out':
-      return waiting.forced ? offer(waiting) : { link: 'none', reason: 'opted-out' }
+      return waiting.forced ? begun(waiting) : { link: 'none', reason: 'opted-out' }
     case 'failed':
       return retry(waiting, now)
     case 'accepted':
@@ -61,7 +65,11 @@ export function shownFor(waiting: Waiting, now: Date): Shown {
     case 'installed':
     case 'rebooting':
     case 'testing':
+      return closed ? { link: 'none', reason: 'proof-outstanding' } : begun(waiting)
     case 'lost':
+      if (waiting.stopped || waiting.overtaken) {
+        return started && !closed ? { link: 'cancelAction' } : { link: 'none', reason: 'ended' }
+      }
       return closed ? { link: 'none', reason: 'proof-outstanding' } : offer(waiting)
     case 'succeeded':
     case 'rolled_back':
@@ -74,7 +82,15 @@ function offer({ forced }: Waiting): Shown {
   return { link: 'deploymentBase', handling: forced ? 'forced' : 'attempt' }
 }
 
+/** Agreed to, and perhaps not begun yet. */
+function begun(waiting: Waiting): Shown {
+  return waiting.overtaken && !waiting.started
+    ? { link: 'none', reason: 'overtaken' }
+    : offer(waiting)
+}
+
 function unstarted(waiting: Waiting, now: Date): Shown {
+  if (waiting.overtaken) return { link: 'none', reason: 'overtaken' }
   if (waiting.forced) return offer(waiting)
   const { postponedUntil } = waiting
   if (waiting.state === 'postponed' && postponedUntil !== null && postponedUntil > now) {
@@ -88,7 +104,8 @@ function unstarted(waiting: Waiting, now: Date): Shown {
 }
 
 /** A try that failed is followed by another under a new id, after pauses that double. */
-function retry({ attempts, changedAt, forced }: Waiting, now: Date): Shown {
+function retry({ attempts, changedAt, forced, overtaken }: Waiting, now: Date): Shown {
+  if (overtaken) return { link: 'none', reason: 'overtaken' }
   const pauseMs = firstRetryMs * 2 ** Math.max(0, Math.min(attempts, 10) - 1)
   return now.getTime() >= changedAt.getTime() + pauseMs
     ? { link: 'deploymentBase', handling: forced ? 'forced' : 'attempt' }

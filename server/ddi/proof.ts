@@ -6,6 +6,7 @@ import { describePolled } from '../devices/polled-description.ts'
 import { recordEvents } from '../events/record.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
 import { findClaimed } from './claim-store.ts'
+import { setWantsAttributes } from './device-store.ts'
 
 /** RAUC's client claims before the reboot; until this is over the old version proves nothing. */
 const rebootMs = 5 * 60_000
@@ -27,8 +28,11 @@ export async function proveSuccess(
   const now = ctx.clock.now()
   const isProven = shown === 'claimed' || shown.version === claimed.version
   if (!isProven && claimed.profile === 'rauc') {
-    // The image that ran before may still be the one that speaks.
-    if (now.getTime() - claimed.claimed_at.getTime() < rebootMs) return
+    // The image that ran before may still be the one that speaks. It is asked again: this client says nothing that it was not asked for.
+    if (now.getTime() - claimed.claimed_at.getTime() < rebootMs) {
+      await inTransaction(ctx.db, (tx) => setWantsAttributes(tx, deviceId, true))
+      return
+    }
   }
   if (!isProven)
     return await report(ctx, deviceId, claimed.id, { state: 'rolled_back', code: 'old-version' })

@@ -82,7 +82,7 @@ class DdiEdge {
       kind: 'ddi-wrong-controller',
       severity: 'warning',
       deviceId,
-      facts: { said: said.slice(0, 256) },
+      facts: { said: storable(said.slice(0, 256)) },
     })
     throw new DomainError('not-allowed', 'The name in the path is not that of the certificate')
   }
@@ -155,13 +155,17 @@ class DdiEdge {
     const { deployment, action } = poller
     const file = String(req.params['file'])
     const name = deployment ? fileName(deployment.artifact_name) : ''
-    if (!deployment || !action || action.closed_at !== null) throw notThere()
+    if (!deployment || !action) throw notThere()
     if (file === `${name}.MD5SUM`) {
       const { md5 } = await digestsOf(this.#ctx, deployment.sha256)
       res.type('text/plain').send(`${md5}  ${name}`)
       return
     }
     if (file !== name) throw notThere()
+    // What was cancelled goes out no more, and nothing begins that is not offered.
+    const { link } = whatIsShown(poller, this.#ctx.clock.now())
+    const goesOn = action.started_at !== null && link === 'none'
+    if (link !== 'deploymentBase' && !goesOn) throw notThere()
     if (req.method === 'GET' && action.started_at === null) {
       await takeFirstByte(this.#ctx, poller.device_id, action.id)
     }
@@ -170,11 +174,12 @@ class DdiEdge {
     await this.#send(req, res, { deviceId: poller.device_id, sha256: deployment.sha256 })
   }
 
-  /** With the action that the path names as its newest; another one is not there. */
+  /** With the action that the path names, open; another one is not there, lest what comes next is taken for it. */
   async #pollerOf(req: Request, res: Response): Promise<Poller> {
     const id = actionIdIn(String(req.params['actionId']))
     const poller = await getPoller(this.#ctx, deviceOf(res))
     if (id === undefined || poller.action?.id !== id) throw notThere()
+    if (poller.action.closed_at !== null) throw notThere()
     return poller
   }
 

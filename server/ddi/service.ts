@@ -2,7 +2,7 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
-import { type Poller, savePoller } from './device-store.ts'
+import { isDeviceId, type Poller, savePoller } from './device-store.ts'
 import { getPoller, whatIsShown } from './poller.ts'
 import type { Shown } from './present.ts'
 import {
@@ -148,6 +148,10 @@ export async function setController(
   await inTransaction(db, async (tx) => {
     const before = await getPoller({ db: tx }, deviceId)
     if (before.controller_id === controllerId) return
+    // It would be in the way when that device comes for the first time.
+    if (controllerId !== deviceId && (await isDeviceId(tx, controllerId))) {
+      throw new DomainError('conflict', 'That is the id of another device', { controllerId })
+    }
     const row = { device_id: deviceId, controller_id: controllerId, created_at: now }
     if (!(await savePoller(tx, row))) {
       throw new DomainError('conflict', 'Another device has this name', { controllerId })

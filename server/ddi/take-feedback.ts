@@ -36,43 +36,48 @@ const repeatMs = 60_000
 export async function takeFeedback(ctx: Context, given: GivenFeedback): Promise<void> {
   const now = ctx.clock.now()
   const stored = await inTransaction(ctx.db, async (tx) => {
-    const action = await lockNews(tx, given, now)
+    const action = await lockAction(tx, given.deviceId, given.actionId)
     const poller = action && (await findPoller(tx, given.deviceId))
     if (!action || !poller) return undefined
-    const { profile, deployment } = poller
+    const { profile } = poller
     const meaning = meaningOf(given.feedback, { profile, started: action.started_at !== null })
+    // Nothing else will ever prove it; said again, it may not have come so far before.
+    const mayProve =
+      meaning.claims &&
+      hasBegun(action) &&
+      action.id === poller.action?.id &&
+      poller.version_attribute === null
     const isOpen = action.closed_at === null
+    if (!isNews(action, given, now))
+      return { result: nothing, mayProve: mayProve && action.claimed_at !== null }
     const reports = isOpen ? reportOf(poller, action, meaning) : []
     const result = await storeReports(tx, reports, now)
     await recordWords(tx, action, given, now)
     if (isOpen) await follow(tx, action, meaning, now)
     await noteOddities(tx, given, meaning, now)
-    const mayProve = isOpen && meaning.claims && poller.version_attribute === null
-    return { result, prove: mayProve ? deployment?.id : undefined }
+    return { result, mayProve: mayProve && (isOpen || action.claimed_at !== null) }
   })
   if (!stored) {
     const { deviceId, actionId } = given
-    ctx.log.info(
-      { deviceId, actionId },
-      'feedback about no open action of the device, or said before',
-    )
+    ctx.log.info({ deviceId, actionId }, 'feedback about no action of the device')
     return
   }
   await afterReports(ctx, stored.result)
-  // Nothing else will ever prove it: what the client says after its boot has to do, and is marked.
-  if (stored.prove !== undefined) await proveSuccess(ctx, given.deviceId, 'claimed')
+  // What the client says after its boot has to do, and is marked.
+  if (stored.mayProve) await proveSuccess(ctx, given.deviceId, 'claimed')
 }
 
-/** The action, unless the same was said a moment ago. */
-async function lockNews(
-  tx: Tx,
-  { deviceId, actionId, body }: GivenFeedback,
-  now: Date,
-): Promise<Action | undefined> {
-  const action = await lockAction(tx, deviceId, actionId)
-  const isSaid = action?.last_sha256?.equals(sha256(body)) === true
-  const isRecent = now.getTime() - (action?.last_at?.getTime() ?? 0) < repeatMs
-  return isSaid && isRecent ? undefined : action
+const nothing: ReportResult = { changes: [], commits: [], events: [], refreshOf: [] }
+
+/** By more than its claim: an old state that speaks of a new action has begun nothing of it. */
+function hasBegun({ started_at: startedAt, claimed_at: claimedAt }: Action): boolean {
+  return startedAt !== null && (claimedAt === null || startedAt < claimedAt)
+}
+
+/** The same that was said a moment ago is none. */
+function isNews(action: Action, { body }: GivenFeedback, now: Date): boolean {
+  const isSaid = action.last_sha256?.equals(sha256(body)) === true
+  return !(isSaid && now.getTime() - (action.last_at?.getTime() ?? 0) < repeatMs)
 }
 
 function reportOf(

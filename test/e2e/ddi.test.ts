@@ -212,6 +212,8 @@ test('RAUC claims before its reboot: the old version proves nothing yet, the new
   expect((await client.root())._links?.deploymentBase).toBeUndefined()
   await client.attributes({ swVersion: '1.0.0' })
   expect(await stateOf(rollout)).toBe('installed')
+  // It says its version only when it is asked.
+  expect(Object.keys((await client.root())._links ?? {})).toEqual(['configData'])
   await client.attributes({ swVersion: version })
   expect(await stateOf(rollout)).toBe('succeeded')
 })
@@ -220,12 +222,50 @@ test('Zephyr: no word before the boot, hardly any after it, and no version', asy
   const client = await device('ZE-1', 'zephyr', '--claim-after-boot')
   const { rollout } = await rollOut('ZE-1')
   const { json } = await client.call('GET', await link(client, 'deploymentBase'))
-  expect(json.deployment?.chunks[0]?.part).toBe('bApp')
+  const [chunk] = json.deployment?.chunks ?? []
+  expect(chunk?.part).toBe('bApp')
+  await client.call('GET', chunk?.artifacts[0]?._links['download-http'].href ?? '')
   const body = '{"status":{"result":{"finished":"success"},"execution":"closed"}}'
   expect((await client.call('POST', '/deploymentBase/1000000001/feedback', body)).status).toBe(200)
   expect(await stateOf(rollout)).toBe('succeeded')
   const events = await fleetseal<{ kind: string }[]>('events', 'list')
   expect(events.map(({ kind }) => kind)).toContain('ddi-success-not-verified')
+})
+
+test('an old state that claims a new action proves nothing, however often, where a claim has to do', async () => {
+  const client = await device('ZE-2', 'zephyr', '--claim-after-boot')
+  const { rollout } = await rollOut('ZE-2')
+  await client.call('GET', await link(client, 'deploymentBase'))
+  for (const details of [['old'], ['old'], ['again']]) {
+    expect(await client.tell('1000000001', 'closed', 'success', details)).toBe(200)
+    expect(await stateOf(rollout)).toBe('testing')
+  }
+})
+
+test('what was cancelled goes out no more; what is asked of a closed action is not about the next', async () => {
+  const client = await device('SW-6', 'swupdate')
+  await client.attributes({ swVersion: '1.0.0' })
+  const first = await rollOut('SW-6')
+  const href = await link(client, 'deploymentBase')
+  const { json } = await client.call('GET', href)
+  const image = json.deployment?.chunks[0]?.artifacts[0]?._links.download.href ?? ''
+  expect((await client.call('HEAD', image)).status).toBe(200)
+  expect((await client.call('GET', image)).status).toBe(200)
+  await fleetseal('rollout', 'cancel', first.rollout)
+  const cancel = await link(client, 'cancelAction')
+  expect((await client.call('GET', image)).status).toBe(404)
+  const closed = { status: { execution: 'closed', result: { finished: 'success' } } }
+  expect((await client.call('POST', `${cancel}/feedback`, closed)).status).toBe(200)
+  const second = await rollOut('SW-6')
+  const next = await link(client, 'deploymentBase')
+  expect(next).toContain('/deploymentBase/1000000002')
+  expect((await client.call('GET', href)).status).toBe(404)
+  expect((await client.call('GET', next)).json.id).toBe('1000000002')
+  expect(await client.tell('1000000002', 'closed', 'failure')).toBe(200)
+  expect((await client.call('GET', next)).status).toBe(404)
+  expect(await stateOf(second.rollout)).toBe('failed')
+  const taken = fleetseal('ddi', 'name', 'SW-6', (await device('SW-7', 'swupdate')).deviceId)
+  await expect(taken).rejects.toThrow()
 })
 
 test('a feature asks first: only a generic client is shown it, to ask its owner', async () => {

@@ -104,6 +104,19 @@ test('whatever comes, it is read, within its bounds', () => {
   expect(read(`{"details":[${'"]'.repeat(100_000)}`).read).toBe('unreadable')
 })
 
+test('what can be parsed and not be written again, or is no number, is read like the rest', () => {
+  const deep = `${'['.repeat(60_000)}${']'.repeat(60_000)}`
+  const said = (rest: string) => read(`{"status":{"execution":"closed",${rest}}}`)
+  const { execution, details } = said(`"details":[${deep},"last"]`)
+  expect([execution, details.length, details[1]]).toEqual(['closed', 2, 'last'])
+  for (const count of [deep, '{"toString":1,"valueOf":1}']) {
+    const counted = said(`"result":{"finished":"success","progress":{"cnt":${count},"of":3}}`)
+    expect(counted).toMatchObject({ finished: 'success', read: 'plain' })
+    expect(counted.progress).toBeUndefined()
+  }
+  expect(said('"result":{"finished":"none","progress":{"cnt":"1","of":4}}').progress).toBe(25)
+})
+
 test('success is never more than a claim, whatever the client', () => {
   for (const profile of ddiProfiles) {
     const said = meaningOf(
@@ -154,22 +167,24 @@ test('a cancellation is accepted, refused, or stays open', () => {
   expect(of('proceeding', 'none')).toBe('open')
 })
 
-describe('what is shown', () => {
-  const now = new Date('2026-11-26T12:00:00Z')
-  const waiting: Waiting = {
-    profile: 'swupdate',
-    fileName: 'a.swu',
-    state: 'queued',
-    auto: true,
-    forced: false,
-    postponedUntil: null,
-    changedAt: now,
-    attempts: 0,
-    started: false,
-    closed: false,
-  }
-  const linkOf = (given: Partial<Waiting>) => shownFor({ ...waiting, ...given }, now).link
+const now = new Date('2026-11-26T12:00:00Z')
+const waiting: Waiting = {
+  profile: 'swupdate',
+  fileName: 'a.swu',
+  state: 'queued',
+  auto: true,
+  forced: false,
+  postponedUntil: null,
+  changedAt: now,
+  attempts: 0,
+  stopped: false,
+  overtaken: false,
+  started: false,
+  closed: false,
+}
+const linkOf = (given: Partial<Waiting>) => shownFor({ ...waiting, ...given }, now).link
 
+describe('what is shown', () => {
   test('what was started stays until it is closed, whatever else; then it is gone', () => {
     for (const state of deploymentStates) {
       if (['succeeded', 'rolled_back', 'failed_final', 'opted_out', 'failed'].includes(state))
@@ -211,6 +226,27 @@ describe('what is shown', () => {
       })
     expect([after(1, 14), after(1, 15)]).toEqual(['none', 'deploymentBase'])
     expect([after(3, 59), after(3, 60)]).toEqual(['none', 'deploymentBase'])
+  })
+})
+
+describe('what is shown no more', () => {
+  test('who was lost gets the same again, unless it was stopped or something newer runs', () => {
+    const lost = { state: 'lost', started: true } as const
+    expect(linkOf(lost)).toBe('deploymentBase')
+    expect(linkOf({ ...lost, stopped: true })).toBe('cancelAction')
+    expect(linkOf({ ...lost, overtaken: true })).toBe('cancelAction')
+    expect(linkOf({ state: 'lost', stopped: true })).toBe('none')
+    // Once begun it is offered until it is closed, or nothing could be reported.
+    expect(linkOf({ state: 'installing', started: true, stopped: true })).toBe('deploymentBase')
+  })
+
+  test('nobody is led back to what is older than what runs', () => {
+    for (const state of ['queued', 'offered', 'accepted', 'failed', 'opted_out'] as const) {
+      const past = new Date(now.getTime() - 86_400_000)
+      const given = { state, forced: true, changedAt: past }
+      expect(linkOf(given), state).toBe('deploymentBase')
+      expect(linkOf({ ...given, overtaken: true }), state).toBe('none')
+    }
   })
 })
 
