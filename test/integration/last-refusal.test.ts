@@ -14,8 +14,8 @@ let api: TestApi
 let world: RolloutWorld
 beforeAll(async () => {
   handle = await createTestDatabase()
-  api = await startApi(handle)
   world = rolloutWorld(handle)
+  api = await startApi(handle, { clock: world.clock })
 })
 afterAll(async () => {
   await api[Symbol.asyncDispose]()
@@ -28,6 +28,8 @@ async function event(deviceId: string, body: Record<string, unknown>): Promise<v
   const handler = eventMessages.find(({ leaf }) => leaf === 'event')
   const parsed = handler?.parse(Buffer.from(JSON.stringify(body)))
   if (!handler || !parsed) throw new Error('malformed')
+  // Ids of one instant are in no order.
+  world.clock.advance({ seconds: 1 })
   const now = world.clock.now()
   const messages = [{ deviceId, body: parsed.body }]
   await inTransaction(world.db, (tx) => handler.store({ tx, ctx: world.ctx, now, messages }))
