@@ -95,10 +95,20 @@ export async function makePkcs11Key(
   return signerOf(at, key)
 }
 
-/** Destroys the key of a URI in its token. Again changes nothing. @throws PkiError `token` */
-export async function destroyPkcs11Key(access: Pkcs11Access): Promise<void> {
+/**
+ * Destroys the key of a URI in its token, when it is the one with this public half: another one may have been given its label since.
+ * Again changes nothing.
+ *
+ * @throws PkiError `token`; also when the public half is missing there, so that nobody can tell whose the key is
+ */
+export async function destroyPkcs11Key(spki: Buffer, access: Pkcs11Access): Promise<void> {
   const at = opened(access)
   await at.use(async (library, session) => {
+    const [half] = find(library, session, at.uri, ck.class.publicKey)
+    if (half && !spkiAt(library, session, half).equals(spki)) return
+    if (!half && find(library, session, at.uri, ck.class.privateKey).length > 0) {
+      throw new PkiError('token', 'No public key stands beside the private one: destroy it there')
+    }
     for (const kind of [ck.class.privateKey, ck.class.publicKey]) {
       for (const handle of find(library, session, at.uri, kind))
         library.C_DestroyObject(session, handle)
@@ -202,6 +212,10 @@ function readSpki(library: Pkcs11Library, session: Handle, uri: Pkcs11Uri): Buff
   if (!handle || more.length > 0) {
     throw new PkiError('token', 'The token must hold one public key beside the private one')
   }
+  return spkiAt(library, session, handle)
+}
+
+function spkiAt(library: Pkcs11Library, session: Handle, handle: Handle): Buffer {
   const read = (type: number) => library.C_GetAttributeValue(session, handle, [{ type }])[0]?.value
   const keyType = read(ck.attribute.keyType)?.readUInt32LE(0)
   switch (keyType) {

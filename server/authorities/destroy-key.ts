@@ -33,7 +33,9 @@ export async function destroyKey(
   if (before.key_destroyed_at) return before
   await assertEnded(ctx, before)
   // The token first: when this ends here, the next attempt finds nothing there and goes on.
-  if (before.key_uri !== null) await destroyTokenKey(ctx.config, before.key_uri)
+  if (before.key_uri !== null) {
+    await destroyTokenKey(ctx.config, parseCertificate(before.certificate).spki, before.key_uri)
+  }
   const now = ctx.clock.now()
   const destroyed = await changing(ctx, async (tx) => {
     const row = await findAuthority(tx, id)

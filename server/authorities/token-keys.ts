@@ -40,10 +40,14 @@ export function tokenSigner(config: TokenConfig, spki: Buffer, uri: string): Sig
   return guarded(pkcs11SignerFor(spki, accessTo(config, uri)))
 }
 
-/** @throws DomainError `busy` */
-export async function destroyTokenKey(config: TokenConfig, uri: string): Promise<void> {
+/** The key with this public half, and no other that has its place by now. @throws DomainError `busy` */
+export async function destroyTokenKey(
+  config: TokenConfig,
+  spki: Buffer,
+  uri: string,
+): Promise<void> {
   const access = accessTo(config, uri)
-  await talking(async () => await destroyPkcs11Key(access))
+  await talking(async () => await destroyPkcs11Key(spki, access))
 }
 
 function unreachable(config: TokenConfig, spki: Buffer, uri: string): Signer {

@@ -28,6 +28,8 @@ export class FakeToken {
   readonly #sessions = new Set<string>()
   #next = 0
   signatures = 0
+  /** Objects. */
+  destroyed = 0
   mostOpen = 0
   isFaulty = false
   isAway = false
@@ -92,7 +94,7 @@ export class FakeToken {
         await new Promise((resolve) => setImmediate(resolve))
         return sign(null, this.isFaulty ? Buffer.from('another') : data, this.#key)
       },
-      C_DestroyObject: () => {},
+      C_DestroyObject: () => void (this.destroyed += 1),
     }
   }
 

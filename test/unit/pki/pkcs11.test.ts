@@ -4,7 +4,12 @@ import { expect, test } from 'vitest'
 
 import { ecdsaDer } from '../../../pki/ecdsa-der.ts'
 import { parsePkcs11Uri } from '../../../pki/pkcs11-uri.ts'
-import { makePkcs11Key, openPkcs11Key, pkcs11SignerFor } from '../../../pki/pkcs11.ts'
+import {
+  destroyPkcs11Key,
+  makePkcs11Key,
+  openPkcs11Key,
+  pkcs11SignerFor,
+} from '../../../pki/pkcs11.ts'
 import { FakeToken } from '../../support/fake-token.ts'
 
 const bytes = Buffer.from('to be signed')
@@ -57,6 +62,14 @@ test('a token that signs wrongly gives nothing out, a right one does', async () 
   await expect(signer.sign(bytes)).resolves.toBeInstanceOf(Buffer)
   fake.isFaulty = true
   await expect(signer.sign(bytes)).rejects.toThrow(/not of the key it should have/)
+})
+
+test('a key is destroyed by its public half: the one that got its label since stays', async () => {
+  const fake = new FakeToken()
+  await destroyPkcs11Key(new FakeToken().spki, fake.access())
+  expect(fake.destroyed).toBe(0)
+  await destroyPkcs11Key(fake.spki, fake.access())
+  expect(fake.destroyed).toBe(2)
 })
 
 test('a wrong PIN is said to the token once, not until it locks', async () => {
