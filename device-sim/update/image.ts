@@ -9,8 +9,8 @@ import { type Form, Interruption, UnusableForm } from './transfer.ts'
 
 /** How much of the work is the transfer; the rest is making the image of it. */
 const transferPercent = 90
-/** Not the form's fault: the image itself would not come any better. */
-const commonCodes: readonly string[] = ['slow', 'disk', 'internal']
+/** Not the form's fault: the image itself would not come any better. A full disk is one: without the form there may be room. */
+const commonCodes: readonly string[] = ['slow', 'internal']
 
 /**
  * Fetches an image by the shortest way that works: what the director named first, and at last the image itself (updates.md section
@@ -30,6 +30,7 @@ export async function fetchImage(input: DownloadInput): Promise<Outcome> {
       return { done: 'whole', notes: [...notes, ...(outcome.notes ?? [])] }
     }
     if (outcome.done === 'stopped' || commonCodes.includes(outcome.code)) return outcome
+    if (outcome.code === 'disk') await removeFile(disk, formFile(part, form.method))
     notes.push(`${form.method} was not used (${outcome.code}): ${outcome.detail}`)
   }
   const outcome = await download(input)
