@@ -64,11 +64,20 @@ function leadsTo(
     isSame(bridge, to) &&
     bridge.issuer.equals(from.subject) &&
     isAuthority(bridge) &&
+    isUnbounded(bridge) &&
     isNow(bridge, at) &&
     isNow(from, at) &&
     to.notAfter > from.notAfter &&
     isSignedBy(bridge, from)
   )
+}
+
+/**
+ * The old root certifies issuers too, with a name and a key of theirs; whoever takes the key of one can sign a root of that name
+ * with it. Only what may do all that a root may leads to one (pki.md §4: an issuer has a path length of 0).
+ */
+function isUnbounded({ basicConstraints, extKeyUsage, nameConstraints }: Certificate): boolean {
+  return basicConstraints?.pathLength === undefined && !extKeyUsage && !nameConstraints
 }
 
 function isSignedBy(certificate: Certificate, { spki }: Certificate): boolean {

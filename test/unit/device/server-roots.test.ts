@@ -85,6 +85,20 @@ describe('R8, E23 roots that a device does not trust', () => {
     expect(follow([first], [foreign, ...der(second)])).toEqual(der(first))
   })
 
+  test('an issuer below the trusted root that signs itself a root with its own key', async () => {
+    const stolen = await makeIssuer(first)
+    const own = buildTbs('root', {
+      serial: newSerial(),
+      subject: stolen.certificate.subject,
+      spki: stolen.certificate.spki,
+      notBefore: daysFrom(now, -1),
+      notAfter: daysFrom(now, 20 * year),
+      signatureAlgorithm: stolen.signer.algorithm,
+    })
+    const root = await signCertificate(own, stolen.signer)
+    expect(follow([first], [stolen.certificate.der, root])).toEqual(der(first))
+  })
+
   test('a bridge that is not signed by the trusted key, an issuer, and one that ends earlier', async () => {
     const [bridge] = bridges
     const damaged = Buffer.from(bridge)
