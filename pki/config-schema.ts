@@ -30,6 +30,8 @@ export class ConfigError extends Error {
 export const maxConfigBytes = 16_384
 const maxDepth = 6
 const maxNodes = 500
+/** Of settings; no schema allows as much. */
+const maxSettingsDepth = 32
 const namePattern = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/
 
 const keywords: Record<Node['type'], readonly (Leaf | 'properties' | 'required' | 'items')[]> = {
@@ -58,10 +60,17 @@ export function readConfigSchema(bytes: Buffer): ConfigSchema {
 export function readSettings(bytes: Buffer, { isExact }: { isExact: boolean }) {
   const value = parse(bytes)
   if (!isObject(value)) throw new ConfigError('Settings are an object')
+  // Before anything walks through them: what is nested without end takes a device's agent down, again and again.
+  if (isDeeper(value, maxSettingsDepth)) throw new ConfigError('Settings are nested too deep')
   if (isExact && JSON.stringify(value) !== bytes.toString('utf8')) {
     throw new ConfigError('Settings are not in their one form')
   }
   return value as { [name: string]: Setting }
+}
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return levels === 0 || Object.values(value).some((one) => isDeeper(one, levels - 1))
 }
 
 /** What is wrong with the settings, by place; empty when the schema allows them. */

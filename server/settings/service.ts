@@ -31,7 +31,7 @@ type Deps = Pick<Context, 'db' | 'clock' | 'config' | 'storage' | 'bus'>
  */
 export async function setSettings(ctx: Deps, command: SetSettings): Promise<DeviceSettings> {
   const { deviceId, actor, requestId } = command
-  const text = JSON.stringify(command.settings)
+  const text = textOf(command.settings)
   await requireAllowed(ctx, await findDevice(ctx.db, deviceId), text)
   const { sha256, size } = await uploadArtifact(ctx, {
     name: 'settings.json',
@@ -73,6 +73,15 @@ export async function setSettings(ctx: Deps, command: SetSettings): Promise<Devi
   })
   await wakeDevices(ctx, [deviceId])
   return row
+}
+
+function textOf(settings: SetSettings['settings']): string {
+  try {
+    return JSON.stringify(settings)
+  } catch {
+    // It was read, and is nested deeper than can be written.
+    throw new DomainError('invalid-request', 'Settings are nested too deep', { at: 'settings' })
+  }
 }
 
 async function requireAllowed(

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { inTransaction } from '../../server/db/transaction.ts'
 import { storeSettingsReports } from '../../server/settings/report.ts'
+import { setSettings } from '../../server/settings/service.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { ReleaseWorld } from '../support/release-world.ts'
 
@@ -180,6 +181,9 @@ describe("a device's own settings", () => {
       expect(status).toBe(400)
       expect(body).toMatchObject({ code: 'invalid-request', at: 'settings' })
     }
+    const deep = JSON.parse(`{"interval":${'['.repeat(60_000)}${']'.repeat(60_000)}}`) as object
+    const command = { deviceId: device.id, settings: { ...deep }, actor: 'x', requestId: 'y' }
+    await expect(setSettings(world.ctx, command)).rejects.toMatchObject({ code: 'invalid-request' })
     expect(await newest(device.id)).toBeUndefined()
     expect((await put(device.id, { interval: 60 })).status).toBe(200)
   })

@@ -123,6 +123,13 @@ describe('the bytes of settings', () => {
     for (const text of ['{"a":1,"a":2}', '{ "a":1}', '[]', '1', '{"a":1}\n']) {
       expect(() => readSettings(Buffer.from(text), { isExact: true })).toThrow(ConfigError)
     }
+    const nested = (levels: number) =>
+      Buffer.from(`{"a":${'['.repeat(levels)}${']'.repeat(levels)}}`)
+    for (const isExact of [true, false]) {
+      expect(() => readSettings(nested(8_000), { isExact })).toThrow(ConfigError)
+      expect(() => readSettings(nested(32), { isExact })).toThrow(ConfigError)
+      expect(readSettings(nested(31), { isExact })).toHaveProperty('a')
+    }
     // Of a fleet, whose file a person wrote and signed.
     expect(readSettings(Buffer.from('{ "a": 1 }\n'), { isExact: false })).toEqual({ a: 1 })
   })
