@@ -65,7 +65,8 @@ const ended = sql.join(endedStates.map((state) => sql.lit(state)))
 
 /**
  * The device with its product, its newest action, and the deployment that counts for it: the one of its open action; else of those
- * that are open, or were lost and may come back, a security release before others, then the oldest. One statement. Undefined for a
+ * that are open and of the product's component, which is all that the client can write, a security release before others, then the
+ * oldest. One statement. Undefined for a
  * device that does not poll: neither its model nor its enrollment profile says so.
  */
 export async function findPoller(db: Db, deviceId: string): Promise<Poller | undefined> {
@@ -105,7 +106,7 @@ export async function findPoller(db: Db, deviceId: string): Promise<Poller | und
       join artifact on artifact.id = release.artifact_id
       where deployment.device_id = device.id and case
         when newest.id is not null and newest.closed_at is null then deployment.id = newest.deployment_id
-        else deployment.state not in (${ended}) and release.state = 'published' end
+        else deployment.state not in (${ended}) and release.state = 'published' and release.component = product.component end
       order by (release.class = 'security') desc, deployment.created_at limit 1) next on true
     where device.id = ${deviceId} and device.state = 'active'`.execute(db)
   const [row] = rows

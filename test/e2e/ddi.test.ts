@@ -268,6 +268,27 @@ test('what was cancelled goes out no more; what is asked of a closed action is n
   await expect(taken).rejects.toThrow()
 })
 
+test('an image of another component is not offered as the one that the client writes', async () => {
+  const client = await device('SW-8', 'swupdate')
+  const component = async (name: string) =>
+    await fleetseal(
+      'ddi',
+      'model',
+      'gate-2',
+      'swupdate',
+      '--component',
+      name,
+      '--version-attribute',
+      'swVersion',
+    )
+  await component('radio')
+  const { rollout } = await rollOut('SW-8')
+  expect((await client.root())._links?.deploymentBase).toBeUndefined()
+  expect(await stateOf(rollout)).toBe('queued')
+  await component('main')
+  expect(await link(client, 'deploymentBase')).toContain('/1000000001?')
+})
+
 test('a feature asks first: only a generic client is shown it, to ask its owner', async () => {
   const client = await device('GE-1', 'generic')
   await client.attributes({ swVersion: '1.0.0' })
