@@ -66,7 +66,13 @@ function isSubtree(base: GeneralName): boolean {
       return base.value.split('@').length <= 2
     case 'ip':
       return base.value.length === 8 || base.value.length === 32
-    default:
+    // Whole as they were parsed; a name that none of them can be compared with is refused by `subtreeTest`.
+    case 'directory':
+    case 'uri':
+    case 'other':
+    case 'registeredId':
+    case 'x400':
+    case 'ediParty':
       return true
   }
 }
