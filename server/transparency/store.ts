@@ -103,13 +103,25 @@ export type Published = Pick<
   'repository' | 'role' | 'version' | 'envelope' | 'published_at'
 >
 
-/** Published metadata files, oldest first, that were published at `since` or later. */
-export async function publishedSince(db: Db, since: Date, limit: number): Promise<Published[]> {
+/** Where a reader of published files is: behind this one. Many are published at one instant. */
+export type Place = Pick<Published, 'repository' | 'role' | 'version'> & { at: Date }
+
+/** Before the first file of an instant. */
+export function placeAt(at: Date): Place {
+  return { at, repository: 'director', role: '', version: 0 }
+}
+
+/** Published metadata files behind a place, oldest first. */
+export async function publishedAfter(db: Db, after: Place, limit: number): Promise<Published[]> {
+  const { at, repository, role, version } = after
   return await db
     .selectFrom('metadata_file')
     .select(['repository', 'role', 'version', 'envelope', 'published_at'])
     .where('state', '=', 'published')
-    .where('published_at', '>=', since)
+    .where(
+      sql<boolean>`(published_at, repository, role, version)
+        > (${at}::timestamptz, ${repository}::text, ${role}::text, ${version}::bigint)`,
+    )
     .orderBy('published_at')
     .orderBy('repository')
     .orderBy('role')

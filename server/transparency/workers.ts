@@ -6,29 +6,31 @@ import type { Db } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import type { Worker } from '../workers/worker.ts'
 import { appendEntries } from './service.ts'
-import { type Published, publishedSince } from './store.ts'
+import { placeAt, type Published, publishedAfter } from './store.ts'
 
-const batchSize = 200
 /** A publication may commit a little after the instant it carries. */
 const overlapMs = 3_600_000
 
 /** Logs what was published, by whatever process; the director logs at once what it needs to prove. */
-export function transparencyWorkers(ctx: Pick<Context, 'db' | 'clock'>): Worker[] {
-  let since = new Date(0)
+export function transparencyWorkers(
+  ctx: Pick<Context, 'db' | 'clock'>,
+  { batchSize = 200 } = {},
+): Worker[] {
+  let place = placeAt(new Date(0))
   return [
     {
       name: 'transparency-log',
       idleMs: 15_000,
       step: async () => {
-        const files = await publishedSince(ctx.db, since, batchSize)
+        const files = await publishedAfter(ctx.db, place, batchSize)
         await logFiles(ctx, files)
-        const last = files.at(-1)?.published_at
-        const isMore = files.length === batchSize && last !== undefined && last !== null
-        if (isMore && last > since) {
-          since = last
+        const last = files.at(-1)
+        if (files.length === batchSize && last && last.published_at !== null) {
+          const { published_at: at, repository, role, version } = last
+          place = { at, repository, role, version }
           return true
         }
-        since = new Date(ctx.clock.now().getTime() - overlapMs)
+        place = placeAt(new Date(ctx.clock.now().getTime() - overlapMs))
         return false
       },
     },

@@ -154,7 +154,8 @@ describe('the log', () => {
   })
 
   test('gets everything that was published, by the worker, once', async () => {
-    const [worker] = transparencyWorkers(world.ctx)
+    // Fewer at a time than were published at one instant.
+    const [worker] = transparencyWorkers(world.ctx, { batchSize: 2 })
     const { signal } = new AbortController()
     const drain = async () => {
       while (await worker?.step(signal));
