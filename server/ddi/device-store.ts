@@ -51,6 +51,8 @@ export interface Poller {
     override_until: Date | null
     /** Its release was withdrawn, or its rollout cancelled. */
     stopped: boolean
+    /** Nobody begins while the rollout is paused, or a rule of its own stopped it. */
+    paused: boolean
     /** What runs of the component is newer, as far as it is known. */
     overtaken: boolean
     sha256: string
@@ -97,6 +99,7 @@ export async function findPoller(db: Db, deviceId: string): Promise<Poller | und
         (select override.until from update_override override where override.deployment_id = deployment.id
           and override.approved_at is not null and override.revoked_at is null) as d_override_until,
         release.state = 'withdrawn' or rollout.state = 'cancelled' as d_stopped,
+        rollout.state in ('paused', 'failed') as d_paused,
         exists (select from jsonb_to_recordset(device.installed) runs(component text, build bigint, svn bigint)
           where runs.component = release.component and (runs.build > release.build or runs.svn > release.svn)) as d_overtaken
       from deployment

@@ -72,6 +72,7 @@ export function whatIsShown(poller: Poller, now: Date): Shown {
       changedAt: deployment.changed_at,
       attempts: deployment.attempts,
       stopped: deployment.stopped,
+      paused: deployment.paused,
       overtaken: deployment.overtaken,
       started: isOurs && action.started_at !== null,
       closed: isOurs && action.closed_at !== null,

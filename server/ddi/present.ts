@@ -16,6 +16,8 @@ export interface Waiting {
   attempts: number
   /** The release was withdrawn, or the rollout cancelled, when the deployment was over already. */
   stopped: boolean
+  /** The rollout is: who has begun goes on, and nobody else begins. */
+  paused: boolean
   /** The device runs something newer, and these clients would go back. */
   overtaken: boolean
   /** The device began, or may have: feedback came, or bytes went out. */
@@ -84,13 +86,18 @@ function offer({ forced }: Waiting): Shown {
 
 /** Agreed to, and perhaps not begun yet. */
 function begun(waiting: Waiting): Shown {
-  return waiting.overtaken && !waiting.started
-    ? { link: 'none', reason: 'overtaken' }
-    : offer(waiting)
+  return (waiting.started ? undefined : withheld(waiting)) ?? offer(waiting)
+}
+
+/** From who has not begun, whatever the owner wants. */
+function withheld({ overtaken, paused }: Waiting): Shown | undefined {
+  if (overtaken) return { link: 'none', reason: 'overtaken' }
+  return paused ? { link: 'none', reason: 'rollout-paused' } : undefined
 }
 
 function unstarted(waiting: Waiting, now: Date): Shown {
-  if (waiting.overtaken) return { link: 'none', reason: 'overtaken' }
+  const no = withheld(waiting)
+  if (no) return no
   if (waiting.forced) return offer(waiting)
   const { postponedUntil } = waiting
   if (waiting.state === 'postponed' && postponedUntil !== null && postponedUntil > now) {

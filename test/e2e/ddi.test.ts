@@ -183,6 +183,11 @@ test('a cancellation is shown to who has begun, until it is answered; who has no
   await begun.call('GET', await link(begun, 'deploymentBase'))
   await link(fresh, 'deploymentBase')
   await begun.tell('1000000001', 'proceeding', 'none')
+  await fleetseal('rollout', 'pause', rollout)
+  expect((await fresh.root())._links?.deploymentBase).toBeUndefined()
+  expect((await begun.root())._links?.deploymentBase).toBeDefined()
+  await fleetseal('rollout', 'resume', rollout)
+  expect((await fresh.root())._links?.deploymentBase).toBeDefined()
   await fleetseal('rollout', 'cancel', rollout)
   expect((await fresh.root())._links?.deploymentBase).toBeUndefined()
   const href = await link(begun, 'cancelAction')
@@ -270,17 +275,9 @@ test('what was cancelled goes out no more; what is asked of a closed action is n
 
 test('an image of another component is not offered as the one that the client writes', async () => {
   const client = await device('SW-8', 'swupdate')
+  const how = ['--version-attribute', 'swVersion']
   const component = async (name: string) =>
-    await fleetseal(
-      'ddi',
-      'model',
-      'gate-2',
-      'swupdate',
-      '--component',
-      name,
-      '--version-attribute',
-      'swVersion',
-    )
+    await fleetseal('ddi', 'model', 'gate-2', 'swupdate', '--component', name, ...how)
   await component('radio')
   const { rollout } = await rollOut('SW-8')
   expect((await client.root())._links?.deploymentBase).toBeUndefined()

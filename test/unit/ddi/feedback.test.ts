@@ -178,6 +178,7 @@ const waiting: Waiting = {
   changedAt: now,
   attempts: 0,
   stopped: false,
+  paused: false,
   overtaken: false,
   started: false,
   closed: false,
@@ -238,6 +239,16 @@ describe('what is shown no more', () => {
     expect(linkOf({ state: 'lost', stopped: true })).toBe('none')
     // Once begun it is offered until it is closed, or nothing could be reported.
     expect(linkOf({ state: 'installing', started: true, stopped: true })).toBe('deploymentBase')
+  })
+
+  test('while the rollout is paused nobody begins, and who has begun goes on', () => {
+    for (const state of ['queued', 'offered', 'postponed', 'accepted', 'opted_out'] as const) {
+      expect(linkOf({ state, paused: true, forced: true }), state).toBe('none')
+      expect(linkOf({ state, forced: true }), state).toBe('deploymentBase')
+      if (state === 'opted_out') continue
+      expect(linkOf({ state, paused: true, started: true }), state).toBe('deploymentBase')
+    }
+    expect(linkOf({ state: 'lost', started: true, paused: true })).toBe('deploymentBase')
   })
 
   test('nobody is led back to what is older than what runs', () => {
