@@ -192,6 +192,17 @@ export async function listChangedShards(
   return new Map(rows.map(({ crl_shard: shard, rev }) => [shard ?? wholeList, Number(rev)]))
 }
 
+/** Nothing under it is valid any more then, and nobody can sign its lists. */
+export async function isKeyDestroyed(db: Db, authorityId: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('authority')
+    .select('id')
+    .where('id', '=', authorityId)
+    .where('key_destroyed_at', 'is not', null)
+    .executeTakeFirst()
+  return row !== undefined
+}
+
 /** Authorities that can sign a CRL, with the revocation number theirs has to cover. */
 export async function listSigningAuthorities(
   db: Db,

@@ -13,6 +13,7 @@ import {
   deleteOlderCrls,
   findLatestCrl,
   insertCrl,
+  isKeyDestroyed,
   listLatestHeads,
   listSigningAuthorities,
   wholeList,
@@ -40,7 +41,7 @@ const running = new WeakMap<Db, Map<string, { current: Promise<void>; next?: Pro
 /**
  * Publishes CRLs that hold everything that was revoked before this call: the whole list, the shards that changed, and the
  * deltas to both. All of one publication have one number. Numbers rise by one, whoever publishes: the number is
- * taken by inserting the row of the whole list.
+ * taken by inserting the row of the whole list. An authority whose key was destroyed has none any more.
  *
  * @throws DomainError `busy` when the authority cannot sign here
  */
@@ -77,6 +78,8 @@ async function settle(
 }
 
 async function publish(ctx: Deps, authorityId: string): Promise<void> {
+  // A device that is revoked may have had a certificate of it once: that must not keep the others' lists waiting.
+  if (await isKeyDestroyed(ctx.db, authorityId)) return
   const needed = await readRevocationRev(ctx.db, authorityId)
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
     const heads = await listLatestHeads(ctx.db, authorityId)

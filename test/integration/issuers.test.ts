@@ -25,6 +25,7 @@ import { revokeCertificate } from '../../server/certificates/revocation.ts'
 import { setIssuer } from '../../server/enrollment/issuer.ts'
 import { renew } from '../../server/enrollment/renew.ts'
 import { newId } from '../../server/ids.ts'
+import { actOnDevice } from '../../server/incidents/service.ts'
 import { createTestDatabase } from '../support/database.ts'
 import {
   by,
@@ -240,7 +241,7 @@ test('A26 an authority whose name would not fit into a handshake is not made', a
 
 test('the key of a retired authority is destroyed when all under it has ended, and not before', async () => {
   const old = await make({ series: 'acme' })
-  await enrolledIn('acme')
+  const last = parseCertificate(await enrolledIn('acme'))
   const next = await make({ series: 'acme' })
   await act(next.id, 'activate')
   await expect(act(old.id, 'destroy-key')).rejects.toMatchObject({ code: 'illegal-transition' })
@@ -267,6 +268,11 @@ test('the key of a retired authority is destroyed when all under it has ended, a
     .where('action', '=', 'authority.destroy-key')
     .execute()
   expect(audits).toEqual([{ actor: 'system', subject: old.id }])
+  // Who had a certificate of it can still be revoked.
+  const [name] = last.subjectAltName ?? []
+  const deviceId = name?.type === 'uri' ? name.value.replace('urn:uuid:', '') : ''
+  const revoke = { deviceId, action: 'revoke', reason: 'stolen', by: { id: 'key:test' } } as const
+  await expect(actOnDevice(ctx, revoke)).resolves.toEqual({ state: 'revoked' })
 })
 
 test('R7 a certificate that was renewed ends with the overlap its profile grants, though the new one was never used', async () => {
