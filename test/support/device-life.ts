@@ -73,14 +73,17 @@ export class DeviceLife {
     world = offering(),
     behavior = {},
     config = {},
+    images = {},
   }: {
     world?: World
     behavior?: Behavior
     config?: Partial<DeviceConfig>
+    /** What the maker put into it, by component. */
+    images?: Record<string, Buffer>
   } = {}): Promise<DeviceLife> {
     const life = new DeviceLife({ world, disk: new MemoryDisk() }, configOf(config), behavior)
     await saveTrusted(life.disk, undefined, world.factoryState())
-    await installFactoryImages(life.disk, life.config.components, {})
+    await installFactoryImages(life.disk, life.config.components, images)
     return life
   }
 

@@ -1,37 +1,19 @@
 import { describe, expect, test } from 'vitest'
 
 import { bootDevice, readBootRecord } from '../../../device-sim/update/slots.ts'
-import { loadTrusted } from '../../../device-sim/update/trusted.ts'
-import { heldVersions } from '../../../pki/tuf/bundle.ts'
 import { type DeploymentState, endedStates as ended } from '../../../server/protocol/deployment.ts'
 import { DeviceLife } from '../../support/device-life.ts'
-import { type Loss, losses, PowerCut } from '../../support/memory-disk.ts'
+import { type Loss, losses } from '../../support/memory-disk.ts'
+import {
+  expectNotLess,
+  isFull,
+  live,
+  liveUntilCut,
+  rememberedBy,
+} from '../../support/power-loss.ts'
 import { policy, World } from '../../support/tuf-fixture.ts'
 
 const endedStates: readonly DeploymentState[] = ended
-
-/** Every cut with every loss, and more second cuts; the short form takes one loss a cut, by turns. */
-const isFull = process.env['POWER_LOSS'] === 'full'
-
-/** One day of a device: it wakes, asks, and does what is to be done. */
-async function live(life: DeviceLife): Promise<void> {
-  await life.powerUp()
-  await life.hello()
-  await life.settle()
-}
-
-/**
- * A day in which the plug is pulled at a call. What a call does happens between two points, so a cut before the next call
- * is the cut after this one.
- */
-async function liveUntilCut(life: DeviceLife, cutAt: number, loss: Loss): Promise<void> {
-  life.disk.cutAt = cutAt
-  await live(life).catch((error: unknown) => {
-    if (!(error instanceof PowerCut)) throw error
-  })
-  await life.powerDown()
-  life.disk.restart(loss, cutAt)
-}
 
 /** What must hold whenever power comes back (updates.md section 8). */
 async function expectSound(life: DeviceLife): Promise<void> {
@@ -47,30 +29,6 @@ async function expectSound(life: DeviceLife): Promise<void> {
   const running = await bootDevice(life.disk.clone(), Object.keys(life.config.components))
   const builds = [...running.values()].map(({ slot, record }) => record.slots[slot]?.build)
   expect([[400, 205], life.goal]).toContainEqual(builds)
-}
-
-interface Remembered {
-  versions: ReturnType<typeof heldVersions>
-  timeAt: string
-  counters: Record<string, number>
-}
-
-async function rememberedBy(life: DeviceLife): Promise<Remembered> {
-  const trusted = await loadTrusted(life.disk)
-  const counters = await life.disk.counters()
-  return { versions: heldVersions(trusted), timeAt: trusted.timeAt ?? '', counters }
-}
-
-function expectNotLess(before: Remembered, after: Remembered): void {
-  expect(after.timeAt >= before.timeAt).toBe(true)
-  for (const name of ['director', 'image'] as const) {
-    for (const [file, version] of Object.entries(before.versions[name])) {
-      expect(after.versions[name][file], file).toBeGreaterThanOrEqual(version)
-    }
-  }
-  for (const [component, value] of Object.entries(before.counters)) {
-    expect(after.counters[component]).toBeGreaterThanOrEqual(value)
-  }
 }
 
 interface Story {
