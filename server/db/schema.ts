@@ -49,6 +49,7 @@ import type {
   RolloutTable,
   RolloutPhaseTable,
   RolloutCompanionTable,
+  RolloutApprovalTable,
   DeviceSettingsTable,
   LogEntryTable,
   LogNodeTable,
@@ -106,6 +107,7 @@ export interface Schema {
   rollout: RolloutTable
   rollout_phase: RolloutPhaseTable
   rollout_companion: RolloutCompanionTable
+  rollout_approval: RolloutApprovalTable
   device_settings: DeviceSettingsTable
   log_entry: LogEntryTable
   log_node: LogNodeTable

@@ -143,11 +143,33 @@ export interface RolloutTable {
   reason: string | null
   base_succeeded: Generated<number>
   base_failed: Generated<number>
+  kind: Generated<'update' | 'retry' | 'rollback' | 'certificate'>
+  priority: Generated<number>
+  max_in_flight: number | null
+  bytes_per_minute: number | null
+  query: string | null
+  abort_rules: Generated<unknown>
+  install_window: unknown
+  approvals_needed: Generated<number>
+  definition_hash: Buffer | null
+  edited_by: string | null
+  start_at: Date | null
+  parent_id: string | null
+  rate_at: Date | null
+  bytes_at: Date | null
   created_by: string
   created_at: Date
   changed_at: Date
   started_at: Date | null
   ended_at: Date | null
+}
+
+export interface RolloutApprovalTable {
+  rollout_id: string
+  approver: string
+  definition_hash: Buffer
+  reason: string | null
+  at: Date
 }
 
 export interface RolloutPhaseTable {
@@ -158,6 +180,13 @@ export interface RolloutPhaseTable {
   min_executed: number
   hold: boolean
   opened_at: Date | null
+  kind: Generated<'percent' | 'count' | 'cohort'>
+  count: number | null
+  cohort_id: string | null
+  seen_within_s: number | null
+  rate: unknown
+  soak_s: Generated<number>
+  admitted: Generated<number>
 }
 
 export interface DeviceSettingsTable {

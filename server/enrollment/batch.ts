@@ -23,7 +23,7 @@ import {
 } from './batch-store.ts'
 import { type CsvRow, readCsv } from './csv.ts'
 import { enroll } from './enroll.ts'
-import { decodeEstBody } from './est-wire.ts'
+import { decodeEstBody } from './est-format.ts'
 import type { IssueDeps } from './issue.ts'
 import { readRequest } from './request.ts'
 import { findToken, getProfile, insertToken, type Token } from './store.ts'

@@ -13,8 +13,6 @@ import type { Identity } from '../identity.ts'
 import { peerOf } from '../peer-certificate.ts'
 import { createEnrollmentAuthenticator, type EnrollmentAuthenticator } from './authenticate.ts'
 import { enroll } from './enroll.ts'
-import { allowMethod, notOffered, pathOf } from './est-paths.ts'
-import { csrAttributesOf, type EstPolicy, estPolicyOf, estPolicyOfDevice } from './est-policy.ts'
 import {
   decodeEstBody,
   maxEstBodyBytes,
@@ -23,7 +21,9 @@ import {
   sendBase64,
   sendBody,
   sendCertificates,
-} from './est-wire.ts'
+} from './est-format.ts'
+import { allowMethod, notOffered, pathOf } from './est-paths.ts'
+import { csrAttributesOf, type EstPolicy, estPolicyOf, estPolicyOfDevice } from './est-policy.ts'
 import type { IssueDeps } from './issue.ts'
 import { identifyLapsed } from './lapsed.ts'
 import { renew } from './renew.ts'

@@ -1,9 +1,7 @@
 import type { Context } from '../context.ts'
-import { inTransaction } from '../db/transaction.ts'
-import { type Admission, admit, unstartedStates } from '../deployments/admit.ts'
-import { leavesLine } from '../protocol/version-line.ts'
-import { bucketOf, phaseOf } from './bucket.ts'
-import { type Candidate, candidatesFor, holdRunning } from './meet-store.ts'
+import { claimAdmissions } from './claim.ts'
+import { chooseAdmissions } from './judge.ts'
+import { candidatesFor } from './meet-store.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'metrics'>
 
@@ -13,6 +11,9 @@ const batchSize = 500
  * Decides for devices that are in contact now which running rollout each is part of (rollouts.md §4), and writes the
  * deployment. A device without anything new costs a share of one read; an admission, of at most ten statements a batch.
  * Repeating it changes nothing. Returns the devices that got a deployment now.
+ *
+ * Three steps: what could be offered (`meet-store.ts`, one read), what each device is to get of it (`judge.ts`, pure), and
+ * what the rollouts' bounds let through (`claim.ts`, one transaction).
  */
 export async function meetDevices(ctx: Deps, deviceIds: readonly string[]): Promise<string[]> {
   const met: string[] = []
@@ -24,64 +25,5 @@ export async function meetDevices(ctx: Deps, deviceIds: readonly string[]): Prom
 
 async function meetBatch(ctx: Deps, deviceIds: readonly string[]): Promise<string[]> {
   const admissions = chooseAdmissions(await candidatesFor(ctx.db, deviceIds))
-  if (admissions.length === 0) return []
-  const now = ctx.clock.now()
-  const rows = await inTransaction(ctx.db, async (tx) => {
-    const running = await holdRunning(tx, [...new Set(admissions.map((one) => one.rolloutId))])
-    // A rollout that was paused since it was read admits nobody.
-    const standing = admissions.filter(({ rolloutId, phaseNo }) => {
-      return phaseNo <= (running.get(rolloutId)?.phase_no ?? 0)
-    })
-    return await admit(tx, standing, now)
-  })
-  ctx.metrics.deploymentsMoved.inc({ state: 'queued' }, rows.length)
-  return [...new Set(rows.map((row) => row.device_id))]
-}
-
-/**
- * One rollout for each device and component, out of its candidates in order of precedence: the first whose open share holds
- * the device, unless the device is busy with something that must not be replaced.
- */
-export function chooseAdmissions(candidates: readonly Candidate[]): Admission[] {
-  const chosen = new Map<string, Admission>()
-  // A fix that keeps to the device's line before one that would bring features with it; sorting keeps the order otherwise.
-  const inOrder = candidates.toSorted((a, b) => Number(staysOnLine(b)) - Number(staysOnLine(a)))
-  for (const candidate of inOrder) {
-    const { device_id: deviceId, component, open } = candidate
-    const key = `${deviceId} ${component}`
-    if (chosen.has(key) || !mayReplace(candidate)) continue
-    const phaseNo = phaseOf(bucketOf(candidate.seed, deviceId), candidate.open_percents)
-    if (phaseNo === undefined) continue
-    chosen.set(key, {
-      rolloutId: candidate.rollout_id,
-      deviceId,
-      releaseId: candidate.release_id,
-      component,
-      phaseNo,
-      ...(open ? { supersedes: open.id } : {}),
-    })
-  }
-  return [...chosen.values()]
-}
-
-/**
- * A newer release takes the place of one that was not started; a started one is never withheld. The two tracks stay apart
- * (updates.md 7.2): nothing but another fix on the device's line takes the place of a fix there, and a fix takes the place
- * of whatever brings features, whichever of the two was made first.
- */
-function mayReplace(candidate: Candidate): boolean {
-  const { open, build, runs_version } = candidate
-  if (!open) return true
-  if (!(unstartedStates as readonly string[]).includes(open.state)) return false
-  const isFix = staysOnLine(candidate)
-  const isFixOpen = staysOnLine({ ...open, runs_version })
-  return isFix === isFixOpen ? open.build < build : isFix
-}
-
-function staysOnLine({
-  class: kind,
-  version,
-  runs_version,
-}: Pick<Candidate, 'class' | 'version' | 'runs_version'>): boolean {
-  return kind === 'security' && (runs_version === null || !leavesLine(runs_version, version))
+  return await claimAdmissions(ctx, admissions)
 }

@@ -16,8 +16,8 @@ import {
   isPublished,
   moveRollout,
   notPublishedOf,
+  type NewPhase,
   openPhase,
-  type Phase,
   releasesById,
   type Rollout,
 } from './store.ts'
@@ -36,7 +36,7 @@ export interface NewRolloutCommand extends By {
   /** Releases of other components that are installed together with it, or none of them. */
   with?: readonly string[]
   groupId: string
-  phases: readonly Omit<Phase, 'rollout_id' | 'opened_at'>[]
+  phases: readonly NewPhase[]
 }
 
 /**

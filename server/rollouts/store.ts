@@ -1,4 +1,4 @@
-import { type Selectable, sql } from 'kysely'
+import { type Insertable, type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import type { ReleaseTable, RolloutPhaseTable, RolloutTable } from '../db/schema.ts'
@@ -12,6 +12,9 @@ export type NewRollout = Pick<
   Rollout,
   'id' | 'name' | 'release_id' | 'group_id' | 'seed' | 'created_by' | 'created_at' | 'changed_at'
 >
+
+/** Without what only the engine writes. */
+export type NewPhase = Omit<Insertable<RolloutPhaseTable>, 'rollout_id' | 'opened_at' | 'admitted'>
 
 export async function getRollout(db: Db, id: string): Promise<Rollout> {
   const row = await db.selectFrom('rollout').selectAll().where('id', '=', id).executeTakeFirst()
@@ -105,7 +108,7 @@ export async function countsOf(db: Db, rolloutIds: readonly string[]): Promise<C
 export async function insertRollout(
   tx: Tx,
   rollout: NewRollout,
-  phases: readonly Omit<Phase, 'rollout_id' | 'opened_at'>[],
+  phases: readonly NewPhase[],
   companions: readonly { id: string; component: string }[],
 ): Promise<boolean> {
   const inserted = await tx

@@ -11,12 +11,12 @@ const layers: [file: RegExp, mayImport: RegExp, because: string][] = [
   [/^pki\//, /^pki\//, 'pki is a library: bytes and keys in, bytes and verdicts out'],
   [
     /^console\//,
-    /^(console\/|server\/protocol\/|server\/[^/]+\/(wire|state)\.ts$)/,
+    /^(console\/|server\/protocol\/|server\/[^/]+\/(([a-z-]+-)?wire|state)\.ts$)/,
     'the console shares schemas and state tables, nothing that runs on a server',
   ],
   [
     /^cli\//,
-    /^(cli|pki|server\/protocol)\/|^server\/[^/]+\/(wire|state)\.ts$/,
+    /^(cli|pki|server\/protocol)\/|^server\/[^/]+\/(([a-z-]+-)?wire|state)\.ts$/,
     'the command line speaks to the server by its interface only',
   ],
   [
@@ -35,8 +35,8 @@ const layers: [file: RegExp, mayImport: RegExp, because: string][] = [
     'a state machine is pure',
   ],
   [
-    /^server\/[^/]+\/wire\.ts$/,
-    /^server\/([^/]+\/(wire|state)\.ts$|protocol\/)/,
+    /^server\/[^/]+\/([a-z-]+-)?wire\.ts$/,
+    /^server\/([^/]+\/(([a-z-]+-)?wire|state)\.ts$|protocol\/)/,
     'wire schemas also run in a browser',
   ],
   [
