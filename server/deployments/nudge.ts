@@ -5,7 +5,7 @@ import { wakeDevices } from './wake.ts'
 /** A device verifies a bundle and answers in well under this. */
 const patienceMs = 60_000
 
-/** Wakes those of these devices that have been told of an update, or of an override, and did nothing: the message, or the answer, was lost. */
+/** Wakes those of these devices that have been told of an update, or of an override, or that their new image is seen, and did nothing: the message, or the answer, was lost. */
 export async function nudgeSilent(
   ctx: Pick<Context, 'db' | 'clock' | 'bus'>,
   deviceIds: readonly string[],
