@@ -84,7 +84,7 @@ function operation(route: Route): JsonObject {
       ? { description: 'Done' }
       : {
           description: 'Done',
-          content: { 'application/json': { schema: jsonSchema(response, 'output') } },
+          content: answerContent(route, response),
         }
   return {
     operationId: operationId(route),
@@ -104,6 +104,13 @@ function operation(route: Route): JsonObject {
       ),
     },
   }
+}
+
+function answerContent({ answers }: Route, response: z.ZodType): JsonObject {
+  const given = Object.entries(answers ?? { 'application/json': response })
+  return Object.fromEntries(
+    given.map(([type, schema]) => [type, { schema: jsonSchema(schema, 'output') }]),
+  )
 }
 
 function requestBody(route: Route, body: z.ZodType | undefined): JsonObject {

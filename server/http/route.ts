@@ -18,7 +18,7 @@ export interface Actor {
   requestId: string
 }
 
-interface Input<P, Q, B> {
+export interface Input<P, Q, B> {
   ctx: Context
   actor: Actor
   params: P
@@ -60,6 +60,8 @@ export interface Route {
   status: number
   creates: boolean
   upload?: string | readonly string[]
+  /** What an answer that is streamed looks like, by media type; without it an answer is JSON. */
+  answers?: Readonly<Record<string, z.ZodType>>
   schemas: { params?: z.ZodType; query?: z.ZodType; body?: z.ZodType; response: z.ZodType }
   handler: (ctx: Context) => RequestHandler
 }
@@ -84,12 +86,7 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
       response: spec.response,
     },
     handler: (ctx) => async (req, res) => {
-      const actor = actorOf(req)
-      if (!allow.includes(actor.role)) {
-        throw new DomainError('not-allowed', `A key with the role ${actor.role} may not do this`, {
-          needs: allow,
-        })
-      }
+      const actor = allowedActor(req, allow)
       const params = parse(spec.params, req.params, 'path')
       const query = parse(spec.query, req.query, 'query')
       const body = parse(spec.body, req.body, 'body')
@@ -101,7 +98,7 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
   }
 }
 
-function parse<T>(schema: z.ZodType<T> | undefined, value: unknown, place: string): T {
+export function parse<T>(schema: z.ZodType<T> | undefined, value: unknown, place: string): T {
   // A route without a schema for this part declares it as undefined; what was sent there is ignored.
   if (!schema) return undefined as T
   checkPlain(value, place)
@@ -116,6 +113,14 @@ function parse<T>(schema: z.ZodType<T> | undefined, value: unknown, place: strin
         .map((issue) => ({ at: issue.path.join('.'), message: issue.message })),
     },
   )
+}
+
+/** @throws DomainError `not-authenticated`, or `not-allowed` for a key of another role */
+export function allowedActor(req: Request, allow: readonly Role[]): Actor {
+  const actor = actorOf(req)
+  if (allow.includes(actor.role)) return actor
+  const message = `A key with the role ${actor.role} may not do this`
+  throw new DomainError('not-allowed', message, { needs: allow })
 }
 
 function actorOf(req: Request): Actor {

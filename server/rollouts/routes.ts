@@ -5,7 +5,7 @@ import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { type Actor, route } from '../http/route.ts'
 import { judgePhase } from './gate.ts'
 import { previewDefinition, previewRollout } from './preview.ts'
-import { type Progress, progressesOf, progressOf } from './progress.ts'
+import { type Progress, progressesOf } from './progress.ts'
 import { actOnRollout, createRollout } from './service.ts'
 import { rolloutStates } from './state.ts'
 import { companionsOf, getRollout, listRollouts, type Rollout } from './store.ts'
@@ -36,20 +36,8 @@ export const rolloutRoutes = [
     response: Page(RolloutView),
     handle: async ({ ctx, query: { limit, cursor, state, groupId } }) => {
       const rows = await listRollouts(ctx.db, { state, groupId, before: cursor }, limit + 1)
-      const progresses = await progressesOf(
-        ctx.db,
-        rows.map((row) => row.id),
-      )
-      const along = await companionsOf(
-        ctx.db,
-        rows.map((row) => row.id),
-      )
-      return pageOf(
-        rows,
-        limit,
-        (row) => view(row, along, progresses.get(row.id)),
-        (row) => row.id,
-      )
+      const view = await viewerOf(ctx.db, rows)
+      return pageOf(rows, limit, view, (row) => row.id)
     },
   }),
 
@@ -129,7 +117,18 @@ export const rolloutRoutes = [
 ]
 
 async function viewOf(db: Db, rollout: Rollout): Promise<RolloutView> {
-  return view(rollout, await companionsOf(db, [rollout.id]), await progressOf(db, rollout))
+  return (await viewerOf(db, [rollout]))(rollout)
+}
+
+/** How each of these rollouts is shown, from as few statements for many as for one. */
+export async function viewerOf(
+  db: Db,
+  rollouts: readonly Rollout[],
+): Promise<(rollout: Rollout) => RolloutView> {
+  const ids = rollouts.map((rollout) => rollout.id)
+  const progresses = await progressesOf(db, ids)
+  const along = await companionsOf(db, ids)
+  return (rollout) => view(rollout, along, progresses.get(rollout.id))
 }
 
 function view(

@@ -1,0 +1,57 @@
+import type { Response } from 'express'
+import type { z } from 'zod'
+
+import type { Context } from '../context.ts'
+import { allowedActor, type Input, parse, type Role, type Route } from './route.ts'
+
+interface StreamSpec<P, Q, S> {
+  path: `/${string}`
+  /** One line for the OpenAPI document. */
+  summary: string
+  allow: readonly Role[]
+  params?: z.ZodType<P>
+  query?: z.ZodType<Q>
+  /** What is sent, by media type, for the OpenAPI document; of a stream of events, what one carries. */
+  answers: Readonly<Record<string, z.ZodType>>
+  /** Made once for all requests of an app. */
+  shared: (ctx: Context) => S
+  /** Writes the answer itself, and ends it. What it throws before it wrote anything becomes a problem. */
+  handle: (input: Omit<Input<P, Q, undefined>, 'newId' | 'body'> & StreamOut<S>) => Promise<void>
+}
+
+interface StreamOut<S> {
+  res: Response
+  shared: S
+}
+
+/** A GET whose answer is sent piece by piece: `route()` for what is too long, or too lasting, to be one JSON value. */
+export function streamRoute<P = undefined, Q = undefined, S = undefined>(
+  spec: StreamSpec<P, Q, S>,
+): Route {
+  const { path, summary, allow, answers } = spec
+  const [response] = Object.values(answers)
+  if (!response) throw new Error(`${path} answers nothing`)
+  return {
+    method: 'get',
+    path,
+    summary,
+    allow,
+    status: 200,
+    creates: false,
+    answers,
+    schemas: {
+      ...(spec.params ? { params: spec.params } : {}),
+      ...(spec.query ? { query: spec.query } : {}),
+      response,
+    },
+    handler: (ctx) => {
+      const shared = spec.shared(ctx)
+      return async (req, res) => {
+        const actor = allowedActor(req, allow)
+        const params = parse(spec.params, req.params, 'path')
+        const query = parse(spec.query, req.query, 'query')
+        await spec.handle({ ctx, actor, params, query, req, res, shared })
+      }
+    },
+  }
+}
