@@ -4,6 +4,7 @@ import { benchConnect } from './connect.ts'
 import { benchDelivery } from './delivery.ts'
 import { benchDelta } from './delta.ts'
 import { benchPki } from './pki.ts'
+import { benchRollouts } from './rollouts.ts'
 import type { Row } from './row.ts'
 import { benchTuf } from './tuf.ts'
 
@@ -15,6 +16,7 @@ const benches: Readonly<Record<string, (say: (line: string) => void) => Promise<
   delta: benchDelta,
   delivery: benchDelivery,
   tuf: benchTuf,
+  rollouts: benchRollouts,
 }
 
 function print(title: string, rows: readonly Row[]): void {
