@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { Db } from '../db/client.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { type Actor, route } from '../http/route.ts'
+import { phaseColumns, settingColumns } from './columns.ts'
 import { judgePhase } from './gate.ts'
 import { previewDefinition, previewRollout } from './preview.ts'
 import { type Progress, progressesOf } from './progress.ts'
@@ -51,13 +52,6 @@ export const rolloutRoutes = [
     body: RolloutBody,
     response: RolloutView,
     handle: async ({ ctx, body, actor, newId }) => {
-      const phases = body.phases.map((phase, n) => ({
-        no: n + 1,
-        percent: phase.percent,
-        success_percent: phase.success.percent,
-        min_executed: phase.success.minExecuted,
-        hold: phase.hold,
-      }))
       const { name, releaseId, with: along, groupId } = body
       const command = {
         id: newId,
@@ -65,7 +59,8 @@ export const rolloutRoutes = [
         releaseId,
         with: along,
         groupId,
-        phases,
+        phases: phaseColumns(body.phases),
+        settings: settingColumns(body),
         ...by(actor),
       }
       const rollout = await createRollout(ctx, command)

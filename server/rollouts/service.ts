@@ -6,6 +6,7 @@ import type { Db } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { endCancelled } from '../deployments/end.ts'
 import { DomainError } from '../errors.ts'
+import type { SettingColumns } from './columns.ts'
 import { judgePhase } from './gate.ts'
 import { type Progress, progressOf } from './progress.ts'
 import { nextRolloutState, type operatorActions } from './state.ts'
@@ -37,6 +38,8 @@ export interface NewRolloutCommand extends By {
   with?: readonly string[]
   groupId: string
   phases: readonly NewPhase[]
+  /** What the table's defaults do not say. */
+  settings?: SettingColumns
 }
 
 /**
@@ -45,8 +48,9 @@ export interface NewRolloutCommand extends By {
  */
 export async function createRollout(
   { db, clock }: Deps,
-  { id, name, releaseId, with: along = [], groupId, phases, actor, requestId }: NewRolloutCommand,
+  command: NewRolloutCommand,
 ): Promise<Rollout> {
+  const { id, name, releaseId, with: along = [], groupId, phases, actor, requestId } = command
   const now = clock.now()
   return await inTransaction(db, async (tx) => {
     await mustBePublished(tx, releaseId)
@@ -63,6 +67,7 @@ export async function createRollout(
       created_by: actor,
       created_at: now,
       changed_at: now,
+      ...command.settings,
     }
     if (await insertRollout(tx, row, phases, companions)) {
       const facts = {
@@ -71,6 +76,7 @@ export async function createRollout(
         with: along,
         groupId,
         percents: phases.map((phase) => phase.percent),
+        ...command.settings,
       }
       await recordAudit(tx, {
         at: now,

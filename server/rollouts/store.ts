@@ -8,10 +8,7 @@ import type { RolloutState } from './state.ts'
 
 export type Rollout = Selectable<RolloutTable>
 export type Phase = Selectable<RolloutPhaseTable>
-export type NewRollout = Pick<
-  Rollout,
-  'id' | 'name' | 'release_id' | 'group_id' | 'seed' | 'created_by' | 'created_at' | 'changed_at'
->
+export type NewRollout = Insertable<RolloutTable>
 
 /** Without what only the engine writes. */
 export type NewPhase = Omit<Insertable<RolloutPhaseTable>, 'rollout_id' | 'opened_at' | 'admitted'>

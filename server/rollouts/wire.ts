@@ -47,6 +47,18 @@ const Phases = z
     'the percents are cumulative and must rise from phase to phase',
   )
 
+/**
+ * What may be changed by an edit too. Optional, and null for the default (`.nullish()`), never with a default here: an edit
+ * that leaves a field out must not set it. Each has a line in `columns.ts`.
+ */
+const settings = {
+  abort: notYet,
+  window: notYet,
+  approvals: notYet,
+  maxInFlight: notYet,
+  priority: notYet,
+}
+
 const definition = {
   releaseId: id,
   /** Releases of other components, installed with it or none of them. */
@@ -54,11 +66,7 @@ const definition = {
   groupId: id,
   phases: Phases,
   query: notYet,
-  abort: notYet,
-  window: notYet,
-  approvals: notYet,
-  maxInFlight: notYet,
-  priority: notYet,
+  ...settings,
 }
 
 export const RolloutBody = z.strictObject({ name: text(200), ...definition })

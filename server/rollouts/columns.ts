@@ -1,0 +1,41 @@
+import type { Insertable } from 'kysely'
+
+import type { RolloutTable } from '../db/schema.ts'
+import type { NewPhase } from './store.ts'
+import type { RolloutBody } from './wire.ts'
+
+/** What a rollout may be created with; a person may change some of it by an edit (`EditBody`). */
+export type SettingColumns = Partial<
+  Pick<
+    Insertable<RolloutTable>,
+    | 'kind'
+    | 'query'
+    | 'parent_id'
+    | 'priority'
+    | 'max_in_flight'
+    | 'bytes_per_minute'
+    | 'abort_rules'
+    | 'install_window'
+    | 'approvals_needed'
+    | 'start_at'
+  >
+>
+
+/**
+ * The settings of a body as columns; one line for each. What the body leaves out is left out, so that a draft gets the
+ * default of the table and an edit changes nothing; null is the default.
+ */
+export function settingColumns(_body: Pick<RolloutBody, never>): SettingColumns {
+  return {}
+}
+
+/** The phases of a body as rows; one line for each field. */
+export function phaseColumns(phases: RolloutBody['phases']): NewPhase[] {
+  return phases.map((phase, n) => ({
+    no: n + 1,
+    percent: phase.percent,
+    success_percent: phase.success.percent,
+    min_executed: phase.success.minExecuted,
+    hold: phase.hold,
+  }))
+}
