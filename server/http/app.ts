@@ -30,6 +30,7 @@ import { authenticate, type Authenticator, createAuthenticator } from '../operat
 import { isMetricsToken } from '../operators/metrics-token.ts'
 import { operatorRoutes } from '../operators/routes.ts'
 import { releaseRoutes } from '../releases/routes.ts'
+import { liveRolloutRoutes } from '../rollouts/live-routes.ts'
 import { rolloutRoutes } from '../rollouts/routes.ts'
 import { scepRoutes } from '../scep/routes.ts'
 import { settingsRoutes } from '../settings/routes.ts'
@@ -71,6 +72,7 @@ export const routes: readonly Route[] = [
   ...releaseRoutes,
   ...deltaRoutes,
   ...rolloutRoutes,
+  ...liveRolloutRoutes,
   ...settingsRoutes,
   ...transparencyRoutes,
   ...deploymentRoutes,

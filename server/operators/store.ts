@@ -48,6 +48,18 @@ export async function lockActiveAdminKeys(tx: Tx, now: Date): Promise<string[]> 
   return rows.map((row) => row.id)
 }
 
+/** Of these keys, those that open something now. */
+export async function activeAmong(db: Db, ids: readonly string[], now: Date): Promise<string[]> {
+  const rows = await db
+    .selectFrom('api_key')
+    .select('id')
+    .where('id', 'in', ids)
+    .where('revoked_at', 'is', null)
+    .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', now)]))
+    .execute()
+  return rows.map((row) => row.id)
+}
+
 /** Returns false when the key was revoked before. */
 export async function markRevoked(tx: Tx, id: string, now: Date): Promise<boolean> {
   const row = await tx

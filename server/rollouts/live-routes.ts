@@ -1,0 +1,28 @@
+import { assertSameOrigin } from '../http/origin.ts'
+import { streamRoute } from '../http/stream-route.ts'
+import { type LiveLimits, LiveRollouts } from './live.ts'
+import { RolloutParams, RolloutView } from './wire.ts'
+
+const readers = ['admin', 'operator', 'viewer'] as const
+
+export function liveRoutes(limits: Partial<LiveLimits> = {}) {
+  return [
+    streamRoute({
+      path: '/rollouts/:rolloutId/events',
+      summary:
+        'Watch one rollout: `snapshot`, then `change` at most once a second, each with the whole view; `end` says why no more comes',
+      allow: readers,
+      params: RolloutParams,
+      answers: { 'text/event-stream': RolloutView },
+      shared: (ctx) => new LiveRollouts(ctx, limits),
+      handle: async ({ req, res, params: { rolloutId }, actor, shared }) => {
+        assertSameOrigin(req)
+        const seen = req.get('last-event-id')?.slice(0, 64)
+        if (req.method === 'HEAD') return void res.type('text/event-stream').end()
+        await shared.watch({ rolloutId, actor: actor.id, seen, res })
+      },
+    }),
+  ]
+}
+
+export const liveRolloutRoutes = liveRoutes()
