@@ -21,6 +21,8 @@ import { ConnectionIndex } from './connections.ts'
 import type { Context } from './context.ts'
 import { connectPostgres, type DatabaseHandle, openEmbedded } from './db/client.ts'
 import { migrateToLatest } from './db/migrate.ts'
+import type { QuietDevices } from './ddi/quiet-devices.ts'
+import { createQuietDevices, ddiWorkers } from './ddi/workers.ts'
 import { deltaWorkers } from './deltas/workers.ts'
 import { deploymentMessages } from './deployments/messages.ts'
 import { subscribeWake } from './deployments/wake.ts'
@@ -64,8 +66,9 @@ export interface RunningServer extends AsyncDisposable {
 export async function startServer(config: Config, log: Logger): Promise<RunningServer> {
   await using stack = new AsyncDisposableStack()
   const ctx = await openContext(config, log, stack)
-  const listeners = await listen(ctx, stack)
-  startWorkers(ctx, stack)
+  const quiet = createQuietDevices(ctx)
+  const listeners = await listen(ctx, stack, quiet)
+  startWorkers(ctx, stack, quiet)
   const up = stack.move()
   return {
     host: config.publicHost,
@@ -120,7 +123,11 @@ async function openDatabase(config: Config): Promise<DatabaseHandle> {
     : await openEmbedded(join(config.dataDir, 'db'))
 }
 
-async function listen(ctx: Context, stack: AsyncDisposableStack): Promise<Config['ports']> {
+async function listen(
+  ctx: Context,
+  stack: AsyncDisposableStack,
+  quiet: QuietDevices,
+): Promise<Config['ports']> {
   const { ports } = ctx.config
   const pub = stack.use(await listenHttp(ctx, createPublicApp(ctx), { port: ports.public }))
   ctx.authorities.urls.setPort(pub.port)
@@ -140,7 +147,7 @@ async function listen(ctx: Context, stack: AsyncDisposableStack): Promise<Config
   stack.use(chunks)
   subscribeWake(ctx, (deviceId) => greeting.connected(deviceId))
   const devices = stack.use(
-    await listenHttps(ctx, createDeviceApp(ctx, downloads), {
+    await listenHttps(ctx, createDeviceApp(ctx, downloads, quiet), {
       port: ports.device,
       clientCertificates: true,
     }),
@@ -151,7 +158,7 @@ async function listen(ctx: Context, stack: AsyncDisposableStack): Promise<Config
   return { api: api.port, device: devices.port, mqtt: broker.port, public: pub.port }
 }
 
-function startWorkers(ctx: Context, stack: AsyncDisposableStack): void {
+function startWorkers(ctx: Context, stack: AsyncDisposableStack, quiet: QuietDevices): void {
   const workers: Worker[] = [
     ...auditWorkers(ctx),
     ...cleanupWorkers(ctx),
@@ -164,6 +171,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack): void {
     ...rolloutWorkers(ctx),
     ...deploymentWorkers(ctx),
     ...deltaWorkers(ctx),
+    ...ddiWorkers(ctx, quiet),
     crlWorker(ctx),
     serverCertificateWorker(ctx),
     authorityWorker(ctx),

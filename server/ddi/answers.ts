@@ -46,6 +46,11 @@ export function rootAnswer(where: Where, shown: Shown, now: Date): Record<string
   }
 }
 
+/** The same for a device without anything to do. */
+export function quietAnswer(deviceId: string, seconds: number, now: Date): Record<string, unknown> {
+  return { config: { polling: { sleep: sleepOf(deviceId, seconds, now) } }, _links: {} }
+}
+
 /** Changes whenever the answer about the same action does. */
 function changeOf({ deployment }: Poller, shown: Shown): number {
   const handling = shown.link === 'deploymentBase' && shown.handling === 'forced' ? 1 : 0

@@ -22,6 +22,8 @@ export interface Poller {
   part: string
   version_attribute: string | null
   poll_seconds: number
+  /** Is there a running rollout to a group of the device that has not met it? Whether it is for the device is not asked here. */
+  may_be_met: boolean
   /** The newest action, open or closed. */
   action: Pick<
     Action,
@@ -68,16 +70,19 @@ const ended = sql.join(endedStates.map((state) => sql.lit(state)))
 /**
  * The device with its product, its newest action, and the deployment that counts for it: the one of its open action; else of those
  * that are open and of the product's component, which is all that the client can write, a security release before others, then the
- * oldest. One statement. Undefined for a
- * device that does not poll: neither its model nor its enrollment profile says so.
+ * oldest. One statement, however many devices. Left out are
+ * those that do not poll: neither their model nor their enrollment profile says so.
  */
-export async function findPoller(db: Db, deviceId: string): Promise<Poller | undefined> {
+export async function findPollers(db: Db, deviceIds: readonly string[]): Promise<Poller[]> {
   const { rows } = await sql<Row>`
     select device.id as device_id, polls.controller_id, polls.wants_attributes,
       device.managed and device.managed_agreed as managed,
       product.model, product.profile, product.component, product.part, product.version_attribute, product.poll_seconds,
       coalesce(nullif(device.hardware_ids, '{}'), line.hardware_ids) as hardware_ids,
       device.attributes, device.model is not null as is_described,
+      exists (select from device_group_member member join rollout on rollout.group_id = member.group_id and rollout.state = 'running'
+        where member.device_id = device.id and not exists (select from deployment met
+          where met.rollout_id = rollout.id and met.device_id = device.id)) as may_be_met,
       newest.id as a_id, newest.deployment_id as a_deployment_id, newest.started_at as a_started_at,
       newest.claimed_at as a_claimed_at, newest.closed_at as a_closed_at, newest.messages as a_messages,
       next.*
@@ -111,9 +116,12 @@ export async function findPoller(db: Db, deviceId: string): Promise<Poller | und
         when newest.id is not null and newest.closed_at is null then deployment.id = newest.deployment_id
         else deployment.state not in (${ended}) and release.state = 'published' and release.component = product.component end
       order by (release.class = 'security') desc, deployment.created_at limit 1) next on true
-    where device.id = ${deviceId} and device.state = 'active'`.execute(db)
-  const [row] = rows
-  return row && pollerOf(row as unknown as Record<string, unknown>)
+    where device.id = any(${[...deviceIds]}::uuid[]) and device.state = 'active'`.execute(db)
+  return rows.map((row) => pollerOf(row as unknown as Record<string, unknown>))
+}
+
+export async function findPoller(db: Db, deviceId: string): Promise<Poller | undefined> {
+  return (await findPollers(db, [deviceId]))[0]
 }
 
 /** Columns with a prefix are an object of their own. */

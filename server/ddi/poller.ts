@@ -5,7 +5,6 @@ import { policyFor } from '../director/policy.ts'
 import { DomainError } from '../errors.ts'
 import { openStates } from '../protocol/deployment.ts'
 import { leavesLine } from '../protocol/version-line.ts'
-import { meetDevices } from '../rollouts/meet.ts'
 import { nextActionId } from './action-id.ts'
 import {
   findPoller,
@@ -16,13 +15,17 @@ import {
   setWantsAttributes,
   updateAction,
 } from './device-store.ts'
+import type { PollReader } from './poll-reader.ts'
 import { type Shown, shownFor } from './present.ts'
 
 export type DdiDeps = Pick<Context, 'db' | 'clock' | 'metrics' | 'bus' | 'log'>
 
 /** @throws DomainError `not-found` for a device that neither its model nor its enrollment profile lets poll */
 export async function getPoller({ db }: Pick<Context, 'db'>, deviceId: string): Promise<Poller> {
-  const poller = await findPoller(db, deviceId)
+  return found(await findPoller(db, deviceId), deviceId)
+}
+
+function found(poller: Poller | undefined, deviceId: string): Poller {
   if (poller) return poller
   throw new DomainError(
     'not-found',
@@ -34,26 +37,44 @@ export async function getPoller({ db }: Pick<Context, 'db'>, deviceId: string): 
 /** The device, described if it comes for the first time: SWUpdate sends its attributes before it polls. */
 export async function knownPoller(ctx: DdiDeps, deviceId: string, agent: string): Promise<Poller> {
   const poller = await getPoller(ctx, deviceId)
-  if (poller.controller_id !== null && poller.is_described) return poller
+  if (isKnown(poller)) return poller
   await describe(ctx, poller, agent)
   return await getPoller(ctx, deviceId)
 }
 
+export interface Polled {
+  poller: Poller
+  shown: Shown
+  /** A running rollout may take the device later. */
+  waits: boolean
+  /** Nothing to do, until something is announced that changes it. */
+  isQuiet: boolean
+}
+
 /**
  * What a device is shown when it polls (ddi.md §9). A device that comes for the first time is described by its enrollment profile; one that
- * has nothing to do is met by the running rollouts. Without news: two reads.
+ * has nothing to do is met by the running rollouts. Without news: a share of one read.
  */
 export async function poll(
   ctx: DdiDeps,
-  deviceId: string,
-  agent: string,
-): Promise<{ poller: Poller; shown: Shown }> {
-  let poller = await knownPoller(ctx, deviceId, agent)
-  if (!isBusy(poller) && (await meetDevices(ctx, [deviceId])).length > 0) {
-    poller = await getPoller(ctx, deviceId)
+  reader: PollReader,
+  { deviceId, agent }: { deviceId: string; agent: string },
+): Promise<Polled> {
+  let look = await reader.read(deviceId)
+  if (look.poller && !isKnown(look.poller)) {
+    await describe(ctx, look.poller, agent)
+    look = await reader.read(deviceId)
   }
-  const shown = whatIsShown(poller, ctx.clock.now())
-  return await withAction(ctx, poller, shown)
+  const { poller, shown } = await withAction(
+    ctx,
+    found(look.poller, deviceId),
+    whatIsShown(found(look.poller, deviceId), ctx.clock.now()),
+  )
+  const isQuiet =
+    poller.deployment === null &&
+    poller.wants_attributes === false &&
+    (poller.action === null || poller.action.closed_at !== null)
+  return { poller, shown, waits: look.waits, isQuiet }
 }
 
 export function whatIsShown(poller: Poller, now: Date): Shown {
@@ -109,8 +130,8 @@ function choiceOf(
   return { auto: policy.auto, forced: isOverridden || isDue }
 }
 
-function isBusy({ deployment }: Poller): boolean {
-  return deployment !== null && openStates.includes(deployment.state)
+function isKnown({ controller_id, is_described }: Poller): boolean {
+  return controller_id !== null && is_described
 }
 
 async function describe(ctx: DdiDeps, poller: Poller, agent: string): Promise<void> {

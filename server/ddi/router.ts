@@ -5,20 +5,21 @@ import { createArtifactSender } from '../artifacts/device-router.ts'
 import type { Context } from '../context.ts'
 import { storable } from '../db/storable.ts'
 import { DomainError } from '../errors.ts'
-import { noteEvent } from '../events/record.ts'
 import type { Identity } from '../identity.ts'
 import { SeenDevices } from '../mqtt/seen.ts'
 import { actionIdIn } from './action-id.ts'
-import { cancelAnswer, deploymentAnswer, fileName, rootAnswer } from './answers.ts'
+import { cancelAnswer, deploymentAnswer, fileName } from './answers.ts'
 import { bodyOf } from './body.ts'
 import { takeConfigData } from './config-data.ts'
 import { confirm } from './confirmation.ts'
 import type { Poller } from './device-store.ts'
 import { digestsOf } from './digests.ts'
 import { readFeedback } from './feedback.ts'
-import { PollLimit } from './poll-limit.ts'
-import { getPoller, knownPoller, poll, whatIsShown } from './poller.ts'
+import { getPoller, knownPoller, whatIsShown } from './poller.ts'
+import { checkName, Polls } from './polls.ts'
+import type { QuietDevices } from './quiet-devices.ts'
 import { takeCancelFeedback, takeFeedback, takeFirstByte, takeRetrieval } from './take-feedback.ts'
+import { createQuietDevices } from './workers.ts'
 
 const tenant = 'DEFAULT'
 
@@ -26,9 +27,15 @@ const tenant = 'DEFAULT'
  * hawkBit's Direct Device Integration for the device whose certificate opened the connection (ddi.md §1). The id in the path is a claim
  * that has to be right; nothing is decided by it. Behind `requireDevice`.
  */
-export function ddiRouter(ctx: Context, downloads?: BlockPool): Router {
+export function ddiRouter(
+  ctx: Context,
+  {
+    downloads,
+    quiet = createQuietDevices(ctx),
+  }: { downloads?: BlockPool | undefined; quiet?: QuietDevices | undefined } = {},
+): Router {
   const router = Router({ mergeParams: true })
-  const device = new DdiEdge(ctx, downloads)
+  const device = new DdiEdge(ctx, quiet, downloads)
   const at = `/${tenant}/controller/v1/:controllerId`
   router.use(at, async (req, res, next) => {
     await device.check(req, res)
@@ -61,39 +68,29 @@ class DdiEdge {
   readonly #ctx: Context
   readonly #send: ReturnType<typeof createArtifactSender>
   readonly #seen: SeenDevices
-  readonly #limit = new PollLimit()
+  readonly #polls: Polls
 
-  constructor(ctx: Context, downloads?: BlockPool) {
+  constructor(ctx: Context, quiet: QuietDevices, downloads?: BlockPool) {
     this.#ctx = ctx
+    this.#polls = new Polls(ctx, quiet)
     this.#send = createArtifactSender(ctx, {}, downloads)
     this.#seen = new SeenDevices(ctx)
   }
 
-  /** The name in the path has to be this device's, and says nothing about whether there is another one of that name. */
   async check(req: Request, res: Response): Promise<void> {
     const deviceId = deviceOf(res)
-    const said = String(req.params['controllerId'])
     this.#seen.note(deviceId)
-    if (said === deviceId) return
-    const poller = await getPoller(this.#ctx, deviceId)
-    if (poller.controller_id === said) return
-    noteEvent(this.#ctx, {
-      source: 'server',
-      kind: 'ddi-wrong-controller',
-      severity: 'warning',
-      deviceId,
-      facts: { said: storable(said.slice(0, 256)) },
-    })
-    throw new DomainError('not-allowed', 'The name in the path is not that of the certificate')
+    // A poll is looked at by itself (polls.ts).
+    if (isPoll(req)) return
+    res.once('close', () => this.#polls.forget(deviceId))
+    const said = saidBy(req)
+    if (said !== deviceId) checkName(this.#ctx, said, await getPoller(this.#ctx, deviceId))
   }
 
   async root(req: Request, res: Response): Promise<void> {
     const deviceId = deviceOf(res)
-    if (!this.#limit.take(deviceId)) {
-      throw new DomainError('rate-limited', 'This device polls more often than once a second')
-    }
-    const { poller, shown } = await poll(this.#ctx, deviceId, agentOf(req))
-    res.json(rootAnswer(this.#where(req, poller), shown, this.#ctx.clock.now()))
+    const where = this.#where(req)
+    res.json(await this.#polls.answer({ deviceId, said: saidBy(req), agent: agentOf(req), where }))
   }
 
   async configData(req: Request, res: Response): Promise<void> {
@@ -111,7 +108,7 @@ class DdiEdge {
     await takeRetrieval(this.#ctx, poller, key === 'deployment')
     const handling = shown.link === 'deploymentBase' ? shown.handling : 'attempt'
     const history = Math.trunc(Number(req.query['actionHistory'] ?? 0)) || 0
-    res.json(deploymentAnswer(this.#where(req, poller), key, digests, { handling, history }))
+    res.json(deploymentAnswer({ ...this.#where(req), poller }, key, digests, { handling, history }))
   }
 
   async feedback(req: Request, res: Response): Promise<void> {
@@ -140,7 +137,7 @@ class DdiEdge {
     const poller = await this.#pollerOf(req, res)
     if (!poller.deployment) throw notThere()
     const digests = await digestsOf(this.#ctx, poller.deployment.sha256)
-    const where = this.#where(req, poller)
+    const where = { ...this.#where(req), poller }
     const answer = deploymentAnswer(where, 'deployment', digests, {
       handling: 'attempt',
       history: 0,
@@ -183,10 +180,10 @@ class DdiEdge {
     return poller
   }
 
-  #where(req: Request, poller: Poller) {
+  #where(req: Request) {
     const { publicHost, ports } = this.#ctx.config
     // A port of 0 is only known to whoever asked for it.
-    return { host: publicHost, port: ports.device || (req.socket.localPort ?? 0), tenant, poller }
+    return { host: publicHost, port: ports.device || (req.socket.localPort ?? 0), tenant }
   }
 }
 
@@ -201,6 +198,15 @@ function deviceOf(res: Response): string {
   if (!identity) throw new DomainError('not-authenticated', 'A device certificate is needed')
   // Set by http/device-auth.ts and by nothing else.
   return (identity as Identity).deviceId
+}
+
+function saidBy(req: Request): string {
+  return String(req.params['controllerId'])
+}
+
+/** Nothing behind the name. */
+function isPoll(req: Request): boolean {
+  return req.method === 'GET' && req.path === '/'
 }
 
 function agentOf(req: Request): string {

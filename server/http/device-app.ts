@@ -3,6 +3,7 @@ import express, { type Express } from 'express'
 import type { BlockPool } from '../artifacts/block-pool.ts'
 import { artifactRouter } from '../artifacts/device-router.ts'
 import type { Context } from '../context.ts'
+import type { QuietDevices } from '../ddi/quiet-devices.ts'
 import { ddiRouter } from '../ddi/router.ts'
 import { estRouter } from '../enrollment/est-router.ts'
 import { DomainError } from '../errors.ts'
@@ -13,7 +14,11 @@ import { renderProblem } from './problem.ts'
 import { requestLog } from './request-log.ts'
 
 /** The devices' listener: EST, and behind a device's certificate its downloads and update metadata. */
-export function createDeviceApp(ctx: Context, downloads?: BlockPool): Express {
+export function createDeviceApp(
+  ctx: Context,
+  downloads?: BlockPool,
+  quiet?: QuietDevices,
+): Express {
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -24,7 +29,7 @@ export function createDeviceApp(ctx: Context, downloads?: BlockPool): Express {
   app.use(requireDevice)
   app.use(artifactRouter(ctx, {}, downloads))
   app.use(tufRouter(ctx))
-  app.use(ddiRouter(ctx, downloads))
+  app.use(ddiRouter(ctx, { downloads, quiet }))
   app.use((req) => {
     throw new DomainError('not-found', `There is nothing at ${req.path.slice(0, 200)}`)
   })

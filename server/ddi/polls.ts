@@ -1,0 +1,84 @@
+import type { Context } from '../context.ts'
+import { storable } from '../db/storable.ts'
+import { DomainError } from '../errors.ts'
+import { noteEvent } from '../events/record.ts'
+import { quietAnswer, rootAnswer, type Where } from './answers.ts'
+import type { Poller } from './device-store.ts'
+import { PollLimit } from './poll-limit.ts'
+import { PollReader } from './poll-reader.ts'
+import { getPoller, poll } from './poller.ts'
+import type { QuietDevice, QuietDevices } from './quiet-devices.ts'
+
+export interface Asked {
+  deviceId: string
+  /** What the device calls itself in the path. */
+  said: string
+  agent: string
+  where: Omit<Where, 'poller'>
+}
+
+/** Root polls: from memory where a device is known to have nothing to do, together with others where it is not. */
+export class Polls {
+  readonly #ctx: Context
+  readonly #quiet: QuietDevices
+  readonly #reader: PollReader
+  readonly #limit = new PollLimit()
+
+  constructor(ctx: Context, quiet: QuietDevices) {
+    this.#ctx = ctx
+    this.#quiet = quiet
+    this.#reader = new PollReader(ctx)
+  }
+
+  /**
+   * @returns the body of the answer (ddi.md §2)
+   * @throws DomainError `rate-limited`, `not-allowed` for another device's name, `not-found` for a device that does not poll
+   */
+  async answer({ deviceId, said, agent, where }: Asked): Promise<Record<string, unknown>> {
+    if (!this.#limit.take(deviceId)) {
+      throw new DomainError('rate-limited', 'This device polls more often than once a second')
+    }
+    const now = this.#ctx.clock.now()
+    const known = this.#quiet.get(deviceId)
+    if (known && (said === deviceId || said === known.controllerId)) {
+      return quietAnswer(deviceId, known.seconds, now)
+    }
+    this.#quiet.begin(deviceId)
+    let quiet: QuietDevice | undefined
+    try {
+      // Nobody is described, met or given an action under another's name.
+      if (said !== deviceId) checkName(this.#ctx, said, await getPoller(this.#ctx, deviceId))
+      const polled = await poll(this.#ctx, this.#reader, { deviceId, agent })
+      const { poller, shown } = polled
+      if (polled.isQuiet) {
+        const { controller_id: name, poll_seconds: seconds } = poller
+        quiet = { controllerId: name ?? deviceId, seconds, waits: polled.waits }
+      }
+      return rootAnswer({ ...where, poller }, shown, now)
+    } finally {
+      this.#quiet.end(deviceId, quiet)
+    }
+  }
+
+  /** What a device said or fetched may have given it something else to do. */
+  forget(deviceId: string): void {
+    this.#quiet.forget([deviceId])
+  }
+}
+
+/** The name in the path has to be this device's, and says nothing about whether there is another one of that name. */
+export function checkName(
+  ctx: Pick<Context, 'db' | 'clock' | 'log' | 'metrics'>,
+  said: string,
+  { device_id: deviceId, controller_id: name }: Poller,
+): void {
+  if (said === deviceId || said === name) return
+  noteEvent(ctx, {
+    source: 'server',
+    kind: 'ddi-wrong-controller',
+    severity: 'warning',
+    deviceId,
+    facts: { said: storable(said.slice(0, 256)) },
+  })
+  throw new DomainError('not-allowed', 'The name in the path is not that of the certificate')
+}
