@@ -60,6 +60,7 @@ import type {
   ChoiceEventTable,
   UpdateOverrideTable,
 } from './updates-tables.ts'
+import type { BlackoutCalendarTable, MaintenanceWindowTable } from './window-tables.ts'
 
 /**
  * The whole data model on one page; columns are in the two files above. `test/integration/schema.test.ts` holds it to
@@ -122,8 +123,11 @@ export interface Schema {
   ddi_action: DdiActionTable
   ddi_digest: DdiDigestTable
   update_override: UpdateOverrideTable
+  maintenance_window: MaintenanceWindowTable
+  blackout_calendar: BlackoutCalendarTable
 }
 
 export type * from './ddi-tables.ts'
+export type * from './window-tables.ts'
 export type * from './identity-tables.ts'
 export type * from './updates-tables.ts'

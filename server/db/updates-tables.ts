@@ -150,6 +150,8 @@ export interface RolloutTable {
   query: string | null
   abort_rules: Generated<unknown>
   install_window: unknown
+  ignore_windows: unknown
+  needed_ms: number | null
   approvals_needed: Generated<number>
   definition_hash: Buffer | null
   edited_by: string | null

@@ -1,20 +1,7 @@
+import type { WindowFacts } from '../db/window-facts.ts'
 import { CronError } from './window-cron.ts'
 import { Blackouts, IgnoreWindows, WindowRule } from './window-wire.ts'
 import { closedOf, type Opening, openingFrom, type Schedule, windowOf } from './window.ts'
-
-/** What a rollout, the groups of a device, the device itself and the organisation's calendars say, as it is stored. */
-export interface WindowFacts {
-  /** Of the rollout. */
-  rule: unknown
-  /** Of the device and of its groups. */
-  rules: readonly unknown[] | null
-  /** Of the organisation: `{zone, dates}`. */
-  calendars: readonly unknown[] | null
-  /** Of the rollout. */
-  ignore: unknown
-  /** How long the release takes from the offer on, for nearly all devices that have it; null while too few have. */
-  neededMs: number | null
-}
 
 export interface Planned {
   /** Nothing to wait for, ever. */

@@ -1,4 +1,5 @@
-import { planOf, type WindowFacts } from './window-facts.ts'
+import type { WindowFacts } from '../db/window-facts.ts'
+import { planOf } from './window-facts.ts'
 import type { Opening } from './window.ts'
 
 /** May a device be offered a release now; until when; and when again, if it ever may. */

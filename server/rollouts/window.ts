@@ -1,3 +1,4 @@
+import { secondsOf } from '../protocol/duration.ts'
 import { type Starts, weeklyStarts, parseCron } from './window-cron.ts'
 import type { Blackout, WindowRule } from './window-wire.ts'
 import { dayMs, dayNumber, dayOf, instantOf, mustBeZone } from './window-zone.ts'
@@ -114,7 +115,7 @@ export function windowOf(rule: WindowRule): Window {
   mustBeZone(zone)
   const starts = rule.cron === undefined ? weeklyOf(rule) : parseCron(rule.cron)
   const lastStartDay = until === undefined ? Infinity : (dayNumber(until) ?? -Infinity)
-  const durationMs = durationOf(duration)
+  const durationMs = (secondsOf(duration) ?? 0) * 1_000
   let known: { at: number; opening: Opening | undefined } | undefined
   const from = (at: number) => {
     const isKnown = known && known.at <= at && (known.opening?.endAt ?? Infinity) > at
@@ -158,12 +159,4 @@ function find({ zone, starts, durationMs, lastStartDay }: Times, at: number): Op
     }
   }
   return opening && opening.endAt > at ? opening : undefined
-}
-
-const durationPattern = /^P(?:(\d{1,3})D)?(?:T(?:(\d{1,4})H)?(?:(\d{1,6})M)?)?$/
-
-/** Milliseconds of `PT4H`, `PT90M`, `P1DT12H`: hours that pass, also where the clock is put forward or back. 0 for anything else. */
-export function durationOf(text: string): number {
-  const [, days = '0', hours = '0', minutes = '0'] = durationPattern.exec(text) ?? []
-  return Number(days) * dayMs + Number(hours) * 3_600_000 + Number(minutes) * 60_000
 }

@@ -16,7 +16,7 @@ beforeAll(async () => {
 })
 afterAll(() => handle[Symbol.asyncDispose]())
 
-const source = ['schema', 'identity-tables', 'updates-tables', 'ddi-tables']
+const source = ['schema', 'identity-tables', 'updates-tables', 'ddi-tables', 'window-tables']
   .map((name) => readFileSync(`server/db/${name}.ts`, 'utf8'))
   .join('\n')
 

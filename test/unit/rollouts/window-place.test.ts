@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 
+import type { WindowFacts } from '../../../server/db/window-facts.ts'
 import { bucketOf } from '../../../server/rollouts/bucket.ts'
-import type { WindowFacts } from '../../../server/rollouts/window-facts.ts'
 import { windowVerdict } from '../../../server/rollouts/window-place.ts'
 import { WindowRule } from '../../../server/rollouts/window-wire.ts'
 
