@@ -58,6 +58,7 @@ import type {
   DeploymentCountTable,
   DeploymentEventTable,
   ChoiceEventTable,
+  DevicePenaltyLiftTable,
   UpdateOverrideTable,
 } from './updates-tables.ts'
 import type { BlackoutCalendarTable, MaintenanceWindowTable } from './window-tables.ts'
@@ -125,6 +126,7 @@ export interface Schema {
   update_override: UpdateOverrideTable
   maintenance_window: MaintenanceWindowTable
   blackout_calendar: BlackoutCalendarTable
+  device_penalty_lift: DevicePenaltyLiftTable
 }
 
 export type * from './ddi-tables.ts'

@@ -33,14 +33,14 @@ export function ownSettings(): RawBuilder<OwnSettings | null> {
     where own.device_id = device.id and own.state = 'wanted' and device.model is not null)`
 }
 
-/** Of the rollout's other releases, those that the device does not run yet. */
+/** Of the rollout's other releases, those that the device does not run yet; none beside a step on the way. */
 export function missingCompanions(): RawBuilder<Companion[] | null> {
   return sql`(select jsonb_agg(jsonb_build_object(
       'model', along.model, 'component', along.component, 'version', along.version,
       'class', along.class, 'metadata_version', along.metadata_version)
     order by along.component)
     from rollout_companion companion join release along on along.id = companion.release_id
-    where companion.rollout_id = deployment.rollout_id and not exists (
+    where companion.rollout_id = deployment.rollout_id and not deployment.is_step and not exists (
       select from jsonb_to_recordset(device.installed) runs(component text, build bigint)
       where runs.component = along.component and runs.build >= along.build))`
 }

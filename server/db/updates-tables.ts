@@ -239,6 +239,8 @@ export interface DeploymentTable {
   release_id: string
   component: string
   phase_no: number
+  /** Of a release that leads to the rollout's own: once it is behind the device it is in no count. */
+  is_step: Generated<boolean>
   state: DeploymentState
   rev: Generated<number>
   attempts: Generated<number>
@@ -291,6 +293,15 @@ export interface ChoiceEventTable {
   /** By the device's trusted time. */
   chosen_at: Date | null
   at: Date
+}
+
+/** A person forgave what a device did (rollouts.md §7). */
+export interface DevicePenaltyLiftTable {
+  device_id: string
+  lifted_at: Date
+  rolled_back_until: Date | null
+  lifted_by: string
+  reason: string
 }
 
 /** An operator's word over the owner's, on one managed device (updates.md §7.2). */

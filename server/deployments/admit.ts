@@ -11,6 +11,8 @@ export interface Admission {
   releaseId: string
   component: string
   phaseNo: number
+  /** The release only leads to the rollout's own (rollouts.md §11). */
+  isStep?: boolean
   /** An open deployment of an older build for the same component, which the new one takes the place of. */
   supersedes?: string
 }
@@ -42,13 +44,14 @@ export async function admit(
     }))
     await saveChanges(tx, changes, now)
   }
-  const rows = admissions.map(({ rolloutId, deviceId, releaseId, component, phaseNo }) => ({
+  const rows = admissions.map(({ isStep = false, ...one }) => ({
     id: newId(now),
-    rollout_id: rolloutId,
-    device_id: deviceId,
-    release_id: releaseId,
-    component,
-    phase_no: phaseNo,
+    rollout_id: one.rolloutId,
+    device_id: one.deviceId,
+    release_id: one.releaseId,
+    component: one.component,
+    phase_no: one.phaseNo,
+    is_step: isStep,
     state: 'queued' as const,
     created_at: now,
     changed_at: now,

@@ -43,6 +43,21 @@ export async function lockWithdrawn(tx: Tx, limit: number): Promise<Deployment[]
     .execute()
 }
 
+/** The same where only the step on the way was withdrawn, and not what it leads to. */
+export async function lockWithdrawnSteps(tx: Tx, limit: number): Promise<Deployment[]> {
+  return await tx
+    .selectFrom('deployment')
+    .innerJoin('release', 'release.id', 'deployment.release_id')
+    .selectAll('deployment')
+    .where('deployment.is_step', '=', true)
+    .where('release.state', '=', 'withdrawn')
+    .where('deployment.state', 'in', stoppableStates)
+    .limit(limit)
+    .forUpdate('deployment')
+    .skipLocked()
+    .execute()
+}
+
 /** Open ones of devices that are gone for good. */
 export async function lockGone(
   tx: Tx,

@@ -2,7 +2,13 @@ import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { type DeploymentState, stoppableStates } from '../protocol/deployment.ts'
-import { lockCancelled, lockGone, lockOverdue, lockWithdrawn } from './end-store.ts'
+import {
+  lockCancelled,
+  lockGone,
+  lockOverdue,
+  lockWithdrawn,
+  lockWithdrawnSteps,
+} from './end-store.ts'
 import { type Change, type Deployment, saveChanges } from './store.ts'
 import { wakeDevices } from './wake.ts'
 
@@ -39,9 +45,9 @@ export async function endCancelled(ctx: Deps): Promise<boolean> {
 
 /** Takes back a batch of what devices have open of withdrawn releases; what is being installed comes to its own end. */
 export async function endWithdrawn(ctx: Deps): Promise<boolean> {
-  return await endBatch(ctx, lockWithdrawn, (row) =>
-    stop(row, 'cancelled', 'engine', 'release-withdrawn'),
-  )
+  const end = (row: Deployment) => stop(row, 'cancelled', 'engine', 'release-withdrawn')
+  const ofRollouts = await endBatch(ctx, lockWithdrawn, end)
+  return (await endBatch(ctx, lockWithdrawnSteps, end)) || ofRollouts
 }
 
 /**

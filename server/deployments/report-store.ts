@@ -52,7 +52,7 @@ export async function lockDeployments(
           select from rollout_companion companion
           join release along on along.id = companion.release_id
           join artifact bytes on bytes.id = along.artifact_id
-          where companion.rollout_id = deployment.rollout_id and not exists (
+          where companion.rollout_id = deployment.rollout_id and not deployment.is_step and not exists (
             select from jsonb_to_recordset(device.installed) runs(component text, build bigint, sha256 text)
             where runs.component = along.component
               and (runs.sha256 = bytes.sha256 or runs.build > along.build)))

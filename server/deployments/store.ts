@@ -3,7 +3,7 @@ import { type Insertable, type Selectable, sql } from 'kysely'
 import type { Db, Tx } from '../db/client.ts'
 import type { DeploymentEventTable, DeploymentTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
-import type { DeploymentState } from '../protocol/deployment.ts'
+import { type DeploymentState, passedStates } from '../protocol/deployment.ts'
 
 export type Deployment = Selectable<DeploymentTable>
 export type DeploymentEvent = Selectable<DeploymentEventTable>
@@ -73,8 +73,8 @@ export async function saveChanges(tx: Tx, changes: readonly Change[], now: Date)
 }
 
 /**
- * Writes new deployments in three statements. Leaves out, silently, devices that have a row of that rollout or an open
- * deployment of that component already. Returns those that were written.
+ * Writes new deployments in three statements. Leaves out, silently, devices that have a row of that rollout and release or an
+ * open deployment of that component already. Returns those that were written.
  */
 export async function insertDeployments(
   tx: Tx,
@@ -85,7 +85,7 @@ export async function insertDeployments(
   const inserted = await tx
     .insertInto('deployment')
     .values([...rows])
-    // Any unique index: (rollout_id, device_id) or deployment_open.
+    // Any unique index: deployment_once or deployment_open.
     .onConflict((oc) => oc.doNothing())
     .returningAll()
     .execute()
@@ -169,12 +169,18 @@ const hasRoom = sql<boolean>`case when step.to_state in ('offered', 'opted_out')
 /** Each connection adds to a shard of its own, mostly, so that two transactions seldom wait for each other's counts. */
 const shards = 8
 
+const isPassed = (state: DeploymentState) => passedStates.some((one) => one === state)
+
 async function adjustCounts(
   tx: Tx,
-  moved: readonly { rollout_id: string; phase_no: number; state: string; n: number }[],
+  moved: readonly (Pick<Deployment, 'rollout_id' | 'phase_no' | 'is_step' | 'state'> & {
+    n: number
+  })[],
 ): Promise<void> {
   const deltas = new Map<string, number>()
-  for (const { rollout_id, phase_no, state, n } of moved) {
+  for (const { rollout_id, phase_no, is_step, state, n } of moved) {
+    // A step on the way says nothing about the release that it leads to: the device counts once, with that one, or where it failed.
+    if (is_step && isPassed(state)) continue
     const key = `${rollout_id} ${phase_no} ${state}`
     deltas.set(key, (deltas.get(key) ?? 0) + n)
   }

@@ -172,6 +172,12 @@ export const executedStates = [
   'rolled_back',
   'lost',
 ] as const satisfies readonly DeploymentState[]
+/** Ends of a release that only leads to another one which say nothing about that one: the device may go on to it. */
+export const passedStates = [
+  'succeeded',
+  'superseded',
+  'cancelled',
+] as const satisfies readonly DeploymentState[]
 /** Taken back by the operator or the engine: not from `installing` on. */
 export const stoppableStates = deploymentStates.filter((state) => moves[state].cancelled)
 

@@ -1,7 +1,8 @@
 import type { Context } from '../context.ts'
+import type { Db } from '../db/client.ts'
 import { claimAdmissions } from './claim.ts'
-import { chooseAdmissions } from './judge.ts'
-import { candidatesFor } from './meet-store.ts'
+import { chooseAdmissions, type Given } from './judge.ts'
+import { type Candidate, candidatesFor, stepsBelow } from './meet-store.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'metrics'>
 
@@ -24,6 +25,27 @@ export async function meetDevices(ctx: Deps, deviceIds: readonly string[]): Prom
 }
 
 async function meetBatch(ctx: Deps, deviceIds: readonly string[]): Promise<string[]> {
-  const admissions = chooseAdmissions(await candidatesFor(ctx.db, deviceIds))
+  const now = ctx.clock.now()
+  const candidates = await candidatesFor(ctx.db, deviceIds, now)
+  if (candidates.length === 0) return []
+  const admissions = chooseAdmissions(candidates, await givenFor(ctx.db, candidates, now))
   return await claimAdmissions(ctx, admissions)
+}
+
+/** Reads what a decision about these candidates needs: nothing for most, one read for each release that takes a step to reach. */
+export async function givenFor(
+  db: Db,
+  candidates: readonly Candidate[],
+  now: Date,
+): Promise<Given> {
+  const steps = new Map<string, Awaited<ReturnType<typeof stepsBelow>>>()
+  for (const candidate of candidates) {
+    if (candidate.standing === null || steps.has(candidate.release_id)) continue
+    steps.set(candidate.release_id, await stepsBelow(db, candidate))
+  }
+  return {
+    now,
+    matches: () => true,
+    stepsFor: ({ release_id }) => steps.get(release_id) ?? [],
+  }
 }

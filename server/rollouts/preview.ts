@@ -1,6 +1,6 @@
 import type { Db } from '../db/client.ts'
 import { DomainError } from '../errors.ts'
-import { previewGroup } from './meet-store.ts'
+import { previewGroup } from './preview-store.ts'
 import { companionsOf, getRollout, groupExists, isPublished, phasesOf } from './store.ts'
 import type { PreviewView } from './wire.ts'
 

@@ -63,8 +63,6 @@ test.each([
   ['other hardware', { hardware_ids: ['rev-z'] }, {}],
   ['a higher build', { installed: [installedBuild(9_999)] }, {}],
   ['a higher security version', { installed: [installedBuild(1, { svn: 2 })] }, {}],
-  ['a build below the mandatory step', { installed: [installedBuild(3)] }, { min_previous: 4 }],
-  ['no build at all, and a mandatory step', { installed: [] }, { min_previous: 4 }],
   ['other components only', { installed: [installedBuild(1, { component: 'radio' })] }, {}],
   ['a missing other component', {}, { requires: { radio: 5 } }],
   ['the state disabled', { state: 'disabled' as const }, {}],

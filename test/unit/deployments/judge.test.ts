@@ -19,6 +19,7 @@ function deployment(state: DeploymentState, more: Partial<Deployment> = {}): Dep
     release_id: 'l1',
     component: 'main',
     phase_no: 1,
+    is_step: false,
     state,
     rev: 3,
     attempts: 0,
