@@ -1,10 +1,6 @@
 import { hostInUrl } from '../http/host.ts'
 import type { Poller } from './device-store.ts'
 import type { Shown } from './present.ts'
-import { sleepOf } from './sleep.ts'
-
-/** What is asked while an update is open, so that a cancellation is seen. */
-const busySeconds = 30
 
 export interface Where {
   host: string
@@ -18,8 +14,12 @@ function baseOf({ host, port, tenant, poller }: Where): string {
   return `https://${hostInUrl(host)}:${port}/${tenant}/controller/v1/${id}`
 }
 
-/** The answer to a root poll (ddi.md §2): at most one thing to do, and the attributes when they are wanted. */
-export function rootAnswer(where: Where, shown: Shown, now: Date): Record<string, unknown> {
+/**
+ * The answer to a root poll (ddi.md §2): at most one thing to do, and the attributes when they are wanted.
+ *
+ * @param sleep `HH:MM:SS`
+ */
+export function rootAnswer(where: Where, shown: Shown, sleep: string): Record<string, unknown> {
   const { poller } = where
   const base = baseOf(where)
   const id = poller.action?.id
@@ -38,17 +38,12 @@ export function rootAnswer(where: Where, shown: Shown, now: Date): Record<string
       : {}),
     ...(poller.wants_attributes === true ? { configData: { href: `${base}/configData` } } : {}),
   }
-  const isBusy = shown.link !== 'none'
-  const seconds = isBusy ? Math.min(busySeconds, poller.poll_seconds) : poller.poll_seconds
-  return {
-    config: { polling: { sleep: sleepOf(poller.device_id, seconds, now) } },
-    _links: links,
-  }
+  return { config: { polling: { sleep } }, _links: links }
 }
 
 /** The same for a device without anything to do. */
-export function quietAnswer(deviceId: string, seconds: number, now: Date): Record<string, unknown> {
-  return { config: { polling: { sleep: sleepOf(deviceId, seconds, now) } }, _links: {} }
+export function quietAnswer(sleep: string): Record<string, unknown> {
+  return { config: { polling: { sleep } }, _links: {} }
 }
 
 /** Changes whenever the answer about the same action does. */

@@ -5,9 +5,11 @@ import { noteEvent } from '../events/record.ts'
 import { quietAnswer, rootAnswer, type Where } from './answers.ts'
 import type { Poller } from './device-store.ts'
 import { PollLimit } from './poll-limit.ts'
+import { PollLoad } from './poll-load.ts'
 import { PollReader } from './poll-reader.ts'
 import { getPoller, poll } from './poller.ts'
 import type { QuietDevice, QuietDevices } from './quiet-devices.ts'
+import { secondsUntilPoll, sleepOf } from './sleep.ts'
 
 export interface Asked {
   deviceId: string
@@ -23,10 +25,12 @@ export class Polls {
   readonly #quiet: QuietDevices
   readonly #reader: PollReader
   readonly #limit = new PollLimit()
+  readonly #load: PollLoad
 
-  constructor(ctx: Context, quiet: QuietDevices) {
+  constructor(ctx: Context, quiet: QuietDevices, load = new PollLoad()) {
     this.#ctx = ctx
     this.#quiet = quiet
+    this.#load = load
     this.#reader = new PollReader(ctx)
   }
 
@@ -36,12 +40,19 @@ export class Polls {
    */
   async answer({ deviceId, said, agent, where }: Asked): Promise<Record<string, unknown>> {
     if (!this.#limit.take(deviceId)) {
-      throw new DomainError('rate-limited', 'This device polls more often than once a second')
+      throw new DomainError('rate-limited', 'This device polls more often than once a second', {
+        retryAfterSeconds: 30,
+      })
     }
-    const now = this.#ctx.clock.now()
+    this.#load.arrive()
     const known = this.#quiet.get(deviceId)
     if (known && (said === deviceId || said === known.controllerId)) {
-      return quietAnswer(deviceId, known.seconds, now)
+      return quietAnswer(this.#sleep(deviceId, known.seconds, true))
+    }
+    if (!this.#load.mayRead()) {
+      throw new DomainError('rate-limited', 'Too many devices poll at once: poll again later', {
+        retryAfterSeconds: this.#load.retryAfterSeconds(),
+      })
     }
     this.#quiet.begin(deviceId)
     let quiet: QuietDevice | undefined
@@ -49,15 +60,19 @@ export class Polls {
       // Nobody is described, met or given an action under another's name.
       if (said !== deviceId) checkName(this.#ctx, said, await getPoller(this.#ctx, deviceId))
       const polled = await poll(this.#ctx, this.#reader, { deviceId, agent })
-      const { poller, shown } = polled
-      if (polled.isQuiet) {
-        const { controller_id: name, poll_seconds: seconds } = poller
-        quiet = { controllerId: name ?? deviceId, seconds, waits: polled.waits }
-      }
-      return rootAnswer({ ...where, poller }, shown, now)
+      const { poller, shown, waits, isQuiet } = polled
+      const seconds = secondsUntilPoll(poller, { shown, waits, now: this.#ctx.clock.now() })
+      if (isQuiet) quiet = { controllerId: poller.controller_id ?? deviceId, seconds, waits }
+      return rootAnswer({ ...where, poller }, shown, this.#sleep(deviceId, seconds, isQuiet))
     } finally {
       this.#quiet.end(deviceId, quiet)
     }
+  }
+
+  /** Who has something to do is never told to come later than it otherwise would. */
+  #sleep(deviceId: string, seconds: number, isQuiet: boolean): string {
+    const stretch = isQuiet ? this.#load.stretch() : 1
+    return sleepOf(deviceId, seconds, this.#ctx.clock.now(), stretch)
   }
 
   /** What a device said or fetched may have given it something else to do. */

@@ -26,9 +26,9 @@ export interface Waiting {
   closed: boolean
 }
 
-/** What a root poll shows. `reason`: why there is no link, in the words of rollouts.md §4. */
+/** What a root poll shows. `reason`: why there is no link, in the words of rollouts.md §4; `until`: when there may be one, if that is known. */
 export type Shown =
-  | { link: 'none'; reason: string }
+  | { link: 'none'; reason: string; until?: Date }
   | { link: 'deploymentBase'; handling: 'attempt' | 'forced' }
   | { link: 'confirmationBase' }
   | { link: 'cancelAction' }
@@ -101,7 +101,7 @@ function unstarted(waiting: Waiting, now: Date): Shown {
   if (waiting.forced) return offer(waiting)
   const { postponedUntil } = waiting
   if (waiting.state === 'postponed' && postponedUntil !== null && postponedUntil > now) {
-    return { link: 'none', reason: 'postponed' }
+    return { link: 'none', reason: 'postponed', until: postponedUntil }
   }
   if (waiting.auto) return offer(waiting)
   // Only a generic client can ask its owner through this interface; for the others somebody asks elsewhere.
@@ -114,7 +114,8 @@ function unstarted(waiting: Waiting, now: Date): Shown {
 function retry({ attempts, changedAt, forced, overtaken }: Waiting, now: Date): Shown {
   if (overtaken) return { link: 'none', reason: 'overtaken' }
   const pauseMs = firstRetryMs * 2 ** Math.max(0, Math.min(attempts, 10) - 1)
-  return now.getTime() >= changedAt.getTime() + pauseMs
+  const until = new Date(changedAt.getTime() + pauseMs)
+  return now >= until
     ? { link: 'deploymentBase', handling: forced ? 'forced' : 'attempt' }
-    : { link: 'none', reason: 'retry-later' }
+    : { link: 'none', reason: 'retry-later', until }
 }

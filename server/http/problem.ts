@@ -32,7 +32,10 @@ export const renderProblem: ErrorRequestHandler = (error, req, res, next) => {
     res.locals['log']?.warn({ err: known.cause, path: req.path }, 'request not possible now')
   res.locals['problem'] = known?.code ?? 'internal'
   if (status === 401) res.setHeader('WWW-Authenticate', 'Bearer realm="fleetseal"')
-  if (status === 429 || status === 503) res.setHeader('Retry-After', '5')
+  if (status === 429 || status === 503) {
+    const seconds = known?.facts['retryAfterSeconds']
+    res.setHeader('Retry-After', typeof seconds === 'number' ? String(seconds) : '5')
+  }
   res
     .status(status)
     .type('application/problem+json')

@@ -2,6 +2,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { inTransaction } from '../../server/db/transaction.ts'
+import { PollLoad } from '../../server/ddi/poll-load.ts'
+import { Polls } from '../../server/ddi/polls.ts'
 import { announceIdentityChange } from '../../server/devices/identity-change.ts'
 import { addMembers } from '../../server/groups/service.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -128,6 +130,20 @@ test('a change that comes while a device is read is not lost', async () => {
   await polled
   expect(await costOf(() => process.poll(id))).toBe(1)
   expect(await costOf(() => process.poll(id))).toBe(0)
+})
+
+test('too many that have to be read are refused with a time to come again; what is known is answered', async () => {
+  const { ids, process } = await givenIdle(3)
+  const [known = '', first = '', second = ''] = ids
+  await process.poll(known)
+  const busy = new Polls(world.ctx, process.quiet, new PollLoad({ reads: 0, atOnce: 1 }))
+  const where = { host: 'localhost', port: 1, tenant: 'DEFAULT' }
+  const ask = async (deviceId: string) =>
+    await busy.answer({ deviceId, said: deviceId, agent: 'test', where })
+  await ask(first)
+  const refusal = { code: 'rate-limited', facts: { retryAfterSeconds: 31 } }
+  await expect(ask(second)).rejects.toMatchObject(refusal)
+  expect((await ask(known))['_links']).toEqual({})
 })
 
 test('a name in the path that is not the device’s is refused, from memory too', async () => {
