@@ -53,7 +53,7 @@ export async function adopt(device: Device, verified: VerifiedBundle): Promise<v
     .filter((one) => one !== target && !runs(device, one))
     .map((one) => ({ target: targetOf(one) }))
   const wanted = { target: targetOf(target), also }
-  if (task?.deploymentId === deploymentId && isSameSet(task, wanted)) {
+  if (task?.deploymentId === deploymentId && isSameSet(task, wanted, targets)) {
     if (isOpen(task)) await renewPolicy(device, task, policy)
     return
   }
@@ -64,7 +64,7 @@ export async function adopt(device: Device, verified: VerifiedBundle): Promise<v
     const event = { kind: 'update-refused', detail, now: device.now() }
     return await device.store(securityEvent(device.journal, event))
   }
-  if (task && !isSameSet(task, wanted)) await removeParts(device, task)
+  if (task && !isSameSet(task, wanted, targets)) await removeParts(device, task)
   await device.store(newTask(device, parsed.data))
 }
 
@@ -112,10 +112,22 @@ function mainOf({ targets, state }: VerifiedBundle): VerifiedTarget | undefined 
   return targets.find(({ component }) => component === named) ?? first
 }
 
-function isSameSet(task: Task, wanted: Pick<Task, 'target' | 'also'>): boolean {
-  const hashes = ({ target, also }: Pick<Task, 'target' | 'also'>) =>
-    [target.sha256, ...also.map((one) => one.target.sha256)].join()
-  return hashes(task) === hashes(wanted)
+/**
+ * Does the task bring what is wanted? What came along with it and runs by now is no longer to be installed, and is the same set
+ * still: an answer that was made before the server heard of the end must not begin it anew.
+ */
+function isSameSet(
+  task: Task,
+  { target, also }: Pick<Task, 'target' | 'also'>,
+  all: readonly VerifiedTarget[],
+): boolean {
+  const own = new Set(task.also.map((one) => one.target.sha256))
+  const named = new Set(all.map((one) => one.sha256))
+  return (
+    task.target.sha256 === target.sha256 &&
+    also.every((one) => own.has(one.target.sha256)) &&
+    [...own].every((sha256) => named.has(sha256))
+  )
 }
 
 function runs(device: Device, { component, sha256 }: { component: string; sha256: string }) {
