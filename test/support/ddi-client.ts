@@ -79,14 +79,23 @@ export class DdiClient {
         allowEvaluation: true,
       },
     })
-    const { fleetseal } = site.operator
-    const { id } = await fleetseal<{ id: string }>('device', 'show', serial)
-    await fleetseal('group', 'create', serial)
-    await fleetseal('group', 'add', serial, serial)
     const pem = await readFile(join(dir, 'identity.pem'), 'utf8')
     const key = /-----BEGIN PRIVATE KEY-----[^]*?-----END PRIVATE KEY-----/.exec(pem)?.[0] ?? ''
     const cert = pem.replace(key, '')
-    return new DdiClient(id, `https://localhost:${server.ports.device}`, { ca, cert, key })
+    return await DdiClient.of(server, site, serial, { ca, cert, key })
+  }
+
+  /** A device that enrolled by other means; what it shows is PEM. */
+  static async of(
+    server: RunningServer,
+    { operator: { fleetseal } }: Site,
+    serial: string,
+    tls: { ca: string; cert: string; key: string },
+  ): Promise<DdiClient> {
+    const { id } = await fleetseal<{ id: string }>('device', 'show', serial)
+    await fleetseal('group', 'create', serial)
+    await fleetseal('group', 'add', serial, serial)
+    return new DdiClient(id, `https://localhost:${server.ports.device}`, tls)
   }
 
   /** PEM of what this device shows. */
