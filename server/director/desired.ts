@@ -51,6 +51,7 @@ export function desiredOf(
     advisory: release.advisory,
     managed,
     rollout: rolloutPolicy,
+    window: row.window ?? [],
     model: modelPolicy,
     notes: release.notes,
     leavesLine:

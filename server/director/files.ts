@@ -1,6 +1,6 @@
 import type { Db } from '../db/client.ts'
 import { answersFor, type DirectorDeps } from './service.ts'
-import { findState } from './store.ts'
+import { findState } from './state-store.ts'
 
 /**
  * The director's timestamp of a device, signed now, as a stock TUF client fetches it (updates.md 2.5): what it lists is

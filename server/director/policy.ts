@@ -20,6 +20,8 @@ export interface PolicyFacts {
   leavesLine?: boolean
   /** Of the release: for its owners when there is no advisory. */
   notes?: string
+  /** When it may be installed, of the windows that the server keeps: `01:00-05:00`, UTC. */
+  window?: string[]
   /** Approved and in force. */
   override?: NonNullable<Policy['override']>
 }
@@ -92,7 +94,7 @@ export function policyFor(facts: PolicyFacts): Policy {
     optOut: managed ? 'managed' : 'honored',
     urgency,
     quiet: quiet ?? model.quiet,
-    window: window ?? [],
+    window: window ?? facts.window ?? [],
     ...(limits ? { postpone: atLeast(limits, postpone ?? {}) } : {}),
     ...(notice ? { advisory: { id: notice.id, severity: notice.severity, url: notice.url } } : {}),
     ...(told ? { notice: told } : {}),

@@ -26,13 +26,9 @@ import {
 } from './have.ts'
 import { type LogAnswer, logAnswers } from './log-answer.ts'
 import { signDirectorFiles, signDirectorTimestamp } from './sign.ts'
-import {
-  type DesiredRow,
-  type DirectorState,
-  readDesired,
-  saveStates,
-  type StateChange,
-} from './store.ts'
+import { saveStates, type StateChange } from './state-store.ts'
+import { type DesiredRow, type DirectorState, readDesired } from './store.ts'
+import { nextOfEach } from './window-turn.ts'
 
 export { mayDownload } from './download-rights.ts'
 
@@ -132,7 +128,8 @@ async function readTogether(
   { db, clock }: DirectorDeps,
   deviceIds: string[],
 ): Promise<{ rows: DesiredRow[]; current: CurrentMetadata }> {
-  const rows = await readDesired(db, deviceIds, clock.now())
+  const now = clock.now()
+  const rows = nextOfEach(await readDesired(db, deviceIds, now), now)
   let current = await recentCurrent(db)
   const isOlder = rows.some(({ deployment }) => {
     if (!deployment) return false

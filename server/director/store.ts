@@ -1,6 +1,6 @@
 import { type RawBuilder, type Selectable, sql } from 'kysely'
 
-import type { Db, Tx } from '../db/client.ts'
+import type { Db } from '../db/client.ts'
 import { isManaged } from '../db/managed.ts'
 import type { DirectorStateTable, ReleaseTable } from '../db/schema.ts'
 import {
@@ -9,6 +9,7 @@ import {
   type OwnSettings,
   ownSettings,
 } from '../db/update-set.ts'
+import { type WindowFacts, windowFacts } from '../db/window-facts.ts'
 import { type DeploymentState, endedStates } from '../protocol/deployment.ts'
 
 export type DirectorState = Selectable<DirectorStateTable>
@@ -42,17 +43,28 @@ export interface DesiredRow {
         companions: Companion[]
         /** Nothing of it has begun on the device. */
         isWaiting: boolean
+        /** Its owner has not answered either: the offer may be taken back, and made again. */
+        isOffer: boolean
+        /** Of the rollout: says where in a window the device has its place. */
+        seed: Buffer
+        windows: WindowFacts
       }
     | undefined
   state: DirectorState | undefined
+  /** What is signed of the windows that count for it, set by `nextOfEach`. */
+  window?: string[]
   /** Settings of its own that it shall have and has not said anything final about. */
   own: OwnSettings | null
 }
 
+/** A device has one for each component. */
+const mostOpen = 8
+
 /**
- * Of active devices only, in one statement. Releases that were withdrawn are no longer desired. A device is told of one
- * deployment at a time, whatever component it is for: of the one it works on; else of a security release before others;
- * else of the oldest. What its owner put off, or does not want, never stands before what it could install now.
+ * Of active devices only, in one statement: a row for each deployment that a device has open, or one without. Releases that
+ * were withdrawn are no longer desired. In the order in which a device would be told of them, which is of one at a time,
+ * whatever component it is for: of the one it works on; else of a security release before others; else of the oldest. What
+ * its owner put off, or does not want, never stands before what it could install now.
  */
 export async function readDesired(
   db: Db,
@@ -82,6 +94,9 @@ export async function readDesired(
             'release.advisory',
             'release.metadata_version',
             missingCompanions().as('companions'),
+            'rollout.seed',
+            windowFacts().as('windows'),
+            placeOf(now).as('place'),
           ])
           .whereRef('deployment.device_id', '=', 'device.id')
           .where(
@@ -90,11 +105,8 @@ export async function readDesired(
             sql<never>`(${sql.join(endedStates.map((state) => sql.lit(state)))})`,
           )
           .where('release.state', '=', 'published')
-          .orderBy(turnOf(now))
-          .orderBy(sql`release.class = 'security'`, 'desc')
-          .orderBy('deployment.created_at')
-          .orderBy('deployment.id')
-          .limit(1)
+          .orderBy('place')
+          .limit(mostOpen)
           .as('next'),
       (join) => join.onTrue(),
     )
@@ -102,6 +114,8 @@ export async function readDesired(
     .where('device.id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
     .where('device.state', '=', 'active')
     .select(desiredColumns)
+    .orderBy('device.id')
+    .orderBy('next.place')
     .execute()
   return rows.map(desiredOf)
 }
@@ -143,6 +157,8 @@ const desiredColumns = [
   'next.mixed_reason',
   'next.runs_version',
   'next.override',
+  'next.seed',
+  'next.windows',
   'signed.targets_version',
   'signed.snapshot_version',
   'signed.targets',
@@ -153,7 +169,13 @@ const desiredColumns = [
   'signed.signed_at',
 ] as const
 
-const waitingStates: readonly DeploymentState[] = ['queued', 'offered', 'postponed', 'opted_out']
+const offerStates: readonly DeploymentState[] = ['queued', 'offered']
+const waitingStates: readonly DeploymentState[] = [...offerStates, 'postponed', 'opted_out']
+
+function placeOf(now: Date): RawBuilder<number> {
+  return sql<number>`row_number() over (order by ${turnOf(now)},
+    (release.class = 'security') desc, deployment.created_at, deployment.id)`
+}
 
 /** A postponement that has run out is an offer again, also while the device has not said so. */
 function turnOf(now: Date): RawBuilder<number> {
@@ -183,6 +205,8 @@ type Joined = { id: string; managed: boolean; installed: unknown } & {
   runs_version: string | null
   override: { by: string[]; reason: string; until: string } | null
   companions: Companion[] | null
+  seed: Buffer | null
+  windows: WindowFacts | null
   deployment_state: DeploymentState | null
   own: OwnSettings | null
 }
@@ -191,6 +215,7 @@ function desiredOf(row: Joined): DesiredRow {
   const { id, managed, deployment_id: deploymentId, rollout_policy: rolloutPolicy } = row
   const { model, component, version, class: kind, advisory, metadata_version, companions } = row
   const { targets_version, snapshot_version, targets, snapshot, content_hash } = row
+  const { seed, windows } = row
   const { artifact_sha256s, expires_at, signed_at } = row
   const isSigned =
     targets_version !== null &&
@@ -206,7 +231,13 @@ function desiredOf(row: Joined): DesiredRow {
     managed,
     installed: hashesIn(row.installed),
     deployment:
-      deploymentId !== null && model !== null && component !== null && version !== null && kind
+      deploymentId !== null &&
+      model !== null &&
+      component !== null &&
+      version !== null &&
+      kind &&
+      seed &&
+      windows
         ? {
             id: deploymentId,
             rolloutPolicy,
@@ -228,6 +259,9 @@ function desiredOf(row: Joined): DesiredRow {
             },
             companions: companions ?? [],
             isWaiting: waitingStates.includes(row.deployment_state ?? 'accepted'),
+            isOffer: offerStates.includes(row.deployment_state ?? 'accepted'),
+            seed,
+            windows,
           }
         : undefined,
     own: row.own,
@@ -267,63 +301,4 @@ export async function readForms(db: Db, targetSha256s: readonly string[]) {
   return rows.flatMap(({ sha256, length, ...form }) =>
     sha256 !== null && length !== null ? [{ ...form, sha256, length }] : [],
   )
-}
-
-/** A new state of a device, and the versions it was built on; none when it is the first. */
-export interface StateChange {
-  next: DirectorState
-  before: Pick<DirectorState, 'targets_version' | 'snapshot_version'> | undefined
-}
-
-/** Stores what was signed where nothing else was meanwhile. Gives the ids of the devices for which it did. */
-export async function saveStates(tx: Tx, changes: readonly StateChange[]): Promise<Set<string>> {
-  const saved = new Set<string>()
-  const first = changes.flatMap(({ next, before }) => (before ? [] : [next]))
-  if (first.length > 0) {
-    const rows = await tx
-      .insertInto('director_state')
-      .values(first)
-      .onConflict((oc) => oc.column('device_id').doNothing())
-      .returning('device_id')
-      .execute()
-    for (const row of rows) saved.add(row.device_id)
-  }
-  const later = changes.flatMap(({ next, before }) => (before ? [{ next, before }] : []))
-  for (const id of await updateStates(tx, later)) saved.add(id)
-  return saved
-}
-
-async function updateStates(tx: Tx, changes: readonly Required<StateChange>[]): Promise<string[]> {
-  if (changes.length === 0) return []
-  const incoming = JSON.stringify(
-    changes.map(({ next, before }) => ({
-      ...next,
-      before_targets: before?.targets_version,
-      before_snapshot: before?.snapshot_version,
-    })),
-  )
-  const { rows } = await sql<{ device_id: string }>`
-    update director_state set
-      targets_version = incoming.targets_version, snapshot_version = incoming.snapshot_version,
-      targets = incoming.targets, snapshot = incoming.snapshot,
-      content_hash = incoming.content_hash, artifact_sha256s = incoming.artifact_sha256s,
-      expires_at = incoming.expires_at, signed_at = incoming.signed_at
-    from jsonb_to_recordset(${incoming}::jsonb) as incoming(
-      device_id uuid, targets_version bigint, snapshot_version bigint, targets text, snapshot text,
-      content_hash text, artifact_sha256s text[], expires_at timestamptz, signed_at timestamptz,
-      before_targets bigint, before_snapshot bigint)
-    where director_state.device_id = incoming.device_id
-      and director_state.targets_version = incoming.before_targets
-      and director_state.snapshot_version = incoming.before_snapshot
-    returning director_state.device_id`.execute(tx)
-  return rows.map((row) => row.device_id)
-}
-
-/** What was last signed for a device. */
-export async function findState(db: Db, deviceId: string): Promise<DirectorState | undefined> {
-  return await db
-    .selectFrom('director_state')
-    .selectAll()
-    .where('device_id', '=', deviceId)
-    .executeTakeFirst()
 }
