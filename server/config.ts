@@ -51,6 +51,11 @@ const Environment = z.object({
   FLEETSEAL_MAX_ARTIFACT_MB: z.coerce.number().int().min(1).max(1_048_576).default(8_192),
   FLEETSEAL_EVENT_DAYS: z.coerce.number().int().min(1).max(36_500).default(400),
   FLEETSEAL_WEBHOOK_PRIVATE: z.enum(['refuse', 'allow']).default('refuse'),
+  FLEETSEAL_ROLLOUT_APPROVALS: z
+    .string()
+    .regex(/^([0-9]|10)$/, 'must be a number from 0 to 10')
+    .transform(Number)
+    .default(0),
   FLEETSEAL_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 })
 
@@ -122,6 +127,8 @@ function freeze(env: z.infer<typeof Environment>) {
     eventDays: env.FLEETSEAL_EVENT_DAYS,
     /** May webhooks go to addresses of private networks and this machine? */
     privateWebhooks: env.FLEETSEAL_WEBHOOK_PRIVATE === 'allow',
+    /** So many people have to approve any rollout, whatever its author asks for. */
+    rolloutApprovals: env.FLEETSEAL_ROLLOUT_APPROVALS,
     logLevel: env.FLEETSEAL_LOG_LEVEL,
   })
 }

@@ -7,8 +7,10 @@ import { usageError } from '../failure.ts'
 import { groupId, releaseId, rolloutId } from '../lookup.ts'
 import { Page } from '../page.ts'
 import { parsePhase } from '../phases.ts'
+import { showRollout } from '../rollout-fields.ts'
 import type { Column } from '../table.ts'
 import { watchRollout } from '../watch.ts'
+import { governanceCommands } from './rollout-governance.ts'
 
 const columns: Column<RolloutView>[] = [
   { head: 'name', cell: (rollout) => rollout.name },
@@ -70,6 +72,11 @@ export const rolloutNoun: Noun = {
           value: 'PERCENT[:success=N][:min=N][:hold]',
           about: 'one phase, cumulative (one phase of 100)',
         },
+        approvals: {
+          type: 'string',
+          value: 'N',
+          about: 'so many others have to approve it (what the server demands)',
+        },
         start: { type: 'boolean', about: 'start it at once' },
         ...watch,
       },
@@ -86,7 +93,7 @@ export const rolloutNoun: Noun = {
         const rollout = values.flag('watch')
           ? await watchRollout(api, id, { out, world })
           : await api.get(RolloutView, `/rollouts/${id}`)
-        show(out, rollout)
+        showRollout(out, rollout)
       },
     },
     {
@@ -101,6 +108,7 @@ export const rolloutNoun: Noun = {
         out.rows(await collect(api.list(Page(DeploymentView), path, query)), deploymentColumns)
       },
     },
+    ...governanceCommands,
     ...(['start', 'resume', 'approve'] as const).map((verb) => ({
       verb,
       args: 'ROLLOUT',
@@ -147,14 +155,18 @@ async function create({ client, args: [name], values, out, world }: CommandInput
     with: along,
     groupId: await groupId(api, group),
     phases,
+    approvals: values.number('approvals'),
   }
   const draft = await api.create(RolloutView, '/rollouts', body)
   if (!values.flag('start')) {
-    show(out, draft)
+    showRollout(out, draft)
     return
   }
   const started = await act(api, draft.id, { action: 'start' })
-  show(out, values.flag('watch') ? await watchRollout(api, draft.id, { out, world }) : started)
+  showRollout(
+    out,
+    values.flag('watch') ? await watchRollout(api, draft.id, { out, world }) : started,
+  )
 }
 
 type Word = 'approve' | 'start' | 'pause' | 'resume' | 'cancel' | 'advance'
@@ -163,44 +175,29 @@ function action(word: Word) {
   return async ({ client, args: [given = ''], values, out, world }: CommandInput) => {
     const api = await client()
     const id = await rolloutId(api, given)
-    // The phase that the person saw: pressing twice does not open two.
-    const phase =
-      word === 'advance' ? (await api.get(RolloutView, `/rollouts/${id}`)).phase : undefined
-    const rollout = await act(api, id, { action: word, reason: values.text('reason'), phase })
-    show(out, values.flag('watch') ? await watchRollout(api, id, { out, world }) : rollout)
+    const body = { action: word, reason: values.text('reason'), ...(await seen(api, id, word)) }
+    const rollout = await act(api, id, body)
+    showRollout(out, values.flag('watch') ? await watchRollout(api, id, { out, world }) : rollout)
   }
+}
+
+/** What the person saw: pressing twice does not open two phases, and nothing is approved that changed meanwhile. */
+async function seen(api: ApiClient, id: string, word: Word): Promise<Seen> {
+  if (word !== 'advance' && word !== 'approve') return {}
+  const { phase, definitionHash } = await api.get(RolloutView, `/rollouts/${id}`)
+  if (word === 'advance') return { phase }
+  return definitionHash === null ? {} : { definitionHash }
+}
+
+interface Seen {
+  phase?: number
+  definitionHash?: string
 }
 
 async function act(
   api: ApiClient,
   id: string,
-  body: { action: Word; reason?: string | undefined; phase?: number | undefined },
+  body: Seen & { action: Word; reason?: string | undefined },
 ): Promise<RolloutView> {
   return await api.act(RolloutView, `/rollouts/${id}/actions`, body)
-}
-
-function show(out: CommandInput['out'], rollout: RolloutView): void {
-  out.fields(rollout, (one) => [
-    ['name', one.name],
-    ['state', one.reason === null ? one.state : `${one.state}: ${one.reason}`],
-    ['phase', `${one.phase} of ${one.phases.length}`],
-    ['waits for', one.waitsFor],
-    ...one.phases.map(
-      (phase) =>
-        [
-          `phase ${phase.no}`,
-          `${phase.percent}%${phase.hold ? ', hold' : ''}: ${phase.succeeded} of ${phase.executed} succeeded`,
-        ] as const,
-    ),
-    [
-      'devices',
-      Object.entries(one.counts)
-        .map(([state, count]) => `${count} ${state}`)
-        .join(', '),
-    ],
-    ['release', one.releaseId],
-    ...(one.with.length > 0 ? [['with', one.with.join(', ')] as const] : []),
-    ['group', one.groupId],
-    ['id', one.id],
-  ])
 }

@@ -25,8 +25,15 @@ export type SettingColumns = Partial<
  * The settings of a body as columns; one line for each. What the body leaves out is left out, so that a draft gets the
  * default of the table and an edit changes nothing; null is the default.
  */
-export function settingColumns(_body: Pick<RolloutBody, never>): SettingColumns {
-  return {}
+export function settingColumns(body: Pick<RolloutBody, 'approvals'>): SettingColumns {
+  return given({ approvals_needed: body.approvals === null ? 0 : body.approvals })
+}
+
+/** Without what is undefined. */
+function given<T extends object>(columns: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(
+    Object.entries(columns).filter(([, value]) => value !== undefined),
+  ) as typeof columns as { [K in keyof T]?: Exclude<T[K], undefined> }
 }
 
 /** The phases of a body as rows; one line for each field. */

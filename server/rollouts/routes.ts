@@ -3,8 +3,11 @@ import { z } from 'zod'
 import type { Db } from '../db/client.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { type Actor, route } from '../http/route.ts'
+import { type Approval, countingApprovals } from './approval-store.ts'
+import { getDefinition } from './approval.ts'
 import { phaseColumns, settingColumns } from './columns.ts'
 import { judgePhase } from './gate.ts'
+import { DefinitionView } from './governance-wire.ts'
 import { previewDefinition, previewRollout } from './preview.ts'
 import { type Progress, progressesOf } from './progress.ts'
 import { actOnRollout, createRollout } from './service.ts'
@@ -96,6 +99,16 @@ export const rolloutRoutes = [
   }),
 
   route({
+    method: 'get',
+    path: '/rollouts/:rolloutId/definition',
+    summary: 'What exactly is approved, and its hash',
+    allow: readers,
+    params: RolloutParams,
+    response: DefinitionView,
+    handle: async ({ ctx, params }) => await getDefinition(ctx.db, params.rolloutId),
+  }),
+
+  route({
     method: 'post',
     path: '/rollouts/:rolloutId/actions',
     summary: 'Approve, start, advance, pause, resume or cancel',
@@ -123,14 +136,18 @@ export async function viewerOf(
   const ids = rollouts.map((rollout) => rollout.id)
   const progresses = await progressesOf(db, ids)
   const along = await companionsOf(db, ids)
-  return (rollout) => view(rollout, along, progresses.get(rollout.id))
+  const approvals = Map.groupBy(await countingApprovals(db, ids), (one) => one.rollout_id)
+  return (rollout) => ({
+    ...view(rollout, along, progresses.get(rollout.id)),
+    approvals: approvalsView(rollout, approvals.get(rollout.id) ?? []),
+  })
 }
 
 function view(
   rollout: Rollout,
   along: readonly { rollout_id: string; release_id: string }[],
   progress: Progress = noProgress,
-): RolloutView {
+): Omit<RolloutView, 'approvals'> {
   const { succeeded, failed } = progress.all
   return {
     id: rollout.id,
@@ -158,11 +175,28 @@ function view(
     executed: succeeded + failed,
     succeeded,
     failed,
+    definitionHash: rollout.definition_hash?.toString('hex') ?? null,
+    editedBy: rollout.edited_by,
     createdBy: rollout.created_by,
     createdAt: rollout.created_at.toISOString(),
     changedAt: rollout.changed_at.toISOString(),
     startedAt: rollout.started_at?.toISOString() ?? null,
     endedAt: rollout.ended_at?.toISOString() ?? null,
+  }
+}
+
+function approvalsView(
+  { approvals_needed: needed }: Rollout,
+  given: readonly Approval[],
+): RolloutView['approvals'] {
+  return {
+    needed,
+    missing: Math.max(0, needed - given.length),
+    given: given.map(({ approver, at, reason }) => ({
+      by: approver,
+      at: at.toISOString(),
+      reason,
+    })),
   }
 }
 

@@ -6,7 +6,9 @@ import type { Db } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { endCancelled } from '../deployments/end.ts'
 import { DomainError } from '../errors.ts'
+import { approveRollout, mustBeApproved } from './approval.ts'
 import type { SettingColumns } from './columns.ts'
+import { definitionHash } from './definition.ts'
 import { judgePhase } from './gate.ts'
 import { type Progress, progressOf } from './progress.ts'
 import { nextRolloutState, type operatorActions } from './state.ts'
@@ -21,9 +23,10 @@ import {
   openPhase,
   releasesById,
   type Rollout,
+  sealDefinition,
 } from './store.ts'
 
-type Deps = Pick<Context, 'db' | 'clock'>
+type Deps = Pick<Context, 'db' | 'clock' | 'config'>
 
 interface By {
   actor: string
@@ -47,11 +50,12 @@ export interface NewRolloutCommand extends By {
  * id. Throws `not-found` for an unknown release or group and `not-ready` for a release that is not published.
  */
 export async function createRollout(
-  { db, clock }: Deps,
+  { db, clock, config }: Deps,
   command: NewRolloutCommand,
 ): Promise<Rollout> {
   const { id, name, releaseId, with: along = [], groupId, phases, actor, requestId } = command
   const now = clock.now()
+  const settings = withPolicy(command, config.rolloutApprovals)
   return await inTransaction(db, async (tx) => {
     await mustBePublished(tx, releaseId)
     const companions = await companionsFor(tx, releaseId, along)
@@ -67,28 +71,40 @@ export async function createRollout(
       created_by: actor,
       created_at: now,
       changed_at: now,
-      ...command.settings,
+      ...settings,
     }
-    if (await insertRollout(tx, row, phases, companions)) {
-      const facts = {
-        name,
-        releaseId,
-        with: along,
-        groupId,
-        percents: phases.map((phase) => phase.percent),
-        ...command.settings,
-      }
-      await recordAudit(tx, {
-        at: now,
-        actor,
-        action: 'rollout.create',
-        subject: id,
-        facts,
-        requestId,
-      })
+    const stored = await insertRollout(tx, row, phases, companions)
+    if (!stored) return await getRollout(tx, id)
+    const hash = definitionHash({
+      ...stored,
+      companions: companions.map((one) => ({ release_id: one.id })),
+    })
+    const facts = {
+      name,
+      releaseId,
+      with: along,
+      groupId,
+      percents: phases.map((phase) => phase.percent),
+      ...settings,
+      definitionHash: hash.toString('hex'),
     }
-    return await getRollout(tx, id)
+    const what = { action: 'rollout.create', subject: id, facts }
+    await recordAudit(tx, { at: now, actor, requestId, ...what })
+    return await sealDefinition(tx, id, hash)
   })
+}
+
+/** A draft that says nothing asks for what the server demands; one that asks for less is refused. */
+function withPolicy({ settings = {}, actor }: NewRolloutCommand, least: number): SettingColumns {
+  const asked = settings.approvals_needed
+  if (actor === 'system' || least === 0) return settings
+  if (asked !== undefined && asked < least) {
+    throw new DomainError('invalid-request', `This server demands ${least} approvals or more`, {
+      at: 'approvals',
+      least,
+    })
+  }
+  return { ...settings, approvals_needed: asked ?? least }
 }
 
 export interface RolloutCommand extends By {
@@ -97,6 +113,8 @@ export interface RolloutCommand extends By {
   reason?: string | undefined
   /** With `advance`: the phase that the caller saw open, so that a second click does not open one more. */
   phase?: number | undefined
+  /** With `approve`: the definition that the caller saw, in hex. */
+  definitionHash?: string | undefined
 }
 
 /**
@@ -105,16 +123,17 @@ export interface RolloutCommand extends By {
  * admitted, in any process: admissions hold the rollout in `running` while they are written.
  */
 export async function actOnRollout(
-  ctx: Pick<Context, 'db' | 'clock' | 'bus' | 'metrics'>,
+  ctx: Deps & Pick<Context, 'bus' | 'metrics'>,
   command: RolloutCommand,
 ): Promise<Rollout> {
   const { rolloutId, action, actor, requestId, reason } = command
+  if (action === 'approve') return await approveRollout(ctx, command)
   const now = ctx.clock.now()
   const after = await inTransaction(ctx.db, async (tx) => {
     const before = await getRollout(tx, rolloutId)
     const state = nextRolloutState(before.state, action)
     const progress = await progressOf(tx, before)
-    const { set, facts } = await changesOf(tx, before, progress, command, now)
+    const { set, facts } = await changesOf(tx, before, progress, { ...command, action }, ctx)
     const moved = await moveRollout(tx, before, { ...set, state }, now)
     if (moved.phase_no > before.phase_no) await openPhase(tx, rolloutId, moved.phase_no, now)
     await recordAudit(tx, {
@@ -141,20 +160,29 @@ async function changesOf(
   db: Db,
   before: Rollout,
   progress: Progress,
-  { action, reason, phase }: RolloutCommand,
-  now: Date,
+  {
+    action,
+    reason,
+    phase,
+  }: RolloutCommand & { action: Exclude<RolloutCommand['action'], 'approve'> },
+  policy: Pick<Context, 'config' | 'clock'>,
 ): Promise<Changes> {
+  const now = policy.clock.now()
   // A person who starts or resumes has seen the failures so far: they do not stop it again.
   const base = { base_succeeded: progress.all.succeeded, base_failed: progress.all.failed }
   switch (action) {
-    case 'approve':
-      return { set: {}, facts: {} }
     case 'start':
       await allMustBePublished(db, before)
-      return { set: { ...base, phase_no: 1, started_at: now, reason: null }, facts: {} }
+      return {
+        set: { ...base, phase_no: 1, started_at: now, reason: null },
+        facts: await mustBeApproved(db, before, policy),
+      }
     case 'resume':
       await allMustBePublished(db, before)
-      return { set: { ...base, reason: null }, facts: base }
+      return {
+        set: { ...base, reason: null },
+        facts: { ...base, ...(await mustBeApproved(db, before, policy)) },
+      }
     case 'pause':
       return { set: { reason: reason ?? null }, facts: {} }
     case 'cancel':

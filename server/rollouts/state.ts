@@ -2,11 +2,12 @@ import { DomainError } from '../errors.ts'
 
 /**
  * The life of a rollout. Add a state here and the compiler, the check constraint test and the docs follow.
- * `advance` opens the next phase; `failed` is for the abort rules of the full engine, which may end a rollout for good.
+ * `advance` opens the next phase; `fail` is for the abort rules, which may end a rollout for good. `approve` is where an
+ * approval may be given; a draft moves by it once there are enough.
  */
 const transitions = {
   draft: { approve: 'approved', start: 'running', cancel: 'cancelled' },
-  approved: { start: 'running', cancel: 'cancelled' },
+  approved: { approve: 'approved', start: 'running', cancel: 'cancelled' },
   running: {
     advance: 'running',
     pause: 'paused',
@@ -14,7 +15,7 @@ const transitions = {
     fail: 'failed',
     cancel: 'cancelled',
   },
-  paused: { resume: 'running', cancel: 'cancelled' },
+  paused: { approve: 'paused', resume: 'running', cancel: 'cancelled' },
   completed: {},
   failed: {},
   cancelled: {},

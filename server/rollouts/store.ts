@@ -19,6 +19,18 @@ export async function getRollout(db: Db, id: string): Promise<Rollout> {
   return row
 }
 
+/** The same, held until the transaction ends: decisions about its definition are made one after the other. */
+export async function lockRollout(tx: Tx, id: string): Promise<Rollout> {
+  const row = await tx
+    .selectFrom('rollout')
+    .selectAll()
+    .where('id', '=', id)
+    .forUpdate()
+    .executeTakeFirst()
+  if (!row) throw new DomainError('not-found', 'No such rollout', { rolloutId: id })
+  return row
+}
+
 /** Newest first; `before` is the id of the last one seen. */
 export async function listRollouts(
   db: Db,
@@ -101,23 +113,24 @@ export async function countsOf(db: Db, rolloutIds: readonly string[]): Promise<C
     .execute()
 }
 
-/** Inserts the rollout and its phases; false when the id is taken, which means that the request came again. */
+/** Inserts the rollout and its phases; undefined when the id is taken, which means that the request came again. */
 export async function insertRollout(
   tx: Tx,
   rollout: NewRollout,
   phases: readonly NewPhase[],
   companions: readonly { id: string; component: string }[],
-): Promise<boolean> {
+): Promise<{ rollout: Rollout; phases: Phase[] } | undefined> {
   const inserted = await tx
     .insertInto('rollout')
     .values(rollout)
     .onConflict((oc) => oc.column('id').doNothing())
-    .returning('id')
+    .returningAll()
     .executeTakeFirst()
-  if (!inserted) return false
-  await tx
+  if (!inserted) return undefined
+  const insertedPhases = await tx
     .insertInto('rollout_phase')
     .values(phases.map((phase) => ({ ...phase, rollout_id: rollout.id, opened_at: null })))
+    .returningAll()
     .execute()
   if (companions.length > 0) {
     await tx
@@ -131,11 +144,21 @@ export async function insertRollout(
       )
       .execute()
   }
-  return true
+  return { rollout: inserted, phases: insertedPhases }
+}
+
+/** Says what people will approve: the hash of the rows as they are now. */
+export async function sealDefinition(tx: Tx, id: string, definitionHash: Buffer): Promise<Rollout> {
+  return await tx
+    .updateTable('rollout')
+    .set({ definition_hash: definitionHash })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow()
 }
 
 /**
- * Moves a rollout only if it is still where the caller saw it, phase included.
+ * Moves a rollout only if it is still where the caller saw it, phase and definition included.
  * Two operators pressing different buttons get one winner and one conflict, without a row lock.
  */
 export async function moveRollout(
@@ -151,6 +174,7 @@ export async function moveRollout(
     .where('id', '=', before.id)
     .where('state', '=', before.state)
     .where('phase_no', '=', before.phase_no)
+    .where(sql<boolean>`definition_hash is not distinct from ${before.definition_hash}::bytea`)
     .returningAll()
     .executeTakeFirst()
   if (!row) {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 
 import { deploymentStates } from '../protocol/deployment.ts'
+import { Approvals, ApprovalsView, DefinitionHash } from './governance-wire.ts'
 import { operatorActions, rolloutStates } from './state.ts'
 
 const id = z.uuid().toLowerCase()
@@ -54,7 +55,7 @@ const Phases = z
 const settings = {
   abort: notYet,
   window: notYet,
-  approvals: notYet,
+  approvals: Approvals,
   maxInFlight: notYet,
   priority: notYet,
 }
@@ -102,6 +103,8 @@ export const ActionBody = z.strictObject({
   reason: text(500).optional(),
   /** With `advance`: the phase that is open now. Another one is refused, so that a repeated call does not open two. */
   phase: z.int().min(1).max(32).optional(),
+  /** With `approve`: the definition that is approved, as the rollout shows it. Needed where approvals are. */
+  definitionHash: DefinitionHash.optional(),
 })
 
 const Counts = z.partialRecord(z.enum(deploymentStates), z.number())
@@ -134,6 +137,10 @@ export const RolloutView = z.object({
   executed: z.number(),
   succeeded: z.number(),
   failed: z.number(),
+  approvals: ApprovalsView,
+  /** Of all that is approved; null for a rollout from before approvals. */
+  definitionHash: z.string().nullable(),
+  editedBy: z.string().nullable(),
   createdBy: z.string(),
   createdAt: z.iso.datetime(),
   changedAt: z.iso.datetime(),

@@ -27,12 +27,13 @@ let handle: DatabaseHandle
 let world: RolloutWorld
 let server: Server
 let role = 'operator'
+let actorId = 'key:1'
 beforeAll(async () => {
   handle = await createTestDatabase()
   world = rolloutWorld(handle)
   const app = express()
   app.use((_req, res, next) => {
-    res.locals['actor'] = { id: 'key:1', name: 'Ada', role, requestId: 'r1' }
+    res.locals['actor'] = { id: actorId, name: 'Ada', role, requestId: 'r1' }
     next()
   })
   mountRoutes(app, world.ctx, { prefix: '', routes })
@@ -138,6 +139,40 @@ test('a rollout over REST, from the draft to the deployments', async () => {
   expect(listed.body.items.map((item: Json) => item.id)).toEqual([made.body.id])
 })
 
+test('approvals over REST: asked for, given to what was seen, shown', async () => {
+  const { body } = await definition(0)
+  const made = await call('POST', '/rollouts', { ...body, approvals: 1 })
+  expect(made.body).toMatchObject({ approvals: { needed: 1, missing: 1, given: [] } })
+  const path = `/rollouts/${made.body.id}`
+  const shown = await call('GET', `${path}/definition`)
+  expect(shown.body).toMatchObject({
+    definitionHash: made.body.definitionHash,
+    definition: { name: 'Spring', approvalsNeeded: 1, phases: [{ percent: 100 }] },
+  })
+  const { definitionHash } = shown.body
+  const approval = { action: 'approve', definitionHash, reason: 'tried on the bench' }
+  expect(await call('POST', `${path}/actions`, approval)).toMatchObject({
+    status: 403,
+    body: { code: 'not-allowed' },
+  })
+  expect((await call('POST', `${path}/actions`, { action: 'start' })).body).toMatchObject({
+    code: 'not-ready',
+    missing: 1,
+  })
+  actorId = 'key:2'
+  try {
+    expect((await call('POST', `${path}/actions`, approval)).body).toMatchObject({
+      state: 'approved',
+      approvals: { needed: 1, missing: 0, given: [{ by: 'key:2', reason: 'tried on the bench' }] },
+    })
+  } finally {
+    actorId = 'key:1'
+  }
+  expect((await call('POST', `${path}/actions`, { action: 'start' })).body).toMatchObject({
+    state: 'running',
+  })
+})
+
 test('the ledger of an owner', async () => {
   const { ids } = await definition(1)
   const [device = ''] = ids
@@ -194,7 +229,7 @@ test.each([
   ['a query', { query: 'model = gate-2' }, 'not available in this version'],
   ['abort rules', { abort: [] }, 'not available in this version'],
   ['a window', { window: {} }, 'not available in this version'],
-  ['approvals', { approvals: 2 }, 'not available in this version'],
+  ['eleven approvals', { approvals: 11 }, 'approvals'],
   ['a count', { phases: [{ count: 3 }] }, 'not available in this version'],
   ['a cohort', { phases: [{ percent: 5, cohort: 'x' }] }, 'not available in this version'],
   ['a rate', { phases: [{ percent: 5, rate: {} }] }, 'not available in this version'],

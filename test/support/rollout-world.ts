@@ -27,7 +27,9 @@ export function rolloutWorld({ db }: DatabaseHandle) {
   const woken: string[] = []
   const bus = createLocalBus()
   bus.subscribe('wake', (ids) => void woken.push(...ids))
+  const config = { rolloutApprovals: 0 }
   const ctx = {
+    config,
     db: db.withPlugin(counter),
     clock,
     bus,
@@ -49,6 +51,7 @@ export function rolloutWorld({ db }: DatabaseHandle) {
   } as unknown as Context
   return {
     ctx,
+    config,
     db,
     clock,
     connected,

@@ -6,6 +6,7 @@ const legal: Record<string, string> = {
   'draft approve': 'approved',
   'draft start': 'running',
   'draft cancel': 'cancelled',
+  'approved approve': 'approved',
   'approved start': 'running',
   'approved cancel': 'cancelled',
   'running advance': 'running',
@@ -13,6 +14,7 @@ const legal: Record<string, string> = {
   'running finish': 'completed',
   'running fail': 'failed',
   'running cancel': 'cancelled',
+  'paused approve': 'paused',
   'paused resume': 'running',
   'paused cancel': 'cancelled',
 }

@@ -1,0 +1,41 @@
+import type { RolloutView } from '../server/rollouts/wire.ts'
+import type { CommandInput } from './command.ts'
+
+/** One rollout in words. */
+export function showRollout(out: CommandInput['out'], rollout: RolloutView): void {
+  out.fields(rollout, (one) => [
+    ['name', one.name],
+    ['state', one.reason === null ? one.state : `${one.state}: ${one.reason}`],
+    ['phase', `${one.phase} of ${one.phases.length}`],
+    ['waits for', one.waitsFor],
+    ...one.phases.map(
+      (phase) =>
+        [
+          `phase ${phase.no}`,
+          `${phase.percent}%${phase.hold ? ', hold' : ''}: ${phase.succeeded} of ${phase.executed} succeeded`,
+        ] as const,
+    ),
+    [
+      'devices',
+      Object.entries(one.counts)
+        .map(([state, count]) => `${count} ${state}`)
+        .join(', '),
+    ],
+    ...approvalFields(one),
+    ['release', one.releaseId],
+    ...(one.with.length > 0 ? [['with', one.with.join(', ')] as const] : []),
+    ['group', one.groupId],
+    ['id', one.id],
+  ])
+}
+
+function approvalFields({ approvals, definitionHash }: RolloutView) {
+  const { needed, missing, given } = approvals
+  if (needed === 0 && given.length === 0) return []
+  const by = given.map((one) => one.by).join(', ')
+  const counted = `${given.length} of ${needed}${by && `: ${by}`}`
+  return [
+    ['approvals', missing > 0 ? `${counted}; ${missing} missing` : counted],
+    ['definition', definitionHash],
+  ] as const
+}
