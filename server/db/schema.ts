@@ -48,6 +48,7 @@ import type {
   DeliveryPlanTable,
   RolloutTable,
   RolloutPhaseTable,
+  RolloutCohortMemberTable,
   RolloutCompanionTable,
   RolloutApprovalTable,
   DeviceSettingsTable,
@@ -108,6 +109,7 @@ export interface Schema {
   delivery_plan: DeliveryPlanTable
   rollout: RolloutTable
   rollout_phase: RolloutPhaseTable
+  rollout_cohort_member: RolloutCohortMemberTable
   rollout_companion: RolloutCompanionTable
   rollout_approval: RolloutApprovalTable
   device_settings: DeviceSettingsTable

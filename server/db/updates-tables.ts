@@ -145,6 +145,7 @@ export interface RolloutTable {
   base_failed: Generated<number>
   kind: Generated<'update' | 'retry' | 'rollback' | 'certificate'>
   priority: Generated<number>
+  pass_queue: Generated<boolean>
   max_in_flight: number | null
   bytes_per_minute: number | null
   query: string | null
@@ -177,7 +178,7 @@ export interface RolloutApprovalTable {
 export interface RolloutPhaseTable {
   rollout_id: string
   no: number
-  percent: number
+  percent: number | null
   success_percent: number
   min_executed: number
   hold: boolean
@@ -189,6 +190,12 @@ export interface RolloutPhaseTable {
   rate: unknown
   soak_s: Generated<number>
   admitted: Generated<number>
+}
+
+export interface RolloutCohortMemberTable {
+  rollout_id: string
+  phase_no: number
+  device_id: string
 }
 
 export interface DeviceSettingsTable {

@@ -4,7 +4,7 @@ import { openStates } from '../protocol/deployment.ts'
 import { meetDevices } from '../rollouts/meet.ts'
 import { findPollers, type Poller } from './device-store.ts'
 
-export type PollDeps = Pick<Context, 'db' | 'clock' | 'metrics'>
+export type PollDeps = Pick<Context, 'config' | 'db' | 'clock' | 'metrics'>
 
 /** One device as it stands, after running rollouts have met it. */
 export interface Look {

@@ -18,7 +18,7 @@ import {
 import type { PollReader } from './poll-reader.ts'
 import { type Shown, shownFor } from './present.ts'
 
-export type DdiDeps = Pick<Context, 'db' | 'clock' | 'metrics' | 'bus' | 'log'>
+export type DdiDeps = Pick<Context, 'config' | 'db' | 'clock' | 'metrics' | 'bus' | 'log'>
 
 /** @throws DomainError `not-found` for a device that neither its model nor its enrollment profile lets poll */
 export async function getPoller({ db }: Pick<Context, 'db'>, deviceId: string): Promise<Poller> {

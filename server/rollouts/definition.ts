@@ -16,6 +16,7 @@ export const definingColumns = {
   policy: true,
   kind: true,
   priority: true,
+  pass_queue: true,
   max_in_flight: true,
   bytes_per_minute: true,
   query: true,

@@ -81,20 +81,17 @@ async function drive(ctx: Deps, rollouts: readonly Rollout[], mayLook: LookLimit
     const progress = progresses.get(rollout.id)
     const decision = progress && decide(rollout, progress)
     if (!progress || !decision) continue
-    if (decision.action === 'finish' && (await isSomeoneLeft(ctx, rollout, progress, mayLook)))
-      continue
+    if (decision.action === 'finish' && (await isSomeoneLeft(ctx, rollout, mayLook))) continue
     await act(ctx, rollout, progress, decision)
   }
 }
 
 async function isSomeoneLeft(
-  { db }: Deps,
+  { db, clock }: Deps,
   { id }: Rollout,
-  { phases }: Progress,
   mayLook: LookLimit,
 ): Promise<boolean> {
-  const percent = phases.at(-1)?.percent
-  return percent === undefined || (await mayLook(id, () => someoneToMeet(db, id, percent)))
+  return await mayLook(id, () => someoneToMeet(db, id, clock.now()))
 }
 
 async function act(

@@ -1,6 +1,7 @@
-import { type Admission, unstartedStates } from '../deployments/admit.ts'
+import { unstartedStates } from '../deployments/admit.ts'
 import { leavesLine } from '../protocol/version-line.ts'
-import { bucketOf, phaseOf } from './bucket.ts'
+import type { Wanted } from './bounds.ts'
+import { bucketOf, phasesFor } from './bucket.ts'
 import type { Candidate, StepRelease } from './meet-store.ts'
 import { type ReasonCode, reasonCodes } from './reason-wire.ts'
 import { pathTo } from './step-path.ts'
@@ -22,12 +23,12 @@ export interface Refusal {
 
 /** What was decided about one device and one rollout. */
 export type Verdict = { candidate: Candidate } & (
-  | { admission: Admission; refusal?: never }
+  | { admission: Wanted; refusal?: never }
   | { refusal: Refusal; admission?: never }
 )
 
 /** One rollout for each device and component, out of its candidates in order of precedence. */
-export function chooseAdmissions(candidates: readonly Candidate[], given: Given): Admission[] {
+export function chooseAdmissions(candidates: readonly Candidate[], given: Given): Wanted[] {
   return judge(candidates, given).flatMap(({ admission }) => admission ?? [])
 }
 
@@ -51,25 +52,36 @@ export function judge(candidates: readonly Candidate[], given: Given): Verdict[]
 /** Within a priority a fix that keeps to the device's line before one that would bring features; sorting keeps the order otherwise. */
 function precedence(candidates: readonly Candidate[]): Candidate[] {
   return candidates.toSorted(
-    (a, b) => b.priority - a.priority || Number(staysOnLine(b)) - Number(staysOnLine(a)),
+    (a, b) =>
+      Number(b.pass_queue) - Number(a.pass_queue) ||
+      b.priority - a.priority ||
+      Number(staysOnLine(b)) - Number(staysOnLine(a)),
   )
 }
 
-function admissionOf(candidate: Candidate, given: Given): Admission | Refusal {
+function admissionOf(candidate: Candidate, given: Given): Wanted | Refusal {
   const refusal = refusalOf(candidate, given)
   if (refusal) return refusal
   const offered = nextRelease(candidate, given)
   if (!offered) return { code: 'must-pass-through' }
   const { device_id: deviceId, component, open } = candidate
   if (!mayReplace(candidate, offered)) return { code: 'open-deployment' }
-  const phaseNo = phaseOf(bucketOf(candidate.seed, deviceId), candidate.open_percents ?? [])
-  if (phaseNo === undefined) return { code: 'not-in-phase' }
+  const { open_phases, begun_phase, seen_at: seenAt, bounded } = candidate
+  const bucket = bucketOf(candidate.seed, deviceId)
+  const phaseNos =
+    begun_phase === null
+      ? phasesFor({ bucket, seenAt }, open_phases ?? [], given.now)
+      : [begun_phase]
+  if (phaseNos.length === 0) return { code: 'not-in-phase' }
   return {
     rolloutId: candidate.rollout_id,
     deviceId,
     releaseId: offered.id,
     component,
-    phaseNo,
+    phaseNos,
+    bucket,
+    bounded,
+    ...(begun_phase === null ? {} : { continues: true as const }),
     ...(offered.id === candidate.release_id ? {} : { isStep: true }),
     ...(open ? { supersedes: open.id } : {}),
   }

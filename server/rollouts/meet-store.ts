@@ -1,8 +1,23 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely'
 
-import type { Db, Tx } from '../db/client.ts'
+import type { Db } from '../db/client.ts'
 import { bucketSql, isMet, mayTakePart, needsStep, unfitness } from '../db/release-fit.ts'
 import { type DeploymentState, endedStates } from '../protocol/deployment.ts'
+
+/** Whom an open phase takes, as far as one device is concerned. */
+export interface OpenPhase {
+  no: number
+  kind: 'percent' | 'count' | 'cohort'
+  /** Cumulative; of a share only. */
+  percent: number | null
+  /** So many and no more; of a count only. */
+  count: number | null
+  admitted: number
+  /** Only devices seen in the last so many seconds. */
+  seen_within_s: number | null
+  /** Is the device in the frozen cohort? */
+  in_cohort: boolean
+}
 
 /** A rollout and a device that is in its group, whatever share is open. */
 export interface Candidate {
@@ -11,6 +26,7 @@ export interface Candidate {
   release_id: string
   kind: 'update' | 'retry' | 'rollback' | 'certificate'
   priority: number
+  pass_queue: boolean
   /** Which devices of the group it is for; null: all. */
   query: string | null
   model: string
@@ -25,8 +41,14 @@ export interface Candidate {
   /** What runs of the component; null when nothing does. */
   runs_version: string | null
   seed: Buffer
-  /** Cumulative shares of the open phases, in order; null when none is open. */
-  open_percents: number[] | null
+  /** In order; null when none is open. */
+  open_phases: OpenPhase[] | null
+  /** The phase that the device is counted in since it took a step of this rollout; null for one that is yet to begin. */
+  begun_phase: number | null
+  /** When the device was last heard of; null for one that never was before this contact. */
+  seen_at: Date | null
+  /** Is there anything that `claim.ts` has to count before the rollout admits somebody? */
+  bounded: boolean
   /** The deployment of the same component that the device has open. */
   open: {
     id: string
@@ -58,13 +80,19 @@ const isExpiring = (now: Date) => sql<boolean>`coalesce((
   from certificate held where held.device_id = device.id and held.kind = 'device' and held.state = 'issued'), false)`
 
 const columns = (now: Date) => sql`
-  device.id as device_id, rollout.id as rollout_id, rollout.release_id, rollout.kind, rollout.priority, rollout.query,
+  device.id as device_id, rollout.id as rollout_id, rollout.release_id, rollout.kind, rollout.priority, rollout.pass_queue, rollout.query,
   release.model, release.component, release.build, release.svn, release.class, release.version, release.min_previous,
   release.requires, release.hardware_ids as release_hardware_ids, rollout.seed,
   (select runs.version from jsonb_to_recordset(device.installed) runs(component text, version text)
     where runs.component = release.component limit 1) as runs_version,
-  (select jsonb_agg(phase.percent order by phase.no) from rollout_phase phase
-    where phase.rollout_id = rollout.id and phase.no <= rollout.phase_no) as open_percents,
+  (select jsonb_agg(jsonb_build_object('no', phase.no, 'kind', phase.kind, 'percent', phase.percent, 'count', phase.count,
+      'admitted', phase.admitted, 'seen_within_s', phase.seen_within_s, 'in_cohort', ${inCohort()}) order by phase.no)
+    from rollout_phase phase
+    where phase.rollout_id = rollout.id and phase.no <= rollout.phase_no) as open_phases,
+  (select min(begun.phase_no) from deployment begun
+    where begun.rollout_id = rollout.id and begun.device_id = device.id) as begun_phase,
+  (select presence.last_seen_at from device_presence presence where presence.device_id = device.id) as seen_at,
+  (${isBounded()}) as bounded,
   (select jsonb_build_object('id', other.id, 'state', other.state, 'build', runs.build,
       'version', runs.version, 'class', runs.class)
     from deployment other join release runs on runs.id = other.release_id
@@ -76,8 +104,8 @@ const columns = (now: Date) => sql`
       from deployment past where past.device_id = device.id and past.state = 'rolled_back'
         and past.component = release.component)) end as standing`
 
-/** Security releases come first within a priority, then older rollouts. */
-const inOrder = sql`order by device.id, rollout.priority desc, (release.class = 'security') desc,
+/** What passes the queue, then by priority, then security releases, then older rollouts. */
+const inOrder = sql`order by device.id, rollout.pass_queue desc, rollout.priority desc, (release.class = 'security') desc,
   rollout.created_at, rollout.id`
 
 /**
@@ -140,34 +168,28 @@ export async function stepsBelow(
   return rows
 }
 
-/**
- * Of these rollouts, those that are still running and have at least these phases open; they cannot be paused, cancelled or
- * advanced until the transaction ends.
- */
-export async function holdRunning(
-  tx: Tx,
-  rolloutIds: readonly string[],
-): Promise<Map<string, { phase_no: number }>> {
-  const rows = await tx
-    .selectFrom('rollout')
-    .select(['id', 'phase_no'])
-    .where('id', '=', sql<string>`any(${[...rolloutIds]}::uuid[])`)
-    .where('state', '=', 'running')
-    .orderBy('id')
-    .forShare()
-    .execute()
-  return new Map(rows.map((row) => [row.id, row]))
+function isBounded(): RawBuilder<SqlBool> {
+  return sql<SqlBool>`rollout.max_in_flight is not null or rollout.bytes_per_minute is not null or exists (
+    select from rollout_phase phase where phase.rollout_id = rollout.id and phase.no <= rollout.phase_no
+      and (phase.kind = 'count' or phase.rate is not null))`
+}
+
+/** Is `device` in the frozen cohort of `phase`? */
+function inCohort(): RawBuilder<SqlBool> {
+  return sql<SqlBool>`(phase.kind = 'cohort' and exists (select from rollout_cohort_member cohort
+    where cohort.rollout_id = phase.rollout_id and cohort.phase_no = phase.no and cohort.device_id = device.id))`
 }
 
 /**
- * Is there a member of the rollout's group that it could still meet: one that `matching` finds, in the share of the phases up
- * to `percent`, able to take part (or registered and still to enroll), and either never heard of or one that the release fits,
- * if need be by a step in between? Stops at the first one found.
+ * Is there a member of the rollout's group that it could still meet: one that `matching` finds, taken by an open
+ * phase, able to take part (or registered and still to enroll), and either never heard of or one that the release fits,
+ * if need be by a step in between? Who was not seen lately is not waited for by a phase that takes only those who were.
+ * Stops at the first one found.
  */
 export async function someoneToMeet(
   db: Db,
   rolloutId: string,
-  percent: number,
+  now: Date,
   matching: RawBuilder<SqlBool> = sql<SqlBool>`true`,
 ): Promise<boolean> {
   const { rows } = await sql`
@@ -180,7 +202,13 @@ export async function someoneToMeet(
       and (device.state = 'registered' or (device.model is null and ${mayTakePart()})
         or (${unfitness()} is null and (not ${needsStep()} or ${hasFirstStep()})))
       and ${matching}
-      and ${bucketSql(sql.raw('rollout.seed'))} < ${percent}::float8 / 100
+      and exists (select from rollout_phase phase
+        where phase.rollout_id = rollout.id and phase.no <= rollout.phase_no
+          and case phase.kind when 'percent' then ${bucketSql(sql.raw('rollout.seed'))} < phase.percent / 100
+            when 'count' then phase.admitted < phase.count else ${inCohort()} end
+          and (phase.seen_within_s is null or exists (select from device_presence presence
+            where presence.device_id = device.id
+              and presence.last_seen_at >= ${now}::timestamptz - phase.seen_within_s * interval '1 second')))
     limit 1`.execute(db)
   return rows.length > 0
 }

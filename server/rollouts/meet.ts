@@ -4,7 +4,7 @@ import { claimAdmissions } from './claim.ts'
 import { chooseAdmissions, type Given } from './judge.ts'
 import { type Candidate, candidatesFor, stepsBelow } from './meet-store.ts'
 
-type Deps = Pick<Context, 'db' | 'clock' | 'metrics'>
+type Deps = Pick<Context, 'config' | 'db' | 'clock' | 'metrics'>
 
 const batchSize = 500
 

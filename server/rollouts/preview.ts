@@ -7,7 +7,7 @@ import type { PreviewView } from './wire.ts'
 /** What would happen, told from what is known now. Writes nothing (rollouts.md §10, the first part of it). */
 export async function previewRollout(db: Db, rolloutId: string): Promise<PreviewView> {
   const rollout = await getRollout(db, rolloutId)
-  const percents = (await phasesOf(db, [rolloutId])).map((phase) => phase.percent)
+  const percents = (await phasesOf(db, [rolloutId])).map((phase) => phase.percent ?? 0)
   const { group_id: groupId, release_id: releaseId, seed } = rollout
   const companions = (await companionsOf(db, [rolloutId])).map((one) => one.release_id)
   const rows = await previewGroup(db, { groupId, releaseId, companions, seed, percents })

@@ -7,7 +7,12 @@ export type StateCounts = Partial<Record<DeploymentState, number>>
 
 export interface PhaseProgress {
   no: number
-  percent: number
+  percent: number | null
+  count: number | null
+  cohortId: string | null
+  seenWithinS: number | null
+  rate: unknown
+  admitted: number
   gate: Gate
   openedAt: Date | null
   counts: StateCounts
@@ -44,6 +49,11 @@ function progress(phases: readonly Phase[], counts: readonly Count[]): Progress 
       return {
         no: phase.no,
         percent: phase.percent,
+        count: phase.count,
+        cohortId: phase.cohort_id,
+        seenWithinS: phase.seen_within_s,
+        rate: phase.rate,
+        admitted: phase.admitted,
         gate: {
           successPercent: phase.success_percent,
           minExecuted: phase.min_executed,

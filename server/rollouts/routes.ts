@@ -5,6 +5,7 @@ import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { type Actor, route } from '../http/route.ts'
 import { type Approval, countingApprovals } from './approval-store.ts'
 import { getDefinition } from './approval.ts'
+import { boundsOf, phaseBoundsOf } from './bounds-view.ts'
 import { phaseColumns, settingColumns } from './columns.ts'
 import { judgePhase } from './gate.ts'
 import { DefinitionView } from './governance-wire.ts'
@@ -157,13 +158,14 @@ function view(
       .filter(({ rollout_id }) => rollout_id === rollout.id)
       .map(({ release_id }) => release_id),
     groupId: rollout.group_id,
+    ...boundsOf(rollout),
     state: rollout.state,
     phase: rollout.phase_no,
     reason: rollout.reason,
     waitsFor: waitsFor(rollout, progress),
-    phases: progress.phases.map(({ no, percent, gate, openedAt, counts, verdicts }) => ({
+    phases: progress.phases.map(({ no, gate, openedAt, counts, verdicts, ...phase }) => ({
       no,
-      percent,
+      ...phaseBoundsOf(phase),
       success: { percent: gate.successPercent, minExecuted: gate.minExecuted },
       hold: gate.hold,
       openedAt: openedAt?.toISOString() ?? null,

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 
 import { deploymentStates } from '../protocol/deployment.ts'
+import { BoundsView, PhaseBoundsView } from './bounds-wire.ts'
 import { Approvals, ApprovalsView, DefinitionHash } from './governance-wire.ts'
 import { operatorActions, rolloutStates } from './state.ts'
 
@@ -115,6 +116,7 @@ export const RolloutView = z.object({
   releaseId: z.string(),
   with: z.array(z.string()),
   groupId: z.string(),
+  ...BoundsView.shape,
   state: z.enum(rolloutStates),
   /** The open phase; 0 before the start. */
   phase: z.number(),
@@ -124,7 +126,7 @@ export const RolloutView = z.object({
   phases: z.array(
     z.object({
       no: z.number(),
-      percent: z.number(),
+      ...PhaseBoundsView.shape,
       success: z.object({ percent: z.number(), minExecuted: z.number() }),
       hold: z.boolean(),
       openedAt: z.iso.datetime().nullable(),

@@ -4,6 +4,7 @@ import type { KyselyPlugin } from 'kysely'
 import { pino } from 'pino'
 
 import { createLocalBus } from '../../server/bus.ts'
+import { loadConfig } from '../../server/config.ts'
 import type { Context } from '../../server/context.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { newId } from '../../server/ids.ts'
@@ -27,7 +28,7 @@ export function rolloutWorld({ db }: DatabaseHandle) {
   const woken: string[] = []
   const bus = createLocalBus()
   bus.subscribe('wake', (ids) => void woken.push(...ids))
-  const config = { rolloutApprovals: 0 }
+  const config = { ...loadConfig({}), rolloutApprovals: 0 }
   const ctx = {
     config,
     db: db.withPlugin(counter),

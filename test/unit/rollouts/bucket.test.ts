@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 
 import { expect, test } from 'vitest'
 
-import { bucketOf, phaseOf } from '../../../server/rollouts/bucket.ts'
+import { bucketOf, phasesFor } from '../../../server/rollouts/bucket.ts'
+import type { OpenPhase } from '../../../server/rollouts/meet-store.ts'
 
 const seed = Buffer.alloc(16, 7)
 const deviceIds = Array.from({ length: 20_000 }, (_, n) => {
@@ -40,11 +41,27 @@ test('another seed puts other devices first', () => {
   expect(both.length).toBeLessThan(280)
 })
 
+const now = new Date('2026-11-26T10:00:00Z')
+const ago = (days: number) => new Date(now.getTime() - days * 86_400_000)
+const nobody: OpenPhase = {
+  no: 1,
+  kind: 'percent',
+  percent: null,
+  count: null,
+  admitted: 0,
+  seen_within_s: null,
+  in_cohort: false,
+}
+const shares = (percents: readonly number[]) =>
+  percents.map((percent, n): OpenPhase => ({ ...nobody, no: n + 1, percent }))
+const phaseOf = (bucket: number, phases: readonly OpenPhase[], seenAt: Date | null = null) =>
+  phasesFor({ bucket, seenAt }, phases, now)[0]
+
 test('a share that grows keeps everybody it had', () => {
   const buckets = deviceIds.slice(0, 2_000).map((id) => bucketOf(seed, id))
   const percents = [1, 5, 33.333, 80, 100]
   for (const bucket of buckets) {
-    const admitted = percents.map((_, n) => phaseOf(bucket, percents.slice(0, n + 1)))
+    const admitted = percents.map((_, n) => phaseOf(bucket, shares(percents.slice(0, n + 1))))
     const first = admitted.findIndex((phase) => phase !== undefined)
     expect(first).toBeGreaterThanOrEqual(0)
     expect(admitted.slice(first)).toEqual(percents.slice(first).map(() => first + 1))
@@ -59,5 +76,33 @@ test.each([
   [0.999_999, [10, 100], 2],
   [0, [], undefined],
 ])('bucket %d of phases %j is in phase %s', (bucket, percents, phase) => {
-  expect(phaseOf(bucket, percents)).toBe(phase)
+  expect(phaseOf(bucket, shares(percents))).toBe(phase)
+})
+
+test('a count takes whoever comes until it is full, a cohort those who are in it', () => {
+  const count: OpenPhase = { ...nobody, kind: 'count', count: 2, admitted: 1 }
+  const cohort: OpenPhase = { ...nobody, kind: 'cohort', in_cohort: true }
+  expect(phaseOf(0.99, [count])).toBe(1)
+  expect(phaseOf(0, [{ ...count, admitted: 2 }])).toBeUndefined()
+  expect(phaseOf(0.99, [cohort])).toBe(1)
+  expect(phaseOf(0, [{ ...cohort, in_cohort: false }])).toBeUndefined()
+})
+
+test('a device may fit several phases: it is in the first that has room', () => {
+  const [share] = shares([50])
+  if (!share) throw new Error('no phase')
+  const phases = [
+    { ...nobody, kind: 'count' as const, count: 2 },
+    { ...share, no: 2 },
+  ]
+  expect(phasesFor({ bucket: 0.2, seenAt: null }, phases, now)).toEqual([1, 2])
+  expect(phasesFor({ bucket: 0.7, seenAt: null }, phases, now)).toEqual([1])
+})
+
+test('a phase may want only devices that were heard of lately', () => {
+  const recent = shares([100]).map((phase) => ({ ...phase, seen_within_s: 7 * 86_400 }))
+  expect(phaseOf(0, recent, ago(7))).toBe(1)
+  expect(phaseOf(0, recent, ago(7.001))).toBeUndefined()
+  // Its first contact is now.
+  expect(phaseOf(0, recent, null)).toBe(1)
 })
