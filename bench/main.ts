@@ -4,6 +4,7 @@ import { benchConnect } from './connect.ts'
 import { benchDelivery } from './delivery.ts'
 import { benchDelta } from './delta.ts'
 import { benchPki } from './pki.ts'
+import { benchPolls } from './polls.ts'
 import { benchRollouts } from './rollouts.ts'
 import type { Row } from './row.ts'
 import { benchTuf } from './tuf.ts'
@@ -15,6 +16,7 @@ const benches: Readonly<Record<string, (say: (line: string) => void) => Promise<
   connect: benchConnect,
   delta: benchDelta,
   delivery: benchDelivery,
+  polls: benchPolls,
   tuf: benchTuf,
   rollouts: benchRollouts,
 }

@@ -19,6 +19,13 @@ export interface Asked {
   where: Omit<Where, 'poller'>
 }
 
+export interface Answer {
+  /** ddi.md §2. */
+  body: Record<string, unknown>
+  /** Nothing to do, as before. */
+  isRoutine: boolean
+}
+
 /** Root polls: from memory where a device is known to have nothing to do, together with others where it is not. */
 export class Polls {
   readonly #ctx: Context
@@ -35,10 +42,9 @@ export class Polls {
   }
 
   /**
-   * @returns the body of the answer (ddi.md §2)
    * @throws DomainError `rate-limited`, `not-allowed` for another device's name, `not-found` for a device that does not poll
    */
-  async answer({ deviceId, said, agent, where }: Asked): Promise<Record<string, unknown>> {
+  async answer({ deviceId, said, agent, where }: Asked): Promise<Answer> {
     if (!this.#limit.take(deviceId)) {
       throw new DomainError('rate-limited', 'This device polls more often than once a second', {
         retryAfterSeconds: 30,
@@ -47,7 +53,7 @@ export class Polls {
     this.#load.arrive()
     const known = this.#quiet.get(deviceId)
     if (known && (said === deviceId || said === known.controllerId)) {
-      return quietAnswer(this.#sleep(deviceId, known.seconds, true))
+      return { body: quietAnswer(this.#sleep(deviceId, known.seconds, true)), isRoutine: true }
     }
     if (!this.#load.mayRead()) {
       throw new DomainError('rate-limited', 'Too many devices poll at once: poll again later', {
@@ -63,7 +69,8 @@ export class Polls {
       const { poller, shown, waits, isQuiet } = polled
       const seconds = secondsUntilPoll(poller, { shown, waits, now: this.#ctx.clock.now() })
       if (isQuiet) quiet = { controllerId: poller.controller_id ?? deviceId, seconds, waits }
-      return rootAnswer({ ...where, poller }, shown, this.#sleep(deviceId, seconds, isQuiet))
+      const sleep = this.#sleep(deviceId, seconds, isQuiet)
+      return { body: rootAnswer({ ...where, poller }, shown, sleep), isRoutine: false }
     } finally {
       this.#quiet.end(deviceId, quiet)
     }

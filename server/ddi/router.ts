@@ -89,8 +89,10 @@ class DdiEdge {
 
   async root(req: Request, res: Response): Promise<void> {
     const deviceId = deviceOf(res)
-    const where = this.#where(req)
-    res.json(await this.#polls.answer({ deviceId, said: saidBy(req), agent: agentOf(req), where }))
+    const asked = { deviceId, said: saidBy(req), agent: agentOf(req), where: this.#where(req) }
+    const { body, isRoutine } = await this.#polls.answer(asked)
+    res.locals['routine'] = isRoutine
+    res.json(body)
   }
 
   async configData(req: Request, res: Response): Promise<void> {

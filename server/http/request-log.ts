@@ -8,7 +8,8 @@ const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIO
 
 /**
  * Gives every request an id (the caller's `X-Request-Id` when it looks like one) and writes one line about it when
- * it ended: the route's pattern and never the URL, because a query may hold what does not belong in a log.
+ * it ended: the route's pattern and never the URL, because a query may hold what does not belong in a log. What the route calls
+ * `routine` is written at level `debug`: a fleet that polls would drown the rest.
  */
 export function requestLog(
   { log, metrics }: Pick<Context, 'log' | 'metrics'>,
@@ -31,7 +32,7 @@ export function requestLog(
         { listener, method, status: `${Math.floor(status / 100)}xx` },
         ms / 1000,
       )
-      const level = status >= 500 ? 'error' : 'info'
+      const level = status >= 500 ? 'error' : res.locals['routine'] === true ? 'debug' : 'info'
       log[level](
         {
           listener,

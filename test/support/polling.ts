@@ -56,8 +56,8 @@ export async function pollingProcess({ ctx }: RolloutWorld) {
   const look = async () => void (await worker.step(new AbortController().signal))
   const poll = async (deviceId: string, said = deviceId): Promise<RootAnswer> => {
     const where = { host: 'localhost', port: 8443, tenant: 'DEFAULT' }
-    const answer = await polls.answer({ deviceId, said, agent: 'test', where })
-    return answer as unknown as RootAnswer
+    const { body } = await polls.answer({ deviceId, said, agent: 'test', where })
+    return body as unknown as RootAnswer
   }
   // Looks only while somebody polls.
   quiet.get('')
