@@ -25,6 +25,7 @@ export function showRollout(out: CommandInput['out'], rollout: RolloutView): voi
     ['release', one.releaseId],
     ...(one.with.length > 0 ? [['with', one.with.join(', ')] as const] : []),
     ['group', one.groupId],
+    ...(one.query === null ? [] : [['query', one.query] as const]),
     ['id', one.id],
   ])
 }

@@ -66,6 +66,11 @@ export const rolloutNoun: Noun = {
           about: 'one of another component, installed together with it or not at all',
         },
         group: { type: 'string', value: 'GROUP', about: 'the group (needed)' },
+        query: {
+          type: 'string',
+          value: 'QUERY',
+          about: `only those of the group that it finds, like 'installed.app < "2.4.0"'`,
+        },
         phase: {
           type: 'string',
           multiple: true,
@@ -154,6 +159,7 @@ async function create({ client, args: [name], values, out, world }: CommandInput
     releaseId: await releaseId(api, release),
     with: along,
     groupId: await groupId(api, group),
+    query: values.text('query'),
     phases,
     approvals: values.number('approvals'),
   }

@@ -1,6 +1,7 @@
 import type { Insertable } from 'kysely'
 
 import type { RolloutTable } from '../db/schema.ts'
+import { canonicalQuery } from '../device-query/canonical.ts'
 import type { NewPhase } from './store.ts'
 import type { RolloutBody } from './wire.ts'
 
@@ -25,8 +26,11 @@ export type SettingColumns = Partial<
  * The settings of a body as columns; one line for each. What the body leaves out is left out, so that a draft gets the
  * default of the table and an edit changes nothing; null is the default.
  */
-export function settingColumns(body: Pick<RolloutBody, 'approvals'>): SettingColumns {
-  return given({ approvals_needed: body.approvals === null ? 0 : body.approvals })
+export function settingColumns(body: Pick<RolloutBody, 'approvals' | 'query'>): SettingColumns {
+  return given({
+    approvals_needed: body.approvals === null ? 0 : body.approvals,
+    query: body.query === undefined ? undefined : canonicalQuery(body.query),
+  })
 }
 
 /** Without what is undefined. */

@@ -4,10 +4,10 @@ import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { executedStates, openStates } from '../protocol/deployment.ts'
 import { judgePhase, reasonToStop } from './gate.ts'
-import { someoneToMeet } from './meet-store.ts'
 import { type Progress, progressesOf } from './progress.ts'
 import { nextRolloutState, type RolloutAction } from './state.ts'
 import { moveRollout, openPhase, type Rollout, runningAmong, runningRollouts } from './store.ts'
+import { isSomeoneToMeet } from './targeting.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'log'>
 
@@ -86,12 +86,8 @@ async function drive(ctx: Deps, rollouts: readonly Rollout[], mayLook: LookLimit
   }
 }
 
-async function isSomeoneLeft(
-  { db, clock }: Deps,
-  { id }: Rollout,
-  mayLook: LookLimit,
-): Promise<boolean> {
-  return await mayLook(id, () => someoneToMeet(db, id, clock.now()))
+async function isSomeoneLeft(ctx: Deps, rollout: Rollout, mayLook: LookLimit): Promise<boolean> {
+  return await mayLook(rollout.id, () => isSomeoneToMeet(ctx, rollout))
 }
 
 async function act(

@@ -3,6 +3,7 @@ import type { Db } from '../db/client.ts'
 import { claimAdmissions } from './claim.ts'
 import { chooseAdmissions, type Given } from './judge.ts'
 import { type Candidate, candidatesFor, stepsBelow } from './meet-store.ts'
+import { targeted } from './targeting.ts'
 
 type Deps = Pick<Context, 'config' | 'db' | 'clock' | 'metrics'>
 
@@ -32,7 +33,8 @@ async function meetBatch(ctx: Deps, deviceIds: readonly string[]): Promise<strin
   return await claimAdmissions(ctx, admissions)
 }
 
-/** Reads what a decision about these candidates needs: nothing for most, one read for each release that takes a step to reach. */
+/** Reads what a decision about these candidates needs: nothing for most, one
+ * read for all queries, and one for each release that takes a step to reach. */
 export async function givenFor(
   db: Db,
   candidates: readonly Candidate[],
@@ -45,7 +47,7 @@ export async function givenFor(
   }
   return {
     now,
-    matches: () => true,
+    matches: await targeted(db, candidates, now),
     stepsFor: ({ release_id }) => steps.get(release_id) ?? [],
   }
 }

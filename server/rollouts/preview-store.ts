@@ -1,4 +1,4 @@
-import { sql } from 'kysely'
+import { type RawBuilder, type SqlBool, sql } from 'kysely'
 
 import type { Db } from '../db/client.ts'
 import { bucketSql, needsStep, unfitness } from '../db/release-fit.ts'
@@ -16,14 +16,14 @@ interface Previewed {
  */
 export async function previewGroup(
   db: Db,
-  { groupId, releaseId, companions, seed, percents }: PreviewQuestion,
+  { groupId, releaseId, companions, matching, seed, percents }: PreviewQuestion,
 ): Promise<Previewed[]> {
   const along = sql`(select unnest(${[...companions]}::uuid[]))`
   const bucket = seed ? bucketSql(sql`${seed}::bytea`) : sql`0::float8`
   const { rows } = await sql<Previewed>`
     with member_of as (
       select ${bucket} as bucket,
-        coalesce(${unfitness(along, sql`false`)}, case when ${needsStep()} then 'must-pass-through' end) as reason
+        case when not (${matching}) is true then 'not-targeted' else coalesce(${unfitness(along, sql`false`)}, case when ${needsStep()} then 'must-pass-through' end) end as reason
       from device_group_member member
       join device on device.id = member.device_id
       join release on release.id = ${releaseId}
@@ -41,6 +41,8 @@ export interface PreviewQuestion {
   releaseId: string
   /** Of the releases that come with it. */
   companions: readonly string[]
+  /** Which members are meant. */
+  matching: RawBuilder<SqlBool>
   /** Absent: everybody counts as bucket 0. */
   seed?: Buffer
   /** Cumulative, rising. */

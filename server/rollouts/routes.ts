@@ -80,9 +80,9 @@ export const rolloutRoutes = [
     body: PreviewBody,
     response: PreviewView,
     handle: async ({ ctx, body }) => {
-      if ('rolloutId' in body) return await previewRollout(ctx.db, body.rolloutId)
+      if ('rolloutId' in body) return await previewRollout(ctx, body.rolloutId)
       const percents = body.phases.map((phase) => phase.percent)
-      return await previewDefinition(ctx.db, { ...body, companions: body.with, percents })
+      return await previewDefinition(ctx, { ...body, companions: body.with, percents })
     },
   }),
 
@@ -158,6 +158,7 @@ function view(
       .filter(({ rollout_id }) => rollout_id === rollout.id)
       .map(({ release_id }) => release_id),
     groupId: rollout.group_id,
+    query: rollout.query,
     ...boundsOf(rollout),
     state: rollout.state,
     phase: rollout.phase_no,

@@ -4,6 +4,7 @@ import { deploymentStates } from '../protocol/deployment.ts'
 import { BoundsView, PhaseBoundsView } from './bounds-wire.ts'
 import { Approvals, ApprovalsView, DefinitionHash } from './governance-wire.ts'
 import { operatorActions, rolloutStates } from './state.ts'
+import { DeviceQueryText } from './target-wire.ts'
 
 const id = z.uuid().toLowerCase()
 const text = (longest: number) =>
@@ -67,7 +68,8 @@ const definition = {
   with: z.array(id).max(7).default([]),
   groupId: id,
   phases: Phases,
-  query: notYet,
+  /** Which devices of the group (docs/device-queries.md); frozen, and asked of a device when it is met. */
+  query: DeviceQueryText.optional(),
   ...settings,
 }
 
@@ -116,6 +118,7 @@ export const RolloutView = z.object({
   releaseId: z.string(),
   with: z.array(z.string()),
   groupId: z.string(),
+  query: z.string().nullable(),
   ...BoundsView.shape,
   state: z.enum(rolloutStates),
   /** The open phase; 0 before the start. */

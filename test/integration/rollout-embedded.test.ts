@@ -29,13 +29,13 @@ test('phases, from the first device to the end', async () => {
   ])
   const percents = [50, 100]
   const asked = { groupId, releaseId: release.id, percents }
-  expect(await previewDefinition(world.db, asked)).toMatchObject({
+  expect(await previewDefinition(world.ctx, asked)).toMatchObject({
     devices: 20,
     eligible: 20,
     exact: false,
     phases: [{ devices: 10 }, { devices: 10 }],
   })
-  const exact = await previewRollout(world.db, rolloutId)
+  const exact = await previewRollout(world.ctx, rolloutId)
   const first = await meetDevices(world.ctx, ids)
   expect(exact.phases.map((phase) => phase.devices)).toEqual([first.length, 20 - first.length])
   for (const id of first) {

@@ -173,6 +173,17 @@ test('approvals over REST: asked for, given to what was seen, shown', async () =
   })
 })
 
+test('the query of a rollout is kept in one form and shown', async () => {
+  const { body } = await definition()
+  const query = ' model="gate-2"  and installed.main.build<50'
+  const made = await call('POST', '/rollouts', { ...body, query })
+  expect(made.body.query).toBe('model = "gate-2" and installed.main.build < 50')
+  const refused = await call('POST', '/rollouts/preview', { ...body, query: 'model =' })
+  expect(refused).toMatchObject({ status: 400, body: { issues: [{ at: 'query' }] } })
+  const found = await call('POST', '/rollouts/preview', { ...body, query: 'model = "other"' })
+  expect(found.body).toMatchObject({ eligible: 0, excluded: { 'not-targeted': 4 } })
+})
+
 test('the ledger of an owner', async () => {
   const { ids } = await definition(1)
   const [device = ''] = ids
@@ -226,7 +237,7 @@ test('a preview writes nothing, says why not, and is exact once there is a seed'
 })
 
 test.each([
-  ['a query', { query: 'model = gate-2' }, 'not available in this version'],
+  ['a query that is none', { query: 'model = gate-2' }, 'column 9'],
   ['abort rules', { abort: [] }, 'not available in this version'],
   ['a window', { window: {} }, 'not available in this version'],
   ['eleven approvals', { approvals: 11 }, 'approvals'],

@@ -59,7 +59,7 @@ describe('releases that are given out together', () => {
     const { device, rolloutId } = await givenPair()
     await act(world, rolloutId, 'start')
     expect(await meetDevices(world.ctx, [device])).toEqual([device])
-    expect((await previewRollout(world.db, rolloutId)).devices).toBe(1)
+    expect((await previewRollout(world.ctx, rolloutId)).devices).toBe(1)
   })
 
   test('without the one that is needed, the device is not met', async () => {
@@ -67,14 +67,14 @@ describe('releases that are given out together', () => {
     const alone = await givenRollout(world, groupId, main.id)
     await act(world, alone, 'start')
     expect(await meetDevices(world.ctx, [device])).toEqual([])
-    expect((await previewRollout(world.db, alone)).excluded).toEqual({ incompatible: 1 })
+    expect((await previewRollout(world.ctx, alone)).excluded).toEqual({ incompatible: 1 })
   })
 
   test('36 a device that lacks the component is not met, and the preview says so', async () => {
     const { groupId, main, other } = await givenPair()
     const [bare = ''] = await givenDevices(world, groupId, 1)
     const rolloutId = await givenRollout(world, groupId, main.id, undefined, [other.id])
-    expect((await previewRollout(world.db, rolloutId)).excluded).toEqual({ incompatible: 1 })
+    expect((await previewRollout(world.ctx, rolloutId)).excluded).toEqual({ incompatible: 1 })
     await act(world, rolloutId, 'start')
     expect(await meetDevices(world.ctx, [bare])).toEqual([])
   })

@@ -28,6 +28,7 @@ const rollout = (more: Partial<RolloutView>): RolloutView => ({
   name: 'r',
   with: [],
   releaseId: 'x',
+  query: null,
   groupId: 'g',
   priority: 500,
   maxInFlight: null,
