@@ -17,6 +17,7 @@ import { rolloutNoun } from './rollout.ts'
 import { scepNoun } from './scep.ts'
 import { settingsNoun } from './settings.ts'
 import { signNoun } from './sign.ts'
+import { blackoutNoun, windowNoun } from './window.ts'
 
 /** Every noun of the command line, in the order of the help. */
 export const nouns: readonly Noun[] = [
@@ -32,6 +33,8 @@ export const nouns: readonly Noun[] = [
   releaseNoun,
   signNoun,
   rolloutNoun,
+  windowNoun,
+  blackoutNoun,
   authorityNoun,
   ceremonyNoun,
   auditNoun,

@@ -32,6 +32,7 @@ import { operatorRoutes } from '../operators/routes.ts'
 import { releaseRoutes } from '../releases/routes.ts'
 import { liveRolloutRoutes } from '../rollouts/live-routes.ts'
 import { rolloutRoutes } from '../rollouts/routes.ts'
+import { windowRoutes } from '../rollouts/window-routes.ts'
 import { scepRoutes } from '../scep/routes.ts'
 import { settingsRoutes } from '../settings/routes.ts'
 import { transparencyRoutes } from '../transparency/routes.ts'
@@ -72,6 +73,7 @@ export const routes: readonly Route[] = [
   ...releaseRoutes,
   ...deltaRoutes,
   ...rolloutRoutes,
+  ...windowRoutes,
   ...liveRolloutRoutes,
   ...settingsRoutes,
   ...transparencyRoutes,

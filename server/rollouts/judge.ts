@@ -5,6 +5,7 @@ import { bucketOf, phasesFor } from './bucket.ts'
 import type { Candidate, StepRelease } from './meet-store.ts'
 import { type ReasonCode, reasonCodes } from './reason-wire.ts'
 import { pathTo } from './step-path.ts'
+import { windowVerdict } from './window-place.ts'
 
 /** What a decision needs beside the candidate itself. */
 export interface Given {
@@ -73,6 +74,8 @@ function admissionOf(candidate: Candidate, given: Given): Wanted | Refusal {
       ? phasesFor({ bucket, seenAt }, open_phases ?? [], given.now)
       : [begun_phase]
   if (phaseNos.length === 0) return { code: 'not-in-phase' }
+  const window = windowVerdict(candidate.windows, bucket, given.now)
+  if (!window.open) return { code: 'out-of-window', ...(window.next && { until: window.next }) }
   return {
     rolloutId: candidate.rollout_id,
     deviceId,

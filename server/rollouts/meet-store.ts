@@ -2,6 +2,7 @@ import { type RawBuilder, type SqlBool, sql } from 'kysely'
 
 import type { Db } from '../db/client.ts'
 import { bucketSql, isMet, mayTakePart, needsStep, unfitness } from '../db/release-fit.ts'
+import { type WindowFacts, windowFacts } from '../db/window-facts.ts'
 import { type DeploymentState, endedStates } from '../protocol/deployment.ts'
 
 /** Whom an open phase takes, as far as one device is concerned. */
@@ -49,6 +50,8 @@ export interface Candidate {
   seen_at: Date | null
   /** Is there anything that `claim.ts` has to count before the rollout admits somebody? */
   bounded: boolean
+  /** When updates may begin on the device, by all who have a say. */
+  windows: WindowFacts
   /** The deployment of the same component that the device has open. */
   open: {
     id: string
@@ -92,7 +95,7 @@ const columns = (now: Date) => sql`
   (select min(begun.phase_no) from deployment begun
     where begun.rollout_id = rollout.id and begun.device_id = device.id) as begun_phase,
   (select presence.last_seen_at from device_presence presence where presence.device_id = device.id) as seen_at,
-  (${isBounded()}) as bounded,
+  (${isBounded()}) as bounded, ${windowFacts()} as windows,
   (select jsonb_build_object('id', other.id, 'state', other.state, 'build', runs.build,
       'version', runs.version, 'class', runs.class)
     from deployment other join release runs on runs.id = other.release_id

@@ -8,6 +8,8 @@ const blackout = z
     'must be a date like 2026-12-24, or two as 2026-12-24/2027-01-02',
   )
 export const Blackouts = z.array(blackout).max(366)
+/** As they are stored. */
+export const StoredDates = z.array(z.string()).catch([])
 export type Blackout = z.infer<typeof blackout>
 
 const zone = z.string().min(1).max(64)
@@ -63,14 +65,14 @@ export const Opens = z.object({
 })
 export type Opens = z.infer<typeof Opens>
 
-export const RolloutWindowView = z.object({ ...WindowRule.shape, ...Opens.shape })
+export const RolloutWindowView = z.object({ ...WindowRule.shape, opens: Opens })
 
 export const MaintenanceWindowView = z.object({
   id: z.string(),
   deviceId: z.string().nullable(),
   groupId: z.string().nullable(),
   window: WindowRule,
-  ...Opens.shape,
+  opens: Opens,
   createdBy: z.string(),
   changedAt: z.iso.datetime(),
 })

@@ -36,7 +36,7 @@ const open: Opening = { startAt: -Infinity, endAt: Infinity }
  * steps from one window to the next lead to: windows that never meet are not looked through to the end of time.
  */
 export function openingFrom({ windows, closed }: Schedule, at: number): Opening | undefined {
-  const maxSteps = 1_000
+  const maxSteps = 300
   let now = at
   for (let step = 0; step < maxSteps; step++) {
     const found = windows.map((window) => window.from(now))

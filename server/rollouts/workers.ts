@@ -5,6 +5,8 @@ import type { Worker } from '../workers/worker.ts'
 import { createLookLimit, driveRollouts } from './drive.ts'
 import { meetDevices } from './meet.ts'
 import { runningRollouts } from './store.ts'
+import { windowTurns } from './window-turns.ts'
+import { windowWorkers } from './window-workers.ts'
 import { stopWithdrawn } from './withdrawn.ts'
 
 /** Opens phases, stops and completes; stops what a withdrawn release has left; and meets the devices that are connected here when a share opens. */
@@ -13,6 +15,7 @@ export function rolloutWorkers(ctx: Context): Worker[] {
     drivingWorker(ctx),
     { name: 'rollouts.withdrawn', idleMs: 500, step: async () => await stopWithdrawn(ctx) },
     meetingWorker(ctx),
+    ...windowWorkers(ctx),
   ]
 }
 
@@ -62,7 +65,12 @@ export function meetingWorker(ctx: Context): Worker {
       }
       const batch = waiting.splice(0, batchSize)
       await wakeDevices(ctx, await meetDevices(ctx, batch))
-      await nudgeSilent(ctx, batch)
+      const { turned, closed } = await windowTurns(ctx, batch)
+      await wakeDevices(ctx, turned)
+      await nudgeSilent(
+        ctx,
+        batch.filter((id) => !closed.has(id)),
+      )
       return waiting.length > 0
     },
   }
