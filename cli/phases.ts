@@ -1,8 +1,15 @@
+import { secondsOf } from '../server/protocol/duration.ts'
 import { usageError } from './failure.ts'
 
 export interface Phase {
   percent: number
-  success?: { percent?: number; minExecuted?: number }
+  success?: {
+    percent?: number
+    minExecuted?: number
+    soak?: string
+    maxPutOff?: number
+    within?: string
+  }
   hold?: boolean
 }
 
@@ -25,6 +32,13 @@ export function parsePhase(text: string): Phase {
       case 'min':
         phase.success = { ...phase.success, minExecuted: numberOf(value, text) }
         break
+      case 'soak':
+      case 'within':
+        phase.success = { ...phase.success, [word]: spanOf(value, text) }
+        break
+      case 'put-off':
+        phase.success = { ...phase.success, maxPutOff: numberOf(value, text) }
+        break
       default:
         throw odd(text)
     }
@@ -38,9 +52,17 @@ function numberOf(text: string, phase: string): number {
   return Number(plain)
 }
 
+/** Of a day also `1d`, as everywhere on this command line; what it means is the server's to say. */
+function spanOf(text: string, phase: string): string {
+  const short = /^(\d{1,5})([dhm])$/.exec(text)
+  if (short) return short[2] === 'd' ? `P${short[1]}D` : `PT${short[1]}${short[2]?.toUpperCase()}`
+  if (secondsOf(text) === undefined) throw odd(phase)
+  return text
+}
+
 function odd(text: string) {
   return usageError(
     `--phase ${text} is not a phase`,
-    'Write PERCENT[:success=PERCENT][:min=DEVICES][:hold], e.g. --phase 5:hold --phase 50:success=95:min=10 --phase 100',
+    'Write PERCENT[:success=PERCENT][:min=DEVICES][:soak=SPAN][:put-off=PERCENT][:within=SPAN][:hold], e.g. --phase 5:hold --phase 50:success=95:min=10 --phase 100',
   )
 }

@@ -1,4 +1,5 @@
 import type { RolloutView } from '../server/rollouts/wire.ts'
+import { abortFields, waitsForWords } from './abort-rules.ts'
 import type { CommandInput } from './command.ts'
 
 /** One rollout in words. */
@@ -7,7 +8,8 @@ export function showRollout(out: CommandInput['out'], rollout: RolloutView): voi
     ['name', one.name],
     ['state', one.reason === null ? one.state : `${one.state}: ${one.reason}`],
     ['phase', `${one.phase} of ${one.phases.length}`],
-    ['waits for', one.waitsFor],
+    ['waits for', waitsForWords(one)],
+    ...abortFields(one),
     ...one.phases.map(
       (phase) =>
         [

@@ -1,5 +1,6 @@
 import { DeploymentView } from '../../server/deployments/wire.ts'
 import { RolloutView } from '../../server/rollouts/wire.ts'
+import { abortBody, abortOptions } from '../abort-rules.ts'
 import type { ApiClient } from '../client.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun, Option } from '../command.ts'
@@ -74,7 +75,7 @@ export const rolloutNoun: Noun = {
         phase: {
           type: 'string',
           multiple: true,
-          value: 'PERCENT[:success=N][:min=N][:hold]',
+          value: 'PERCENT[:success=N][:min=N][:soak=SPAN][:put-off=N][:within=SPAN][:hold]',
           about: 'one phase, cumulative (one phase of 100)',
         },
         approvals: {
@@ -82,6 +83,7 @@ export const rolloutNoun: Noun = {
           value: 'N',
           about: 'so many others have to approve it (what the server demands)',
         },
+        ...abortOptions,
         start: { type: 'boolean', about: 'start it at once' },
         ...watch,
       },
@@ -161,6 +163,7 @@ async function create({ client, args: [name], values, out, world }: CommandInput
     groupId: await groupId(api, group),
     query: values.text('query'),
     phases,
+    ...abortBody(values),
     approvals: values.number('approvals'),
   }
   const draft = await api.create(RolloutView, '/rollouts', body)

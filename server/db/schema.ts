@@ -35,6 +35,7 @@ import type {
   IncidentTable,
   IdentityChangeTable,
 } from './identity-tables.ts'
+import type { DeploymentCodeCountTable, RollbackTargetTable } from './outcome-tables.ts'
 import type {
   ArtifactTable,
   ModelTable,
@@ -118,6 +119,8 @@ export interface Schema {
   log_edge: LogEdgeTable
   deployment: DeploymentTable
   deployment_count: DeploymentCountTable
+  deployment_code_count: DeploymentCodeCountTable
+  rollback_target: RollbackTargetTable
   deployment_event: DeploymentEventTable
   choice_event: ChoiceEventTable
   ddi_product: DdiProductTable
@@ -134,4 +137,5 @@ export interface Schema {
 export type * from './ddi-tables.ts'
 export type * from './window-tables.ts'
 export type * from './identity-tables.ts'
+export type * from './outcome-tables.ts'
 export type * from './updates-tables.ts'

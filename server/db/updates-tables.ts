@@ -143,6 +143,9 @@ export interface RolloutTable {
   reason: string | null
   base_succeeded: Generated<number>
   base_failed: Generated<number>
+  base_counts: Generated<unknown>
+  usual_failed: number | null
+  limits: Generated<unknown>
   kind: Generated<'update' | 'retry' | 'rollback' | 'certificate'>
   priority: Generated<number>
   pass_queue: Generated<boolean>
@@ -189,6 +192,10 @@ export interface RolloutPhaseTable {
   seen_within_s: number | null
   rate: unknown
   soak_s: Generated<number>
+  max_put_off: number | null
+  within_s: number | null
+  met_at: Date | null
+  held_at: Date | null
   admitted: Generated<number>
 }
 
@@ -255,6 +262,8 @@ export interface DeploymentTable {
   code: string | null
   detail: string | null
   commit_nonce: string | null
+  /** What ran of the component when the device was admitted. */
+  from_build: number | null
   first_offered_at: Date | null
   postponed_until: Date | null
   postpone_count: Generated<number>

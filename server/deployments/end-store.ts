@@ -3,6 +3,7 @@ import { type Expression, type Selectable, type SqlBool, sql } from 'kysely'
 import type { Db, Tx } from '../db/client.ts'
 import type { DeploymentTable } from '../db/schema.ts'
 import { type DeploymentState, openStates, stoppableStates } from '../protocol/deployment.ts'
+import type { RolloutState } from '../rollouts/state.ts'
 
 type Deployment = Selectable<DeploymentTable>
 
@@ -11,14 +12,18 @@ type Deployment = Selectable<DeploymentTable>
  * of several processes, devices and operators never wait for each other here.
  */
 
-/** Those of cancelled rollouts that may still be taken back; of a withdrawn release is the next one's to say. */
-export async function lockCancelled(tx: Tx, limit: number): Promise<Deployment[]> {
+/** Those of rollouts that were cancelled or failed and may still be taken back; of a withdrawn release is the next one's to say. */
+export async function lockCancelled(
+  tx: Tx,
+  limit: number,
+): Promise<(Deployment & { rollout_state: RolloutState })[]> {
   return await tx
     .selectFrom('deployment')
     .innerJoin('rollout', 'rollout.id', 'deployment.rollout_id')
     .innerJoin('release', 'release.id', 'rollout.release_id')
     .selectAll('deployment')
-    .where('rollout.state', '=', 'cancelled')
+    .select('rollout.state as rollout_state')
+    .where('rollout.state', 'in', ['cancelled', 'failed'])
     .where('release.state', '<>', 'withdrawn')
     .where('deployment.state', 'in', stoppableStates)
     .limit(limit)

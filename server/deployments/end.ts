@@ -2,6 +2,8 @@ import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { type DeploymentState, stoppableStates } from '../protocol/deployment.ts'
+import { stopIfFailing } from '../rollouts/drive.ts'
+import { countKinds } from './code-counts.ts'
 import {
   lockCancelled,
   lockGone,
@@ -12,7 +14,7 @@ import {
 import { type Change, type Deployment, saveChanges } from './store.ts'
 import { wakeDevices } from './wake.ts'
 
-type Deps = Pick<Context, 'db' | 'clock' | 'bus' | 'metrics'>
+type Deps = Pick<Context, 'db' | 'clock' | 'bus' | 'metrics' | 'log'>
 
 const batchSize = 500
 
@@ -38,9 +40,13 @@ function hours(n: number): number {
   return n * 3_600_000
 }
 
-/** Takes back a batch of what cancelled rollouts have open. Says whether there may be more. */
+/** Takes back a batch of what rollouts have open that a person cancelled or a rule ended. Says whether there may be more. */
 export async function endCancelled(ctx: Deps): Promise<boolean> {
-  return await endBatch(ctx, lockCancelled, (row) => stop(row, 'cancelled', 'operator', null))
+  return await endBatch(ctx, lockCancelled, (row) =>
+    row.rollout_state === 'failed'
+      ? stop(row, 'cancelled', 'engine', 'rollout-failed')
+      : stop(row, 'cancelled', 'operator', null),
+  )
 }
 
 /** Takes back a batch of what devices have open of withdrawn releases; what is being installed comes to its own end. */
@@ -83,11 +89,14 @@ async function endBatch<R extends Deployment>(
   const ended = await inTransaction(ctx.db, async (tx) => {
     const changes = (await find(tx, batchSize, now)).map(end)
     await saveChanges(tx, changes, now)
+    await countKinds(tx, changes)
     return changes
   })
   for (const { after } of ended) ctx.metrics.deploymentsMoved.inc({ state: after.state })
   // Their director targets are empty now.
   await wakeDevices(ctx, [...new Set(ended.map(({ after }) => after.device_id))])
+  const lost = ended.filter(({ after }) => after.state === 'lost')
+  await stopIfFailing(ctx, [...new Set(lost.map(({ after }) => after.rollout_id))])
   return ended.length === batchSize
 }
 

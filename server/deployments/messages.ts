@@ -57,7 +57,9 @@ export async function afterReports(
   }
   await sendCommits(ctx, commits)
   await wakeDevices(ctx, refreshOf)
-  const failed = changes.filter(({ after }) => isFailure(after.state))
+  const failed = changes.filter(
+    ({ after }) => isFailure(after.state) || after.state === 'opted_out',
+  )
   await stopIfFailing(ctx, [...new Set(failed.map(({ after }) => after.rollout_id))])
   await offerNext(ctx, changes)
 }

@@ -4,6 +4,7 @@ import type { Tx } from '../db/client.ts'
 import { recordMisconduct, type SecurityEvent } from '../events/record.ts'
 import type { DeviceMessage } from '../mqtt/message.ts'
 import { storeSettingsReports } from '../settings/report.ts'
+import { countKinds } from './code-counts.ts'
 import { judgeReport } from './judge-report.ts'
 import { auditRefusals } from './refusals.ts'
 import type { CheckedReport } from './report-proof.ts'
@@ -82,6 +83,7 @@ export async function storeReports(
     } else if (state !== 'testing') commits.delete(row.id)
   }
   await saveChanges(tx, [...changes.values()], now)
+  await countKinds(tx, [...changes.values()])
   const recorded = await recordMisconduct(tx, now, [...events.values()])
   return {
     changes: [...changes.values()],

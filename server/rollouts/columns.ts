@@ -2,6 +2,7 @@ import type { Insertable } from 'kysely'
 
 import type { RolloutTable } from '../db/schema.ts'
 import { canonicalQuery } from '../device-query/canonical.ts'
+import { secondsOf } from '../protocol/duration.ts'
 import type { NewPhase } from './store.ts'
 import type { RolloutBody } from './wire.ts'
 
@@ -26,8 +27,11 @@ export type SettingColumns = Partial<
  * The settings of a body as columns; one line for each. What the body leaves out is left out, so that a draft gets the
  * default of the table and an edit changes nothing; null is the default.
  */
-export function settingColumns(body: Pick<RolloutBody, 'approvals' | 'query'>): SettingColumns {
+export function settingColumns(
+  body: Pick<RolloutBody, 'abort' | 'approvals' | 'query'>,
+): SettingColumns {
   return given({
+    abort_rules: body.abort === undefined ? undefined : JSON.stringify(body.abort ?? []),
     approvals_needed: body.approvals === null ? 0 : body.approvals,
     query: body.query === undefined ? undefined : canonicalQuery(body.query),
   })
@@ -48,5 +52,8 @@ export function phaseColumns(phases: RolloutBody['phases']): NewPhase[] {
     success_percent: phase.success.percent,
     min_executed: phase.success.minExecuted,
     hold: phase.hold,
+    soak_s: secondsOf(phase.success.soak ?? '') ?? 0,
+    max_put_off: phase.success.maxPutOff ?? null,
+    within_s: secondsOf(phase.success.within ?? '') ?? null,
   }))
 }

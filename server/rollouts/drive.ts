@@ -3,7 +3,11 @@ import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { executedStates, openStates } from '../protocol/deployment.ts'
-import { judgePhase, reasonToStop } from './gate.ts'
+import { judgedOf } from './abort-facts.ts'
+import { type KindCount, kindCountsOf } from './abort-store.ts'
+import { abortOf, firstHit, type Hit } from './abort.ts'
+import { notesOf, takeNotes } from './gate-notes.ts'
+import { judgePhase } from './gate.ts'
 import { type Progress, progressesOf } from './progress.ts'
 import { nextRolloutState, type RolloutAction } from './state.ts'
 import { moveRollout, openPhase, type Rollout, runningAmong, runningRollouts } from './store.ts'
@@ -13,24 +17,28 @@ type Deps = Pick<Context, 'db' | 'clock' | 'log'>
 
 /** What the engine does to a running rollout by itself; undefined: nothing now. */
 export interface Decision {
-  action: Extract<RolloutAction, 'advance' | 'pause' | 'finish'>
-  reason?: string
+  action: Extract<RolloutAction, 'advance' | 'pause' | 'fail' | 'finish'>
+  /** Of a rule that stops it. */
+  hit?: Hit
 }
 
 /**
- * Decides from what was counted. It stops before it goes on: a phase whose last devices trip the abort rule opens nothing.
+ * Decides from what was counted. It stops before it goes on: a phase whose last devices trip an abort rule opens nothing.
  * `finish` says only that nobody who was met is left; whether somebody is still to be met costs a look at the group.
  */
-export function decide(rollout: Rollout, progress: Progress): Decision | undefined {
-  const reason = reasonToStop({
-    succeeded: Math.max(0, progress.all.succeeded - rollout.base_succeeded),
-    failed: Math.max(0, progress.all.failed - rollout.base_failed),
-  })
-  if (reason !== undefined) return { action: 'pause', reason }
+export function decide(
+  rollout: Rollout,
+  progress: Progress,
+  kindCounts: readonly KindCount[],
+  now: Date,
+): Decision | undefined {
+  const hit = firstHit(abortOf(rollout.abort_rules), judgedOf(rollout, progress, kindCounts))
+  if (hit) return { action: hit.action === 'pause' ? 'pause' : 'fail', hit }
   const open = progress.phases.find((phase) => phase.no === rollout.phase_no)
   if (!open) return undefined
   if (open.no < progress.phases.length) {
-    return judgePhase(open.verdicts, open.gate) === 'nothing' ? { action: 'advance' } : undefined
+    const waitsFor = judgePhase(open.verdicts, open.gate, { ...open.facts, now })
+    return waitsFor === 'nothing' ? { action: 'advance' } : undefined
   }
   // An owner who opted out has decided; the offer stays, and the rollout does not wait for a change of mind.
   const waiting = openStates.filter((state) => state !== 'opted_out' && progress.counts[state])
@@ -73,17 +81,32 @@ export async function stopIfFailing(ctx: Deps, rolloutIds: readonly string[]): P
 }
 
 async function drive(ctx: Deps, rollouts: readonly Rollout[], mayLook: LookLimit): Promise<void> {
+  const now = ctx.clock.now()
   const progresses = await progressesOf(
     ctx.db,
     rollouts.map((rollout) => rollout.id),
   )
+  const kindCounts = await kindsAmong(ctx, progresses)
   for (const rollout of rollouts) {
     const progress = progresses.get(rollout.id)
-    const decision = progress && decide(rollout, progress)
-    if (!progress || !decision) continue
+    if (!progress) continue
+    const decision = decide(rollout, progress, kindCounts, now)
+    if (!decision) {
+      await takeNotes(ctx, rollout, notesOf(rollout, progress, now))
+      continue
+    }
     if (decision.action === 'finish' && (await isSomeoneLeft(ctx, rollout, mayLook))) continue
     await act(ctx, rollout, progress, decision)
   }
+}
+
+/** Only where something failed there is anything to tell apart. */
+async function kindsAmong(
+  { db }: Deps,
+  progresses: ReadonlyMap<string, Progress>,
+): Promise<KindCount[]> {
+  const failing = [...progresses].filter(([, { all }]) => all.failed > 0).map(([id]) => id)
+  return failing.length > 0 ? await kindCountsOf(db, failing) : []
 }
 
 async function isSomeoneLeft(ctx: Deps, rollout: Rollout, mayLook: LookLimit): Promise<boolean> {
@@ -94,9 +117,10 @@ async function act(
   ctx: Deps,
   before: Rollout,
   progress: Progress,
-  { action, reason }: Decision,
+  { action, hit }: Decision,
 ): Promise<void> {
   const now = ctx.clock.now()
+  const reason = hit?.reason
   const state = nextRolloutState(before.state, action)
   const phase_no = before.phase_no + (action === 'advance' ? 1 : 0)
   const { succeeded, failed } = progress.all
@@ -106,7 +130,7 @@ async function act(
         state,
         phase_no,
         ...(reason === undefined ? {} : { reason }),
-        ...(action === 'finish' ? { ended_at: now } : {}),
+        ...(action === 'finish' || action === 'fail' ? { ended_at: now } : {}),
       }
       await moveRollout(tx, before, set, now)
       if (action === 'advance') await openPhase(tx, before.id, phase_no, now)
@@ -121,7 +145,7 @@ async function act(
       const what = { action: `rollout.${action}`, subject: before.id, facts }
       await recordAudit(tx, { at: now, actor: 'system', ...what })
     })
-    const level = action === 'pause' ? 'warn' : 'info'
+    const level = hit ? 'warn' : 'info'
     ctx.log[level](
       { rolloutId: before.id, action, phase: phase_no, reason },
       'rollout moved by itself',

@@ -1,6 +1,6 @@
 import type { Db } from '../db/client.ts'
 import { type DeploymentState, executedStates } from '../protocol/deployment.ts'
-import type { Gate, Verdicts } from './gate.ts'
+import type { Gate, GateFacts, Verdicts } from './gate.ts'
 import { type Count, countsOf, type Phase, phasesOf, type Rollout } from './store.ts'
 
 export type StateCounts = Partial<Record<DeploymentState, number>>
@@ -17,6 +17,8 @@ export interface PhaseProgress {
   openedAt: Date | null
   counts: StateCounts
   verdicts: Verdicts
+  /** What the gate asks for beside the verdicts. */
+  facts: GateFacts
 }
 
 /** How far a rollout is, from the kept counts. */
@@ -26,9 +28,11 @@ export interface Progress {
   all: Verdicts
 }
 
+export const noProgress: Progress = { phases: [], counts: {}, all: { succeeded: 0, failed: 0 } }
+
 export async function progressOf(db: Db, rollout: Pick<Rollout, 'id'>): Promise<Progress> {
   const progress = (await progressesOf(db, [rollout.id])).get(rollout.id)
-  return progress ?? { phases: [], counts: {}, all: { succeeded: 0, failed: 0 } }
+  return progress ?? noProgress
 }
 
 /** Of several rollouts, in two statements. */
@@ -58,15 +62,35 @@ function progress(phases: readonly Phase[], counts: readonly Count[]): Progress 
           successPercent: phase.success_percent,
           minExecuted: phase.min_executed,
           hold: phase.hold,
+          soakMs: phase.soak_s * 1_000,
+          maxPutOff: phase.max_put_off,
+          withinMs: phase.within_s === null ? null : phase.within_s * 1_000,
         },
         openedAt: phase.opened_at,
         counts: byState(own),
         verdicts: verdictsOf(own),
+        facts: factsOf(phase, byState(own)),
       }
     }),
     counts: byState(counts),
     all: verdictsOf(counts),
   }
+}
+
+function factsOf(phase: Phase, counts: StateCounts): GateFacts {
+  return {
+    openedAt: phase.opened_at,
+    metAt: phase.met_at,
+    heldAt: phase.held_at,
+    met: metIn(counts),
+    putOff: (counts.postponed ?? 0) + (counts.opted_out ?? 0),
+  }
+}
+
+/** Devices that were met and not taken back. */
+export function metIn(counts: StateCounts): number {
+  const all = Object.values(counts).reduce((total, count) => total + count, 0)
+  return all - (counts.cancelled ?? 0) - (counts.superseded ?? 0) - (counts.expired ?? 0)
 }
 
 function byState(counts: readonly Count[]): StateCounts {

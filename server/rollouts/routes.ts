@@ -3,14 +3,16 @@ import { z } from 'zod'
 import type { Db } from '../db/client.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { type Actor, route } from '../http/route.ts'
+import { abortOf } from './abort.ts'
 import { type Approval, countingApprovals } from './approval-store.ts'
 import { getDefinition } from './approval.ts'
 import { boundsOf, phaseBoundsOf } from './bounds-view.ts'
 import { phaseColumns, settingColumns } from './columns.ts'
+import { gateTimes, gateView } from './gate-view.ts'
 import { judgePhase } from './gate.ts'
 import { DefinitionView } from './governance-wire.ts'
 import { previewDefinition, previewRollout } from './preview.ts'
-import { type Progress, progressesOf } from './progress.ts'
+import { noProgress, type Progress, progressesOf } from './progress.ts'
 import { actOnRollout, createRollout } from './service.ts'
 import { rolloutStates } from './state.ts'
 import { companionsOf, getRollout, listRollouts, type Rollout } from './store.ts'
@@ -163,13 +165,19 @@ function view(
     state: rollout.state,
     phase: rollout.phase_no,
     reason: rollout.reason,
+    abort: abortOf(rollout.abort_rules),
     waitsFor: waitsFor(rollout, progress),
-    phases: progress.phases.map(({ no, gate, openedAt, counts, verdicts, ...phase }) => ({
+    phases: progress.phases.map(({ no, gate, facts, openedAt, counts, verdicts, ...phase }) => ({
       no,
       ...phaseBoundsOf(phase),
-      success: { percent: gate.successPercent, minExecuted: gate.minExecuted },
+      success: {
+        percent: gate.successPercent,
+        minExecuted: gate.minExecuted,
+        ...gateView(gate),
+      },
       hold: gate.hold,
       openedAt: openedAt?.toISOString() ?? null,
+      ...gateTimes(gate, facts),
       counts,
       executed: verdicts.succeeded + verdicts.failed,
       succeeded: verdicts.succeeded,
@@ -203,11 +211,9 @@ function approvalsView(
   }
 }
 
-const noProgress: Progress = { phases: [], counts: {}, all: { succeeded: 0, failed: 0 } }
-
 function waitsFor(rollout: Rollout, { phases }: Progress): RolloutView['waitsFor'] {
   if (rollout.state !== 'running') return null
   const open = phases.find((phase) => phase.no === rollout.phase_no)
   if (!open || open.no === phases.length) return 'devices'
-  return judgePhase(open.verdicts, open.gate)
+  return judgePhase(open.verdicts, open.gate, open.facts)
 }

@@ -6,11 +6,12 @@ import type { Db } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { endCancelled } from '../deployments/end.ts'
 import { DomainError } from '../errors.ts'
+import { baseOf } from './abort-facts.ts'
 import { approveRollout, mustBeApproved } from './approval.ts'
 import type { SettingColumns } from './columns.ts'
 import { definitionHash } from './definition.ts'
 import { judgePhase } from './gate.ts'
-import { type Progress, progressOf } from './progress.ts'
+import { noProgress, type Progress, progressOf } from './progress.ts'
 import { nextRolloutState, type operatorActions } from './state.ts'
 import {
   getRollout,
@@ -123,7 +124,7 @@ export interface RolloutCommand extends By {
  * admitted, in any process: admissions hold the rollout in `running` while they are written.
  */
 export async function actOnRollout(
-  ctx: Deps & Pick<Context, 'bus' | 'metrics'>,
+  ctx: Deps & Pick<Context, 'bus' | 'metrics' | 'log'>,
   command: RolloutCommand,
 ): Promise<Rollout> {
   const { rolloutId, action, actor, requestId, reason } = command
@@ -132,7 +133,8 @@ export async function actOnRollout(
   const after = await inTransaction(ctx.db, async (tx) => {
     const before = await getRollout(tx, rolloutId)
     const state = nextRolloutState(before.state, action)
-    const progress = await progressOf(tx, before)
+    // Before its start there is nothing to count.
+    const progress = before.phase_no === 0 ? noProgress : await progressOf(tx, before)
     const { set, facts } = await changesOf(tx, before, progress, { ...command, action }, ctx)
     const moved = await moveRollout(tx, before, { ...set, state }, now)
     if (moved.phase_no > before.phase_no) await openPhase(tx, rolloutId, moved.phase_no, now)
@@ -169,19 +171,19 @@ async function changesOf(
 ): Promise<Changes> {
   const now = policy.clock.now()
   // A person who starts or resumes has seen the failures so far: they do not stop it again.
-  const base = { base_succeeded: progress.all.succeeded, base_failed: progress.all.failed }
+  const base = async () => await baseOf(db, before, progress, now)
   switch (action) {
     case 'start':
       await allMustBePublished(db, before)
       return {
-        set: { ...base, phase_no: 1, started_at: now, reason: null },
+        set: { ...(await base()), phase_no: 1, started_at: now, reason: null },
         facts: await mustBeApproved(db, before, policy),
       }
     case 'resume':
       await allMustBePublished(db, before)
       return {
-        set: { ...base, reason: null },
-        facts: { ...base, ...(await mustBeApproved(db, before, policy)) },
+        set: { ...(await base()), reason: null },
+        facts: { ...seenSoFar(progress), ...(await mustBeApproved(db, before, policy)) },
       }
     case 'pause':
       return { set: { reason: reason ?? null }, facts: {} }
@@ -192,6 +194,10 @@ async function changesOf(
     default:
       throw new DomainError('invalid-request', 'No such action', { action: action satisfies never })
   }
+}
+
+function seenSoFar({ all }: Progress): Changes['facts'] {
+  return { base_succeeded: all.succeeded, base_failed: all.failed }
 }
 
 /** A person may open the next phase before its gate is met; the audit row says how things stood. */
@@ -209,7 +215,7 @@ function advance(before: Rollout, progress: Progress, seen: number | undefined):
     facts: {
       phase: phase_no + 1,
       ...open.verdicts,
-      waitedFor: judgePhase(open.verdicts, open.gate),
+      waitedFor: judgePhase(open.verdicts, open.gate, open.facts),
     },
   }
 }

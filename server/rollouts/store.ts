@@ -11,7 +11,10 @@ export type Phase = Selectable<RolloutPhaseTable>
 export type NewRollout = Insertable<RolloutTable>
 
 /** Without what only the engine writes. */
-export type NewPhase = Omit<Insertable<RolloutPhaseTable>, 'rollout_id' | 'opened_at' | 'admitted'>
+export type NewPhase = Omit<
+  Insertable<RolloutPhaseTable>,
+  'rollout_id' | 'opened_at' | 'admitted' | 'met_at' | 'held_at'
+>
 
 export async function getRollout(db: Db, id: string): Promise<Rollout> {
   const row = await db.selectFrom('rollout').selectAll().where('id', '=', id).executeTakeFirst()
@@ -194,6 +197,30 @@ export async function openPhase(tx: Tx, rolloutId: string, no: number, now: Date
     .where('no', '=', no)
     .where('opened_at', 'is', null)
     .execute()
+}
+
+/** Writes down since when a phase's gate is met and held, if that is still as the caller saw it; says whether it was. */
+export async function noteGate(
+  tx: Tx,
+  rolloutId: string,
+  { no, before, metAt, heldAt }: GateNote,
+): Promise<boolean> {
+  const { numUpdatedRows } = await tx
+    .updateTable('rollout_phase')
+    .set({ met_at: metAt, held_at: heldAt })
+    .where('rollout_id', '=', rolloutId)
+    .where('no', '=', no)
+    .where(sql<boolean>`met_at is not distinct from ${before.metAt}::timestamptz`)
+    .where(sql<boolean>`held_at is not distinct from ${before.heldAt}::timestamptz`)
+    .executeTakeFirst()
+  return numUpdatedRows > 0n
+}
+
+interface GateNote {
+  no: number
+  before: { metAt: Date | null; heldAt: Date | null }
+  metAt: Date | null
+  heldAt: Date | null
 }
 
 /** In the order of their ids, so that a worker with more than `limit` of them can go on after the last one. */

@@ -1,7 +1,9 @@
 import { z } from 'zod'
 
 import { deploymentStates } from '../protocol/deployment.ts'
+import { AbortBody, AbortView } from './abort-wire.ts'
 import { BoundsView, PhaseBoundsView } from './bounds-wire.ts'
+import { GateView, Span, waitsForWords } from './gate-wire.ts'
 import { Approvals, ApprovalsView, DefinitionHash } from './governance-wire.ts'
 import { operatorActions, rolloutStates } from './state.ts'
 import { DeviceQueryText } from './target-wire.ts'
@@ -27,7 +29,12 @@ const percent = z
 const Success = z.strictObject({
   percent: percent.default(95),
   minExecuted: z.int().min(1).max(1_000_000_000).default(1),
-  soak: notYet,
+  /** So long the gate has to stay met before the next phase opens. */
+  soak: Span.optional(),
+  /** Of the devices met, in percent: how many owners may have put it off or want none of it. */
+  maxPutOff: percent.optional(),
+  /** When fewer than `minExecuted` are executed so long after the phase opened, it is a person's turn. */
+  within: Span.optional(),
 })
 
 const PhaseBody = z.strictObject({
@@ -55,7 +62,8 @@ const Phases = z
  * that leaves a field out must not set it. Each has a line in `columns.ts`.
  */
 const settings = {
-  abort: notYet,
+  /** When to stop by itself, beside the built-in rules or instead of them. */
+  abort: AbortBody.nullish(),
   window: notYet,
   approvals: Approvals,
   maxInFlight: notYet,
@@ -124,15 +132,20 @@ export const RolloutView = z.object({
   /** The open phase; 0 before the start. */
   phase: z.number(),
   reason: z.string().nullable(),
+  abort: AbortView,
   /** What a running rollout waits for before it opens the next phase or, in the last one, completes. */
-  waitsFor: z.enum(['executed', 'share', 'hold', 'nothing', 'devices']).nullable(),
+  waitsFor: z.enum(waitsForWords).nullable(),
   phases: z.array(
     z.object({
       no: z.number(),
       ...PhaseBoundsView.shape,
-      success: z.object({ percent: z.number(), minExecuted: z.number() }),
+      success: z.object({ percent: z.number(), minExecuted: z.number(), ...GateView }),
       hold: z.boolean(),
       openedAt: z.iso.datetime().nullable(),
+      /** While its gate is met and soaks: when that is over. */
+      soakUntil: z.iso.datetime().nullable(),
+      /** Since when it waits for a person: too few devices came in time, or the soak of a phase with `hold` is over. */
+      heldAt: z.iso.datetime().nullable(),
       counts: Counts,
       executed: z.number(),
       succeeded: z.number(),

@@ -238,17 +238,13 @@ test('a preview writes nothing, says why not, and is exact once there is a seed'
 
 test.each([
   ['a query that is none', { query: 'model = gate-2' }, 'column 9'],
-  ['abort rules', { abort: [] }, 'not available in this version'],
+  ['an abort rule without a share', { abort: [{ kinds: ['lost'] }] }, 'percent'],
   ['a window', { window: {} }, 'not available in this version'],
   ['eleven approvals', { approvals: 11 }, 'approvals'],
   ['a count', { phases: [{ count: 3 }] }, 'not available in this version'],
   ['a cohort', { phases: [{ percent: 5, cohort: 'x' }] }, 'not available in this version'],
   ['a rate', { phases: [{ percent: 5, rate: {} }] }, 'not available in this version'],
-  [
-    'soaking',
-    { phases: [{ percent: 5, success: { soak: 'PT1H' } }] },
-    'not available in this version',
-  ],
+  ['soaking for a month', { phases: [{ percent: 5, success: { soak: 'P1M' } }] }, 'a duration'],
   ['falling percents', { phases: [{ percent: 50 }, { percent: 20 }] }, 'must rise'],
   ['equal percents', { phases: [{ percent: 50 }, { percent: 50 }] }, 'must rise'],
   ['more than everybody', { phases: [{ percent: 101 }] }, 'percent'],

@@ -16,7 +16,14 @@ beforeAll(async () => {
 })
 afterAll(() => handle[Symbol.asyncDispose]())
 
-const source = ['schema', 'identity-tables', 'updates-tables', 'ddi-tables', 'window-tables']
+const source = [
+  'schema',
+  'identity-tables',
+  'updates-tables',
+  'outcome-tables',
+  'ddi-tables',
+  'window-tables',
+]
   .map((name) => readFileSync(`server/db/${name}.ts`, 'utf8'))
   .join('\n')
 

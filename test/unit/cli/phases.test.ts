@@ -7,17 +7,31 @@ test.each([
   ['10', { percent: 10 }],
   ['0.5%', { percent: 0.5 }],
   ['10:hold', { percent: 10, hold: true }],
+  ['5:soak=24h', { percent: 5, success: { soak: 'PT24H' } }],
+  [
+    '5:soak=PT1H30M:put-off=20:within=7d',
+    { percent: 5, success: { soak: 'PT1H30M', maxPutOff: 20, within: 'P7D' } },
+  ],
   ['25:success=95:min=20', { percent: 25, success: { percent: 95, minExecuted: 20 } }],
 ])('%s', (text, phase) => {
   expect(parsePhase(text)).toEqual(phase)
 })
 
-test.each(['', 'x', '10:', '10:wait', '10:min', '10:min=x', '-5', '1e3', '10,5'])(
-  'refuses "%s"',
-  (text) => {
-    expect(() => parsePhase(text)).toThrow(expect.objectContaining({ code: 'usage' }))
-  },
-)
+test.each([
+  '',
+  'x',
+  '10:',
+  '10:wait',
+  '10:min',
+  '10:min=x',
+  '5:soak=1y',
+  '5:within',
+  '-5',
+  '1e3',
+  '10,5',
+])('refuses "%s"', (text) => {
+  expect(() => parsePhase(text)).toThrow(expect.objectContaining({ code: 'usage' }))
+})
 
 test('instants and spans', () => {
   const now = new Date('2030-01-01T00:00:00Z')

@@ -27,6 +27,7 @@ function deployment(state: DeploymentState, more: Partial<Deployment> = {}): Dep
     code: null,
     detail: null,
     commit_nonce: null,
+    from_build: null,
     first_offered_at: null,
     postponed_until: null,
     postpone_count: 0,

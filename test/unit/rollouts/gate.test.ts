@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 
 import { judgePhase, reasonToStop, wilsonLowerBound } from '../../../server/rollouts/gate.ts'
 
@@ -52,4 +52,51 @@ test('the bound is a lower one', () => {
     expect(wilsonLowerBound(hits, of)).toBeGreaterThanOrEqual(-1e-12)
     expect(wilsonLowerBound(hits, of)).toBeLessThanOrEqual(hits / of)
   }
+})
+
+describe('a gate with more to it', () => {
+  const opened = new Date('2026-11-26T10:00:00Z')
+  const after = (minutes: number) => new Date(opened.getTime() + minutes * 60_000)
+  const facts = {
+    now: after(0),
+    openedAt: opened,
+    metAt: null as Date | null,
+    heldAt: null as Date | null,
+    met: 20,
+    putOff: 0,
+  }
+  const good = { succeeded: 20, failed: 0 }
+
+  test('soaks from the moment it was met, to the millisecond', () => {
+    const soaking = { ...gate, soakMs: 3_600_000 }
+    expect(judgePhase(good, soaking, facts)).toBe('soak')
+    expect(judgePhase(good, soaking)).toBe('soak')
+    const met = { ...facts, metAt: after(30) }
+    expect(judgePhase(good, soaking, { ...met, now: new Date(after(90).getTime() - 1) })).toBe(
+      'soak',
+    )
+    expect(judgePhase(good, soaking, { ...met, now: after(90) })).toBe('nothing')
+    expect(judgePhase(good, { ...soaking, hold: true }, { ...met, now: after(90) })).toBe('hold')
+    // Met once and no more: what comes first is said.
+    expect(judgePhase({ succeeded: 8, failed: 8 }, soaking, { ...met, now: after(90) })).toBe(
+      'share',
+    )
+  })
+
+  test('waits for owners who put it off, and counts those that were met', () => {
+    const patient = { ...gate, maxPutOff: 10 }
+    expect(judgePhase(good, patient, { ...facts, putOff: 2 })).toBe('nothing')
+    expect(judgePhase(good, patient, { ...facts, putOff: 3 })).toBe('choices')
+    expect(judgePhase(good, { ...gate, maxPutOff: 0 }, { ...facts, putOff: 1 })).toBe('choices')
+    expect(judgePhase(good, gate, { ...facts, putOff: 20 })).toBe('nothing')
+  })
+
+  test('too few devices in time make it a person’s turn, for good', () => {
+    const timed = { ...gate, withinMs: 3_600_000 }
+    const few = { succeeded: 9, failed: 0 }
+    expect(judgePhase(few, timed, { ...facts, now: after(59) })).toBe('executed')
+    expect(judgePhase(few, timed, { ...facts, now: after(60) })).toBe('contacts')
+    expect(judgePhase(few, gate, { ...facts, now: after(60) })).toBe('executed')
+    expect(judgePhase(good, timed, { ...facts, now: after(70), heldAt: after(60) })).toBe('hold')
+  })
 })
