@@ -12,6 +12,7 @@ import { Page } from '../page.ts'
 import type { Column } from '../table.ts'
 import { importDevices } from './device-import.ts'
 import { overrideCommands } from './device-override.ts'
+import { liftPenalty, penaltyFields } from './device-penalty.ts'
 
 const states = ['registered', 'active', 'disabled', 'revoked', 'retired'] as const
 
@@ -134,6 +135,7 @@ export const deviceNoun: Noun = {
       },
     },
     ...overrideCommands,
+    liftPenalty,
     {
       verb: 'disable',
       args: 'DEVICE',
@@ -229,6 +231,7 @@ function show(out: CommandInput['out'], device: DeviceView): void {
     ['opted out', one.updateOptOut],
     ['managed', one.managed],
     ['last refused', refusal(one)],
+    ...penaltyFields(one),
     [
       'certificate',
       one.certificate && `${one.certificate.state} until ${one.certificate.notAfter}`,

@@ -1,6 +1,6 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely'
 
-import { passedStates } from '../protocol/deployment.ts'
+import { executedStates, passedStates } from '../protocol/deployment.ts'
 
 /**
  * What is asked of a device and a release whatever a rollout has decided, as conditions over the tables `device` and
@@ -99,6 +99,33 @@ function companionsFit(companions: RawBuilder<unknown>): RawBuilder<SqlBool> {
           and not exists (
             select from release other where other.id in ${companions}
               and other.component = needs.key and other.build >= needs.value::bigint))))`
+}
+
+/** What a device did wrong lately and nobody forgave, as far as it decides about new offers (rollouts.md §7). */
+export interface Failures {
+  /** When a deployment of it last failed for good; null when none did within a day. */
+  failed_at: Date | null
+  /** Its tries that failed within two days, in seconds since 1970, newest first. */
+  tries: number[]
+}
+
+const failures = sql.join(
+  executedStates.filter((state) => state !== 'succeeded').map((state) => sql.lit(state)),
+)
+
+/** The columns of `Failures`. What an owner declined is no failure of the device. */
+export function failureColumns(now: Date): RawBuilder<Failures> {
+  const forgiven = sql`coalesce((select lift.lifted_at from device_penalty_lift lift
+    where lift.device_id = device.id), '-infinity')`
+  return sql`(select max(past.changed_at) from deployment past
+      where past.device_id = device.id and past.state in (${failures})
+        and past.code is distinct from 'declined' and past.changed_at > ${forgiven}
+        and past.changed_at > ${now}::timestamptz - interval '24 hours') as failed_at,
+    array(select extract(epoch from try.at)::float8 from deployment past
+      join deployment_event try on try.deployment_id = past.id and try.to_state = 'failed'
+      where past.device_id = device.id and try.code is distinct from 'declined' and try.at > ${forgiven}
+        and try.at > ${now}::timestamptz - interval '48 hours'
+      order by try.at desc limit 100) as tries`
 }
 
 const passed = sql.join(passedStates.map((state) => sql.lit(state)))

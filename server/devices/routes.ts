@@ -5,6 +5,7 @@ import { matchingSql } from '../device-query/sql.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { actOnDevice } from '../incidents/service.ts'
+import { penaltyView } from '../rollouts/penalty.ts'
 import { lastRefusalOf } from './last-refusal.ts'
 import { registerDevice } from './service.ts'
 import { type DeviceDetails, type DeviceFilter, getDevice, listDevices } from './store.ts'
@@ -61,6 +62,7 @@ export const deviceRoutes = [
     handle: async ({ ctx, params }) => ({
       ...view(await getDevice(ctx.db, params.deviceId)),
       lastRefusal: await lastRefusalOf(ctx, params.deviceId),
+      penalty: await penaltyView(ctx, params.deviceId),
     }),
   }),
 

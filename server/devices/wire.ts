@@ -1,5 +1,6 @@
 import { z } from 'zod'
 
+import { PenaltyView } from '../rollouts/penalty-wire.ts'
 import { deviceStates, operatorActions } from './state.ts'
 
 export const DeviceParams = z.object({ deviceId: z.uuid().lowercase() })
@@ -54,6 +55,8 @@ export const DeviceView = z.object({
       at: z.iso.datetime(),
     })
     .nullish(),
+  /** What keeps new offers from it; only when one device is asked for. */
+  penalty: PenaltyView.nullish(),
   /** The newest certificate that was issued to it. */
   certificate: z
     .object({

@@ -31,6 +31,7 @@ import { isMetricsToken } from '../operators/metrics-token.ts'
 import { operatorRoutes } from '../operators/routes.ts'
 import { releaseRoutes } from '../releases/routes.ts'
 import { liveRolloutRoutes } from '../rollouts/live-routes.ts'
+import { penaltyRoutes } from '../rollouts/penalty-routes.ts'
 import { rolloutRoutes } from '../rollouts/routes.ts'
 import { windowRoutes } from '../rollouts/window-routes.ts'
 import { scepRoutes } from '../scep/routes.ts'
@@ -55,6 +56,7 @@ export const routes: readonly Route[] = [
   ...kekRoutes,
   ...groupRoutes,
   ...deviceRoutes,
+  ...penaltyRoutes,
   ...enrollmentRoutes,
   ...profileIssuerRoutes,
   ...credentialRoutes,

@@ -3,6 +3,7 @@ import { leavesLine } from '../protocol/version-line.ts'
 import type { Wanted } from './bounds.ts'
 import { bucketOf, phasesFor } from './bucket.ts'
 import type { Candidate, StepRelease } from './meet-store.ts'
+import { penaltyOf } from './penalty-box.ts'
 import { type ReasonCode, reasonCodes } from './reason-wire.ts'
 import { pathTo } from './step-path.ts'
 import { windowVerdict } from './window-place.ts'
@@ -96,7 +97,10 @@ function refusalOf(candidate: Candidate, given: Given): Refusal | undefined {
   if (unfit === 'device-blocked') return { code: 'device-blocked' }
   if (expiring) return { code: 'certificate-expiring' }
   if (query !== null && !given.matches(candidate)) return { code: 'not-targeted' }
-  return unfit === null ? undefined : { code: asReason(unfit) }
+  if (unfit !== null) return { code: asReason(unfit) }
+  // Going back to what ran before is how a device gets out of it.
+  const penalty = candidate.kind === 'rollback' ? undefined : penaltyOf(candidate, given.now)
+  return penalty && { code: 'penalty', until: penalty.until }
 }
 
 function asReason(code: string): ReasonCode {

@@ -1,7 +1,15 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely'
 
 import type { Db } from '../db/client.ts'
-import { bucketSql, isMet, mayTakePart, needsStep, unfitness } from '../db/release-fit.ts'
+import {
+  bucketSql,
+  failureColumns,
+  type Failures,
+  isMet,
+  mayTakePart,
+  needsStep,
+  unfitness,
+} from '../db/release-fit.ts'
 import { type WindowFacts, windowFacts } from '../db/window-facts.ts'
 import { type DeploymentState, endedStates } from '../protocol/deployment.ts'
 
@@ -21,7 +29,7 @@ export interface OpenPhase {
 }
 
 /** A rollout and a device that is in its group, whatever share is open. */
-export interface Candidate {
+export interface Candidate extends Failures {
   device_id: string
   rollout_id: string
   release_id: string
@@ -101,7 +109,7 @@ const columns = (now: Date) => sql`
     from deployment other join release runs on runs.id = other.release_id
     where other.device_id = device.id and other.component = release.component
       and other.state not in (${ended}) limit 1) as open,
-  ${isExpiring(now)} as expiring,
+  ${isExpiring(now)} as expiring, ${failureColumns(now)},
   case when ${needsStep()} then jsonb_build_object('hardware_ids', to_jsonb(device.hardware_ids),
     'installed', device.installed, 'rolled_back', (select coalesce(jsonb_agg(past.release_id), '[]')
       from deployment past where past.device_id = device.id and past.state = 'rolled_back'

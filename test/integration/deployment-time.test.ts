@@ -49,6 +49,7 @@ test('one that was lost does not come back beside another that is open', async (
   const newer = await givenRelease(world, { build: newBuild() })
   const next = await givenRollout(world, groupId, newer.id)
   await act(world, next, 'start')
+  world.clock.advance({ seconds: 86_400 })
   expect(await meetDevices(world.ctx, [device])).toEqual([device])
   await report(world, device, id, 'verified')
   expect((await row()).state).toBe('lost')

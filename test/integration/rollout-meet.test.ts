@@ -121,7 +121,10 @@ test('a newer release takes the place of one that was not started, never of one 
   expect((await deploymentOf(world, rolloutId, queued))?.state).toBe('superseded')
   expect((await deploymentOf(world, rolloutId, started))?.state).toBe('downloading')
   await report(world, started, await deploymentIdOf(world, rolloutId, started), 'failed_final')
-  // The end of the one was the time for the other.
+  // After the end of the one it is the turn of the other, and after a failure a day later.
+  expect(await deploymentOf(world, next, started)).toBeUndefined()
+  world.clock.advance({ seconds: 86_400 })
+  expect(await meetDevices(world.ctx, [started])).toEqual([started])
   expect((await deploymentOf(world, next, started))?.state).toBe('queued')
 })
 

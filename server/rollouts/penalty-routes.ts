@@ -1,0 +1,30 @@
+import { route } from '../http/route.ts'
+import { LiftBody, PenaltyParams, PenaltyView } from './penalty-wire.ts'
+import { liftPenalty, penaltyView } from './penalty.ts'
+
+export const penaltyRoutes = [
+  route({
+    method: 'get',
+    path: '/devices/:deviceId/penalty',
+    summary: 'Until when a device that failed is offered nothing new, and what never again',
+    allow: ['admin', 'operator', 'viewer'],
+    params: PenaltyParams,
+    response: PenaltyView,
+    handle: async ({ ctx, params }) => await penaltyView(ctx, params.deviceId),
+  }),
+
+  route({
+    method: 'post',
+    path: '/devices/:deviceId/penalty/actions',
+    summary: 'Lift it: the device is offered again what it may have, at once',
+    allow: ['admin', 'operator'],
+    params: PenaltyParams,
+    body: LiftBody,
+    response: PenaltyView,
+    handle: async ({ ctx, params, body, actor }) => {
+      const { reason, rolledBack } = body
+      const by = { actor: actor.id, requestId: actor.requestId }
+      return await liftPenalty(ctx, { deviceId: params.deviceId, reason, rolledBack, ...by })
+    },
+  }),
+]
