@@ -16,6 +16,7 @@ import {
 import { publishDraft, type PublishDeps } from '../metadata/publish.ts'
 import { isSettings, releaseRole } from '../metadata/roles.ts'
 import { requireRising } from './create.ts'
+import { requireFitting } from './image-fit.ts'
 import { requireOnLine } from './lines.ts'
 import { listedBuilds } from './listed-builds.ts'
 import { requireReadable } from './settings-content.ts'
@@ -58,7 +59,7 @@ export async function actOnRelease(ctx: PublishDeps, command: ActOnRelease): Pro
 async function redraftWith(ctx: PublishDeps, command: ActOnRelease): Promise<Release> {
   const { db, clock } = ctx
   const { releaseId, action, actor, requestId } = command
-  if (action === 'submit') await requireReadable(ctx, releaseId)
+  if (action === 'submit') await requireInstallable(ctx, releaseId)
   const now = clock.now()
   const by = { actor, ...(requestId ? { requestId } : {}) }
   return await inTransaction(db, async (tx) => {
@@ -80,6 +81,18 @@ async function redraftWith(ctx: PublishDeps, command: ActOnRelease): Promise<Rel
     }
     return await getRelease(tx, releaseId)
   })
+}
+
+/** Devices would refuse it after it was signed, which is too late; what a model's devices run may have been said since it was made. */
+async function requireInstallable(ctx: PublishDeps, releaseId: string): Promise<void> {
+  await requireReadable(ctx, releaseId)
+  const {
+    artifact_id: artifactId,
+    hardware_ids: hardwareIds,
+    ...release
+  } = await getRelease(ctx.db, releaseId)
+  if (release.state !== 'draft') return
+  await requireFitting(ctx, { ...release, artifactId, hardwareIds })
 }
 
 async function requireStillPossible(tx: Tx, release: Release): Promise<void> {

@@ -5,6 +5,7 @@ import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { highestPublished } from '../metadata/checks.ts'
 import { isSettings } from '../metadata/roles.ts'
+import { requireFitting } from './image-fit.ts'
 import { requireOnLine } from './lines.ts'
 import {
   artifactExists,
@@ -42,10 +43,15 @@ export interface CreateRelease {
  * never be published, `conflict` when the version or build is taken.
  */
 export async function createRelease(
-  { db, clock }: Pick<Context, 'db' | 'clock'>,
+  ctx: Pick<Context, 'db' | 'clock' | 'storage' | 'log'>,
   command: CreateRelease,
 ): Promise<Release> {
   requireSensible(command)
+  const { db, clock } = ctx
+  // Reading an image takes as long as it is: never in a transaction. What was made already was looked at.
+  if (!(await findRelease(db, command.id)) && (await artifactExists(db, command.artifactId))) {
+    await requireFitting(ctx, command)
+  }
   const now = clock.now()
   return await inTransaction(db, async (tx) => {
     const existing = await findRelease(tx, command.id)

@@ -3,6 +3,7 @@ import { type Selectable, sql } from 'kysely'
 import type { Db, Tx } from '../db/client.ts'
 import type { ReleaseTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
+import type { DdiProfile } from '../protocol/ddi.ts'
 import type { ReleaseState } from './state.ts'
 
 export type Release = Selectable<ReleaseTable>
@@ -108,6 +109,20 @@ export async function shaOf(db: Db, artifactId: string): Promise<string> {
     .where('id', '=', artifactId)
     .executeTakeFirstOrThrow()
   return sha256
+}
+
+/** Which client polls for this component on devices of the model; undefined when none does. */
+export async function findPollingProfile(
+  db: Db,
+  { model, component }: Pick<Release, 'model' | 'component'>,
+): Promise<DdiProfile | undefined> {
+  const row = await db
+    .selectFrom('ddi_product')
+    .select('profile')
+    .where('model', '=', model)
+    .where('component', '=', component)
+    .executeTakeFirst()
+  return row?.profile
 }
 
 /** The newest published schema of a model's settings. */

@@ -4,12 +4,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
 import { DdiClient } from '../support/ddi-client.ts'
+import { imageFor } from '../support/images.ts'
 import { openSite, publishRelease, type Site, startRollout } from '../support/operator.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 
 let server: RunningServer
 let site: Site
 let build = 100
+/** Which client the model's devices run now. */
+let runs = 'swupdate'
 
 beforeAll(async () => {
   server = await startServer({})
@@ -24,19 +27,18 @@ const fleetseal = async <T = Record<string, unknown>>(...args: string[]) =>
 async function device(serial: string, client: string, ...proof: string[]): Promise<DdiClient> {
   const how = proof.length > 0 ? proof : ['--version-attribute', 'swVersion']
   await fleetseal('ddi', 'model', 'gate-2', client, '--component', 'main', ...how)
+  runs = client
   await fleetseal('ddi', 'profile', 'line-1', 'gate-2', 'gate-2-r3')
   return await DdiClient.enroll(server, site, serial)
 }
 
 async function rollOut(
   serial: string,
-  {
-    image = randomBytes(200_000),
-    kind = 'security',
-  }: { image?: Buffer; kind?: 'security' | 'feature' } = {},
+  { kind = 'security' }: { kind?: 'security' | 'feature' } = {},
 ) {
   build += 1
   const version = `2.0.${build}`
+  const image = imageFor(runs, version, randomBytes(200_000))
   const names = { fileName: 'gate 2.swu', metadataVersion: build - 100 }
   const release = { version, build, image, class: kind, ...names }
   const rollout = await startRollout(site, await publishRelease(site, release), serial)

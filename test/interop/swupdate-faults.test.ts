@@ -69,7 +69,7 @@ async function hasLink(machine: SwupdateMachine, name: 'deploymentBase' | 'cance
 }
 
 story(`an image that cannot be installed is reported with its reason${why}`, async () => {
-  const { machine, update } = await scene('SWF-2', { isDamaged: true })
+  const { machine, update } = await scene('SWF-2', { isMisplaced: true })
   await site.reach(machine, update, 'failed')
   await machine.stop()
   const row = await site.deploymentOf(update.rollout)

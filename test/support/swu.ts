@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
 
+import { hardwareId } from './operator.ts'
+
 /** A file for a `.swu`. */
 export interface CpioFile {
   name: string
@@ -45,7 +47,7 @@ export function swDescription(version: string, payload: Buffer, target: string):
   return Buffer.from(`software =
 {
   version = "${version}";
-  hardware-compatibility: [ "1.0" ];
+  hardware-compatibility: [ "${hardwareId}" ];
   files: (
     {
       filename = "payload.bin";

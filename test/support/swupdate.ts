@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 
 import { enrollByCurl } from './curl-enroll.ts'
 import { DdiClient } from './ddi-client.ts'
-import { openSite, publishRelease, type Site, startRollout } from './operator.ts'
+import { hardwareId, model, openSite, publishRelease, type Site, startRollout } from './operator.ts'
 import { type RunningServer, startServer } from './server.ts'
 import { cpio, swDescription } from './swu.ts'
 
@@ -83,8 +83,8 @@ export class SwupdateSite implements AsyncDisposable {
   }
 
   /** What a build would make: a description, its CMS signature, and the payload. */
-  async swu({ version, payload, described, target, signer }: Image): Promise<Buffer> {
-    const description = swDescription(version, described ?? payload, target)
+  async swu({ version, payload, target, signer }: Image): Promise<Buffer> {
+    const description = swDescription(version, payload, target)
     const name = `sw-description-${version}`
     await writeFile(join(this.folder, name), description)
     const keys = ['-signer', `${signer}.pem`, '-inkey', `${signer}.key`]
@@ -104,8 +104,8 @@ export class SwupdateSite implements AsyncDisposable {
     const version = `2.0.${build}`
     const payload = randomBytes(how.size ?? 150_000)
     const signer = how.signer ?? 'signer'
-    const described = how.isDamaged === true ? randomBytes(payload.length) : payload
-    const image = await this.swu({ version, payload, described, target: machine.target, signer })
+    const target = how.isMisplaced === true ? join(machine.home, 'none', 'x.bin') : machine.target
+    const image = await this.swu({ version, payload, target, signer })
     const kind = how.class ? { class: how.class } : {}
     const names = { fileName: 'gate.swu', metadataVersion: build - 100 }
     const release = { version, build, image, ...names, ...kind }
@@ -131,16 +131,14 @@ export class SwupdateSite implements AsyncDisposable {
 interface Image {
   version: string
   payload: Buffer
-  /** What the description has the hash of, where that is not the payload. */
-  described?: Buffer
   target: string
   signer: string
 }
 
 export interface How {
   signer?: 'signer' | 'stranger'
-  /** The payload is not the one whose hash was signed. */
-  isDamaged?: boolean
+  /** It wants to be written where there is no folder. */
+  isMisplaced?: boolean
   class?: 'security' | 'feature'
   group?: string
   /** Bytes of the payload. */
@@ -201,7 +199,16 @@ identify : ( { name = "swVersion"; value = "${version}"; } );
     )
     const id = this.client.deviceId
     const server = ['-t DEFAULT', `-u ${this.#url}`, `-i ${id}`, '-r 3', '-w 1', '-p 1', ...confirm]
-    const own = ['-f', file('swupdate.cfg'), '-k', this.#trusts, '-H', 'board:1.0', '-l', '5']
+    const own = [
+      '-f',
+      file('swupdate.cfg'),
+      '-k',
+      this.#trusts,
+      '-H',
+      `${model}:${hardwareId}`,
+      '-l',
+      '5',
+    ]
     const child = spawn(program, [...own, '-u', server.join(' ')], {
       cwd: this.home,
       env: this.#environment,
