@@ -1,8 +1,8 @@
 import { secondsOf } from '../server/protocol/duration.ts'
 import { usageError } from './failure.ts'
+import { extentOf, phaseBoundOf, type PhaseBounds } from './phase-bounds.ts'
 
-export interface Phase {
-  percent: number
+export interface Phase extends PhaseBounds {
   success?: {
     percent?: number
     minExecuted?: number
@@ -14,12 +14,14 @@ export interface Phase {
 }
 
 /**
- * A phase as it is typed: the cumulative percent, then what must hold before the next one opens, e.g. `10`,
+ * A phase as it is typed: whom it takes (phase-bounds.ts), then what must hold before the next one opens, e.g. `10`,
  * `10:hold`, `25:success=95:min=20`.
  */
 export function parsePhase(text: string): Phase {
-  const [percent = '', ...rest] = text.split(':')
-  const phase: Phase = { percent: numberOf(percent, text) }
+  const [whom = '', ...rest] = text.split(':')
+  const extent = extentOf(whom)
+  if (!extent) throw odd(text)
+  const phase: Phase = { ...extent }
   for (const part of rest) {
     const [word = '', value = ''] = part.split('=')
     switch (word) {
@@ -39,8 +41,11 @@ export function parsePhase(text: string): Phase {
       case 'put-off':
         phase.success = { ...phase.success, maxPutOff: numberOf(value, text) }
         break
-      default:
-        throw odd(text)
+      default: {
+        const bound = phaseBoundOf(word, part.slice(word.length + 1))
+        if (!bound) throw odd(text)
+        Object.assign(phase, bound)
+      }
     }
   }
   return phase
@@ -63,6 +68,6 @@ function spanOf(text: string, phase: string): string {
 function odd(text: string) {
   return usageError(
     `--phase ${text} is not a phase`,
-    'Write PERCENT[:success=PERCENT][:min=DEVICES][:soak=SPAN][:put-off=PERCENT][:within=SPAN][:hold], e.g. --phase 5:hold --phase 50:success=95:min=10 --phase 100',
+    'Write PERCENT, count=N or cohort=GROUP, then [:success=PERCENT][:min=DEVICES][:soak=SPAN][:put-off=PERCENT][:within=SPAN][:seen=SPAN][:rate=N/min][:hold], e.g. --phase 5:hold --phase 50:success=95:min=10 --phase 100',
   )
 }

@@ -1,6 +1,7 @@
 import type { RolloutView } from '../server/rollouts/wire.ts'
 import { abortFields, waitsForWords } from './abort-rules.ts'
 import type { CommandInput } from './command.ts'
+import { boundFields, extentText } from './phase-bounds.ts'
 
 /** One rollout in words. */
 export function showRollout(out: CommandInput['out'], rollout: RolloutView): void {
@@ -14,7 +15,7 @@ export function showRollout(out: CommandInput['out'], rollout: RolloutView): voi
       (phase) =>
         [
           `phase ${phase.no}`,
-          `${phase.percent}%${phase.hold ? ', hold' : ''}: ${phase.succeeded} of ${phase.executed} succeeded`,
+          `${extentText(phase)}${phase.hold ? ', hold' : ''}: ${phase.succeeded} of ${phase.executed} succeeded`,
         ] as const,
     ),
     [
@@ -23,6 +24,7 @@ export function showRollout(out: CommandInput['out'], rollout: RolloutView): voi
         .map(([state, count]) => `${count} ${state}`)
         .join(', '),
     ],
+    ...boundFields(one),
     ...approvalFields(one),
     ['release', one.releaseId],
     ...(one.with.length > 0 ? [['with', one.with.join(', ')] as const] : []),

@@ -7,6 +7,7 @@ import type { CommandInput, Noun, Option } from '../command.ts'
 import { usageError } from '../failure.ts'
 import { groupId, releaseId, rolloutId } from '../lookup.ts'
 import { Page } from '../page.ts'
+import { boundOptions, boundsBody, withCohortIds } from '../phase-bounds.ts'
 import { parsePhase } from '../phases.ts'
 import { showRollout } from '../rollout-fields.ts'
 import type { Column } from '../table.ts'
@@ -75,9 +76,11 @@ export const rolloutNoun: Noun = {
         phase: {
           type: 'string',
           multiple: true,
-          value: 'PERCENT[:success=N][:min=N][:soak=SPAN][:put-off=N][:within=SPAN][:hold]',
-          about: 'one phase, cumulative (one phase of 100)',
+          value:
+            'PERCENT|count=N|cohort=GROUP[:seen=SPAN][:rate=N/min][:success=N][:min=N][:soak=SPAN][:put-off=N][:within=SPAN][:hold]',
+          about: 'one phase, percents are cumulative (one phase of 100)',
         },
+        ...boundOptions,
         approvals: {
           type: 'string',
           value: 'N',
@@ -162,7 +165,8 @@ async function create({ client, args: [name], values, out, world }: CommandInput
     with: along,
     groupId: await groupId(api, group),
     query: values.text('query'),
-    phases,
+    phases: await withCohortIds(api, phases),
+    ...boundsBody(values),
     ...abortBody(values),
     approvals: values.number('approvals'),
   }

@@ -86,7 +86,8 @@ export async function standingsOf(
 ): Promise<Map<string, Standing>> {
   const since = new Date(now.getTime() - offerHoldsMs)
   const { rows } = await sql<Standing>`
-    select rollout.id, rollout.phase_no, rollout.priority, rollout.pass_queue, rollout.created_at,
+    select rollout.id, rollout.phase_no, rollout.priority, rollout.created_at,
+      rollout.pass_queue and release.class = 'security' as pass_queue,
       rollout.max_in_flight, rollout.bytes_per_minute, release.class = 'security' as is_security,
       (extract(epoch from rollout.rate_at) * 1000000)::bigint as rate_us,
       (extract(epoch from rollout.bytes_at) * 1000000)::bigint as bytes_us,
@@ -152,12 +153,15 @@ export async function bookAdmissions(tx: Tx, bookings: readonly Booking[]): Prom
     where rollout_phase.rollout_id = more.rollout_id and rollout_phase.no = more.no`.execute(tx)
 }
 
-/** Freezes the members of the groups that phases of this rollout name, in one statement. */
-export async function freezeCohorts(tx: Tx, rolloutId: string): Promise<void> {
-  await sql`
-    insert into rollout_cohort_member (rollout_id, phase_no, device_id)
-    select phase.rollout_id, phase.no, member.device_id
-    from rollout_phase phase join device_group_member member on member.group_id = phase.cohort_id
-    where phase.rollout_id = ${rolloutId} and phase.kind = 'cohort'
-    on conflict do nothing`.execute(tx)
+/** Is the release a security release; and those of the groups that there are. */
+export async function factsFor(
+  db: Db,
+  { releaseId, groupIds }: { releaseId: string; groupIds: readonly string[] },
+): Promise<{ is_security: boolean; groups: string[] }> {
+  const { rows } = await sql<{ is_security: boolean; groups: string[] }>`
+    select coalesce((select class = 'security' from release where id = ${releaseId}), false) as is_security,
+      coalesce((select jsonb_agg(id) from device_group where id = any(${[...groupIds]}::uuid[])), '[]') as groups`.execute(
+    db,
+  )
+  return rows[0] ?? { is_security: false, groups: [] }
 }

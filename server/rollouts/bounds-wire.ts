@@ -37,16 +37,16 @@ export const Duration = z
     return seconds > 0 && seconds <= longestS
   }, 'must be a duration like P7D or PT12H, at most 366 days')
 
-/** Of a rollout. */
+/** Of a rollout; null is the default, as for all settings. */
 export const bounds = {
-  /** Where a device could take part in several rollouts, the higher goes first. */
-  priority: z.int().min(0).max(1000).default(500),
+  /** Where a device could take part in several rollouts, the higher goes first; 500 unless said. */
+  priority: z.int().min(0).max(1000).nullish(),
   /** Deployments that hold a slot, at most: from the admission to the end, without the time that an owner takes to decide. */
-  maxInFlight: z.int().min(1).max(100_000_000).optional(),
+  maxInFlight: z.int().min(1).max(100_000_000).nullish(),
   /** What the admitted devices may cause in downloads, by the size of the images. */
-  bytesPerMinute: z.int().min(1).max(1_000_000_000_000_000).optional(),
+  bytesPerMinute: z.int().min(1).max(1_000_000_000_000_000).nullish(),
   /** Before every other rollout, and into the reserve of the server's own bound; for security releases. */
-  passQueue: z.boolean().default(false),
+  passQueue: z.boolean().nullish(),
 }
 
 /** Of a phase. Exactly one of `percent`, `count` and `cohort` says whom it takes. */

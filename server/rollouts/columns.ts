@@ -3,6 +3,8 @@ import type { Insertable } from 'kysely'
 import type { RolloutTable } from '../db/schema.ts'
 import { canonicalQuery } from '../device-query/canonical.ts'
 import { secondsOf } from '../protocol/duration.ts'
+import { phaseBoundColumns } from './bounds-columns.ts'
+import type { bounds } from './bounds-wire.ts'
 import type { NewPhase } from './store.ts'
 import type { RolloutBody } from './wire.ts'
 
@@ -16,6 +18,7 @@ export type SettingColumns = Partial<
     | 'priority'
     | 'max_in_flight'
     | 'bytes_per_minute'
+    | 'pass_queue'
     | 'abort_rules'
     | 'install_window'
     | 'approvals_needed'
@@ -28,12 +31,16 @@ export type SettingColumns = Partial<
  * default of the table and an edit changes nothing; null is the default.
  */
 export function settingColumns(
-  body: Pick<RolloutBody, 'abort' | 'approvals' | 'query'>,
+  body: Pick<RolloutBody, 'abort' | 'approvals' | 'query' | keyof typeof bounds>,
 ): SettingColumns {
   return given({
     abort_rules: body.abort === undefined ? undefined : JSON.stringify(body.abort ?? []),
     approvals_needed: body.approvals === null ? 0 : body.approvals,
     query: body.query === undefined ? undefined : canonicalQuery(body.query),
+    priority: body.priority === null ? 500 : body.priority,
+    max_in_flight: body.maxInFlight,
+    bytes_per_minute: body.bytesPerMinute,
+    pass_queue: body.passQueue === null ? false : body.passQueue,
   })
 }
 
@@ -48,7 +55,8 @@ function given<T extends object>(columns: T): { [K in keyof T]?: Exclude<T[K], u
 export function phaseColumns(phases: RolloutBody['phases']): NewPhase[] {
   return phases.map((phase, n) => ({
     no: n + 1,
-    percent: phase.percent,
+    percent: phase.percent ?? null,
+    ...phaseBoundColumns(phase),
     success_percent: phase.success.percent,
     min_executed: phase.success.minExecuted,
     hold: phase.hold,

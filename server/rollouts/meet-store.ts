@@ -91,7 +91,8 @@ const isExpiring = (now: Date) => sql<boolean>`coalesce((
   from certificate held where held.device_id = device.id and held.kind = 'device' and held.state = 'issued'), false)`
 
 const columns = (now: Date) => sql`
-  device.id as device_id, rollout.id as rollout_id, rollout.release_id, rollout.kind, rollout.priority, rollout.pass_queue, rollout.query,
+  device.id as device_id, rollout.id as rollout_id, rollout.release_id, rollout.kind, rollout.priority, rollout.query,
+  rollout.pass_queue and release.class = 'security' as pass_queue,
   release.model, release.component, release.build, release.svn, release.class, release.version, release.min_previous,
   release.requires, release.hardware_ids as release_hardware_ids, rollout.seed,
   (select runs.version from jsonb_to_recordset(device.installed) runs(component text, version text)
@@ -116,7 +117,7 @@ const columns = (now: Date) => sql`
         and past.component = release.component)) end as standing`
 
 /** What passes the queue, then by priority, then security releases, then older rollouts. */
-const inOrder = sql`order by device.id, rollout.pass_queue desc, rollout.priority desc, (release.class = 'security') desc,
+const inOrder = sql`order by device.id, (rollout.pass_queue and release.class = 'security') desc, rollout.priority desc, (release.class = 'security') desc,
   rollout.created_at, rollout.id`
 
 /**

@@ -83,8 +83,8 @@ export const rolloutRoutes = [
     response: PreviewView,
     handle: async ({ ctx, body }) => {
       if ('rolloutId' in body) return await previewRollout(ctx, body.rolloutId)
-      const percents = body.phases.map((phase) => phase.percent)
-      return await previewDefinition(ctx, { ...body, companions: body.with, percents })
+      const phases = phaseColumns(body.phases)
+      return await previewDefinition(ctx, { ...body, companions: body.with, phases })
     },
   }),
 

@@ -8,6 +8,7 @@ import { endCancelled } from '../deployments/end.ts'
 import { DomainError } from '../errors.ts'
 import { baseOf } from './abort-facts.ts'
 import { approveRollout, mustBeApproved } from './approval.ts'
+import { checkBounds } from './bounds-check.ts'
 import type { SettingColumns } from './columns.ts'
 import { definitionHash } from './definition.ts'
 import { judgePhase } from './gate.ts'
@@ -63,6 +64,7 @@ export async function createRollout(
     if (!(await groupExists(tx, groupId))) {
       throw new DomainError('not-found', 'No such group', { groupId })
     }
+    await checkBounds(tx, { releaseId, phases, passQueue: settings.pass_queue === true })
     const row = {
       id,
       name,
@@ -85,7 +87,7 @@ export async function createRollout(
       releaseId,
       with: along,
       groupId,
-      percents: phases.map((phase) => phase.percent),
+      extents: phases.map(({ percent, count, cohort_id }) => percent ?? count ?? cohort_id),
       ...settings,
       definitionHash: hash.toString('hex'),
     }

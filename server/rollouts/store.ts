@@ -189,7 +189,20 @@ export async function moveRollout(
   return row
 }
 
+/** With the first one, the groups of the rollout's cohorts are frozen: whoever joins one later is not in the cohort. */
 export async function openPhase(tx: Tx, rolloutId: string, no: number, now: Date): Promise<void> {
+  if (no === 1) {
+    await sql`
+      with frozen as (
+        insert into rollout_cohort_member (rollout_id, phase_no, device_id)
+        select phase.rollout_id, phase.no, member.device_id
+        from rollout_phase phase join device_group_member member on member.group_id = phase.cohort_id
+        where phase.rollout_id = ${rolloutId} and phase.kind = 'cohort'
+        on conflict do nothing)
+      update rollout_phase set opened_at = ${now}
+      where rollout_id = ${rolloutId} and no = 1 and opened_at is null`.execute(tx)
+    return
+  }
   await tx
     .updateTable('rollout_phase')
     .set({ opened_at: now })

@@ -2,7 +2,7 @@ import { z } from 'zod'
 
 import { deploymentStates } from '../protocol/deployment.ts'
 import { AbortBody, AbortView } from './abort-wire.ts'
-import { BoundsView, PhaseBoundsView } from './bounds-wire.ts'
+import { bounds, BoundsView, phaseBounds, PhaseBoundsView } from './bounds-wire.ts'
 import { GateView, Span, waitsForWords } from './gate-wire.ts'
 import { Approvals, ApprovalsView, DefinitionHash } from './governance-wire.ts'
 import { operatorActions, rolloutStates } from './state.ts'
@@ -37,25 +37,28 @@ const Success = z.strictObject({
   within: Span.optional(),
 })
 
-const PhaseBody = z.strictObject({
-  /** Cumulative: the share of the group that is admitted once this phase is open. */
-  percent: percent.refine((value) => value > 0, 'must be above 0'),
-  success: Success.prefault({}),
-  hold: z.boolean().default(false),
-  count: notYet,
-  cohort: notYet,
-  rate: notYet,
-  seenWithin: notYet,
-})
+const PhaseBody = z
+  .strictObject({
+    /** Cumulative: the share of the group that is admitted once this phase is open. */
+    percent: percent.refine((value) => value > 0, 'must be above 0').optional(),
+    ...phaseBounds,
+    success: Success.prefault({}),
+    hold: z.boolean().default(false),
+  })
+  .refine(
+    ({ percent: share, count, cohort }) =>
+      [share, count, cohort].filter((extent) => extent !== undefined).length === 1,
+    'give exactly one of percent, count and cohort',
+  )
 
 const Phases = z
   .array(PhaseBody)
   .min(1)
   .max(32)
-  .refine(
-    (phases) => phases.every((phase, n) => phase.percent > (phases[n - 1]?.percent ?? 0)),
-    'the percents are cumulative and must rise from phase to phase',
-  )
+  .refine((phases) => {
+    const shares = phases.flatMap((phase) => phase.percent ?? [])
+    return shares.every((share, n) => share > (shares[n - 1] ?? 0))
+  }, 'the percents are cumulative and must rise from phase to phase')
 
 /**
  * What may be changed by an edit too. Optional, and null for the default (`.nullish()`), never with a default here: an edit
@@ -66,8 +69,7 @@ const settings = {
   abort: AbortBody.nullish(),
   window: notYet,
   approvals: Approvals,
-  maxInFlight: notYet,
-  priority: notYet,
+  ...bounds,
 }
 
 const definition = {
@@ -101,7 +103,9 @@ export const PreviewView = z.object({
    * Eligible devices that each phase adds. Exact for a rollout that exists; for a definition the expected number, since every
    * rollout draws anew who comes first.
    */
-  phases: z.array(z.object({ no: z.number(), percent: z.number(), devices: z.number() })),
+  phases: z.array(
+    z.object({ no: z.number(), percent: z.number().nullable(), devices: z.number() }),
+  ),
   exact: z.boolean(),
 })
 export type PreviewView = z.infer<typeof PreviewView>

@@ -27,8 +27,8 @@ test('phases, from the first device to the end', async () => {
     { percent: 50 },
     { percent: 100 },
   ])
-  const percents = [50, 100]
-  const asked = { groupId, releaseId: release.id, percents }
+  const phases = [50, 100].map((percent, n) => ({ no: n + 1, percent }))
+  const asked = { groupId, releaseId: release.id, phases }
   expect(await previewDefinition(world.ctx, asked)).toMatchObject({
     devices: 20,
     eligible: 20,

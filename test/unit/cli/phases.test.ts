@@ -13,6 +13,24 @@ test.each([
     { percent: 5, success: { soak: 'PT1H30M', maxPutOff: 20, within: 'P7D' } },
   ],
   ['25:success=95:min=20', { percent: 25, success: { percent: 95, minExecuted: 20 } }],
+  ['count=300:seen=P7D', { count: 300, seenWithin: 'P7D' }],
+  ['count=300:seen=12h:hold', { count: 300, seenWithin: 'PT12H', hold: true }],
+  ['cohort=bench', { cohort: 'bench' }],
+  ['25:rate=50/min', { percent: 25, rate: { perMinute: 50 } }],
+  [
+    '25:rate=50..5000/min,x2,step=1000',
+    {
+      percent: 25,
+      rate: { basePerMinute: 50, maxPerMinute: 5000, factor: 2, step: 1000, per: 'succeeded' },
+    },
+  ],
+  [
+    '25:rate=50..500/min,x1.5,step=10,admitted',
+    {
+      percent: 25,
+      rate: { basePerMinute: 50, maxPerMinute: 500, factor: 1.5, step: 10, per: 'admitted' },
+    },
+  ],
 ])('%s', (text, phase) => {
   expect(parsePhase(text)).toEqual(phase)
 })
@@ -29,6 +47,14 @@ test.each([
   '-5',
   '1e3',
   '10,5',
+  'count=',
+  'count=x',
+  'cohort=',
+  '5:seen=',
+  '5:seen=soon',
+  '5:rate=50',
+  '5:rate=5..9/min',
+  '5:rate=5/min,x2,step=1',
 ])('refuses "%s"', (text) => {
   expect(() => parsePhase(text)).toThrow(expect.objectContaining({ code: 'usage' }))
 })
