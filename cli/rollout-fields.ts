@@ -26,6 +26,7 @@ export function showRollout(out: CommandInput['out'], rollout: RolloutView): voi
     ],
     ...boundFields(one),
     ...approvalFields(one),
+    ...(one.startAt === null || one.phase > 0 ? [] : [['starts at', one.startAt] as const]),
     ['release', one.releaseId],
     ...(one.with.length > 0 ? [['with', one.with.join(', ')] as const] : []),
     ['group', one.groupId],

@@ -1,8 +1,31 @@
 import { DefinitionView } from '../../server/rollouts/governance-wire.ts'
-import type { Command } from '../command.ts'
+import { RolloutView } from '../../server/rollouts/wire.ts'
+import type { Command, CommandInput } from '../command.ts'
+import { usageError } from '../failure.ts'
 import { rolloutId } from '../lookup.ts'
+import { withCohortIds } from '../phase-bounds.ts'
+import { parsePhase } from '../phases.ts'
+import { showRollout } from '../rollout-fields.ts'
+import { settingBody, settingOptions } from '../rollout-settings.ts'
 
 export const governanceCommands: readonly Command[] = [
+  {
+    verb: 'edit',
+    args: 'ROLLOUT',
+    summary: 'Change what it does, as far as it was not done yet; voids its approvals',
+    options: {
+      name: { type: 'string', value: 'NAME', about: 'another name' },
+      phase: {
+        type: 'string',
+        multiple: true,
+        value: 'PHASE',
+        about: 'all phases anew, as with create; those that are over stay as they are',
+      },
+      ...settingOptions,
+      reason: { type: 'string', value: 'TEXT', about: 'why; kept in the audit trail' },
+    },
+    run: edit,
+  },
   {
     verb: 'definition',
     args: 'ROLLOUT',
@@ -16,3 +39,20 @@ export const governanceCommands: readonly Command[] = [
     },
   },
 ]
+
+async function edit({ client, args: [given = ''], values, out, world }: CommandInput) {
+  const phases = values.texts('phase').map(parsePhase)
+  const settings = { name: values.text('name'), ...settingBody(values, world.now()) }
+  if (phases.length === 0 && Object.values(settings).every((value) => value === undefined)) {
+    throw usageError('Nothing to change', 'fleetseal help rollout names what can be')
+  }
+  const api = await client()
+  const id = await rolloutId(api, given)
+  const { definitionHash } = await api.get(RolloutView, `/rollouts/${id}`)
+  const changes =
+    phases.length > 0 ? { ...settings, phases: await withCohortIds(api, phases) } : settings
+  // What somebody else changed in between is not overwritten.
+  const seen = definitionHash === null ? {} : { definitionHash }
+  const body = { ...changes, ...seen, reason: values.text('reason') }
+  showRollout(out, await api.patch(RolloutView, `/rollouts/${id}`, body))
+}

@@ -1,15 +1,15 @@
 import { DeploymentView } from '../../server/deployments/wire.ts'
 import { RolloutView } from '../../server/rollouts/wire.ts'
-import { abortBody, abortOptions } from '../abort-rules.ts'
 import type { ApiClient } from '../client.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun, Option } from '../command.ts'
 import { usageError } from '../failure.ts'
 import { groupId, releaseId, rolloutId } from '../lookup.ts'
 import { Page } from '../page.ts'
-import { boundOptions, boundsBody, withCohortIds } from '../phase-bounds.ts'
+import { withCohortIds } from '../phase-bounds.ts'
 import { parsePhase } from '../phases.ts'
 import { showRollout } from '../rollout-fields.ts'
+import { settingBody, settingOptions } from '../rollout-settings.ts'
 import type { Column } from '../table.ts'
 import { watchRollout } from '../watch.ts'
 import { governanceCommands } from './rollout-governance.ts'
@@ -80,13 +80,7 @@ export const rolloutNoun: Noun = {
             'PERCENT|count=N|cohort=GROUP[:seen=SPAN][:rate=N/min][:success=N][:min=N][:soak=SPAN][:put-off=N][:within=SPAN][:hold]',
           about: 'one phase, percents are cumulative (one phase of 100)',
         },
-        ...boundOptions,
-        approvals: {
-          type: 'string',
-          value: 'N',
-          about: 'so many others have to approve it (what the server demands)',
-        },
-        ...abortOptions,
+        ...settingOptions,
         start: { type: 'boolean', about: 'start it at once' },
         ...watch,
       },
@@ -166,9 +160,7 @@ async function create({ client, args: [name], values, out, world }: CommandInput
     groupId: await groupId(api, group),
     query: values.text('query'),
     phases: await withCohortIds(api, phases),
-    ...boundsBody(values),
-    ...abortBody(values),
-    approvals: values.number('approvals'),
+    ...settingBody(values, world.now()),
   }
   const draft = await api.create(RolloutView, '/rollouts', body)
   if (!values.flag('start')) {

@@ -54,7 +54,7 @@ export async function approveRollout(
   const now = ctx.clock.now()
   return await inTransaction(ctx.db, async (tx) => {
     // Two last voices at once would each count without the other.
-    const before = await sealed(tx, await lockRollout(tx, rolloutId))
+    const before = await lockSealed(tx, rolloutId)
     const next = nextRolloutState(before.state, 'approve')
     const needed = approvalsNeeded(before, ctx)
     const hash = await presentHash(tx, before)
@@ -123,8 +123,9 @@ export async function readStored(db: Db, rollout: Rollout): Promise<Stored> {
   return { rollout, phases, companions: await companionsOf(db, [rollout.id]) }
 }
 
-/** One from before there were hashes gets its own. */
-async function sealed(tx: Tx, rollout: Rollout): Promise<Rollout> {
+/** Held until the transaction ends; one from before there were hashes gets its own. */
+export async function lockSealed(tx: Tx, rolloutId: string): Promise<Rollout> {
+  const rollout = await lockRollout(tx, rolloutId)
   if (rollout.definition_hash !== null) return rollout
   return await sealDefinition(tx, rollout.id, await presentHash(tx, rollout))
 }

@@ -26,16 +26,19 @@ export type SettingColumns = Partial<
   >
 >
 
+type Settings = Partial<
+  Pick<RolloutBody, 'abort' | 'approvals' | 'startAt' | 'query' | keyof typeof bounds>
+>
+
 /**
  * The settings of a body as columns; one line for each. What the body leaves out is left out, so that a draft gets the
  * default of the table and an edit changes nothing; null is the default.
  */
-export function settingColumns(
-  body: Pick<RolloutBody, 'abort' | 'approvals' | 'query' | keyof typeof bounds>,
-): SettingColumns {
+export function settingColumns(body: Settings): SettingColumns {
   return given({
     abort_rules: body.abort === undefined ? undefined : JSON.stringify(body.abort ?? []),
     approvals_needed: body.approvals === null ? 0 : body.approvals,
+    start_at: typeof body.startAt === 'string' ? new Date(body.startAt) : body.startAt,
     query: body.query === undefined ? undefined : canonicalQuery(body.query),
     priority: body.priority === null ? 500 : body.priority,
     max_in_flight: body.maxInFlight,

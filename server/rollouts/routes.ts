@@ -8,6 +8,7 @@ import { type Approval, countingApprovals } from './approval-store.ts'
 import { getDefinition } from './approval.ts'
 import { boundsOf, phaseBoundsOf } from './bounds-view.ts'
 import { phaseColumns, settingColumns } from './columns.ts'
+import { editRollout } from './edit.ts'
 import { gateTimes, gateView } from './gate-view.ts'
 import { judgePhase } from './gate.ts'
 import { DefinitionView } from './governance-wire.ts'
@@ -18,6 +19,7 @@ import { rolloutStates } from './state.ts'
 import { companionsOf, getRollout, listRollouts, type Rollout } from './store.ts'
 import {
   ActionBody,
+  EditBody,
   PreviewBody,
   PreviewView,
   RolloutBody,
@@ -97,6 +99,29 @@ export const rolloutRoutes = [
     response: RolloutView,
     handle: async ({ ctx, params }) => {
       const rollout = await getRollout(ctx.db, params.rolloutId)
+      return await viewOf(ctx.db, rollout)
+    },
+  }),
+
+  route({
+    method: 'patch',
+    path: '/rollouts/:rolloutId',
+    summary: 'Change what it does, as far as it was not done yet; voids its approvals',
+    allow: operators,
+    params: RolloutParams,
+    body: EditBody,
+    response: RolloutView,
+    handle: async ({ ctx, params, body, actor }) => {
+      const { name, definitionHash, reason, phases } = body
+      const rollout = await editRollout(ctx, {
+        ...params,
+        name,
+        definitionHash,
+        reason,
+        phases: phases && phaseColumns(phases),
+        settings: settingColumns(body),
+        ...by(actor),
+      })
       return await viewOf(ctx.db, rollout)
     },
   }),
@@ -191,6 +216,7 @@ function view(
     createdBy: rollout.created_by,
     createdAt: rollout.created_at.toISOString(),
     changedAt: rollout.changed_at.toISOString(),
+    startAt: rollout.start_at?.toISOString() ?? null,
     startedAt: rollout.started_at?.toISOString() ?? null,
     endedAt: rollout.ended_at?.toISOString() ?? null,
   }

@@ -13,6 +13,7 @@ import type { SettingColumns } from './columns.ts'
 import { definitionHash } from './definition.ts'
 import { judgePhase } from './gate.ts'
 import { noProgress, type Progress, progressOf } from './progress.ts'
+import { mustBeDue, mustBeInTime } from './start-time.ts'
 import { nextRolloutState, type operatorActions } from './state.ts'
 import {
   getRollout,
@@ -58,6 +59,7 @@ export async function createRollout(
   const { id, name, releaseId, with: along = [], groupId, phases, actor, requestId } = command
   const now = clock.now()
   const settings = withPolicy(command, config.rolloutApprovals)
+  mustBeInTime(settings.start_at, now)
   return await inTransaction(db, async (tx) => {
     await mustBePublished(tx, releaseId)
     const companions = await companionsFor(tx, releaseId, along)
@@ -176,10 +178,14 @@ async function changesOf(
   const base = async () => await baseOf(db, before, progress, now)
   switch (action) {
     case 'start':
+      mustBeDue(before, now)
       await allMustBePublished(db, before)
       return {
         set: { ...(await base()), phase_no: 1, started_at: now, reason: null },
-        facts: await mustBeApproved(db, before, policy),
+        facts: {
+          ...(await mustBeApproved(db, before, policy)),
+          ...(before.start_at ? { startAt: before.start_at.toISOString() } : {}),
+        },
       }
     case 'resume':
       await allMustBePublished(db, before)

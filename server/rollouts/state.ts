@@ -3,19 +3,27 @@ import { DomainError } from '../errors.ts'
 /**
  * The life of a rollout. Add a state here and the compiler, the check constraint test and the docs follow.
  * `advance` opens the next phase; `fail` is for the abort rules, which may end a rollout for good. `approve` is where an
- * approval may be given; a draft moves by it once there are enough.
+ * approval may be given; a draft moves by it once there are enough. `miss` is a
+ * scheduled start that could not be: somebody has to look.
  */
 const transitions = {
-  draft: { approve: 'approved', start: 'running', cancel: 'cancelled' },
-  approved: { approve: 'approved', start: 'running', cancel: 'cancelled' },
+  draft: { edit: 'draft', approve: 'approved', start: 'running', cancel: 'cancelled' },
+  approved: {
+    edit: 'draft',
+    approve: 'approved',
+    start: 'running',
+    miss: 'draft',
+    cancel: 'cancelled',
+  },
   running: {
+    edit: 'running',
     advance: 'running',
     pause: 'paused',
     finish: 'completed',
     fail: 'failed',
     cancel: 'cancelled',
   },
-  paused: { approve: 'paused', resume: 'running', cancel: 'cancelled' },
+  paused: { edit: 'paused', approve: 'paused', resume: 'running', cancel: 'cancelled' },
   completed: {},
   failed: {},
   cancelled: {},

@@ -248,6 +248,19 @@ export async function runningRollouts(db: Db, after: string, limit: number): Pro
     .execute()
 }
 
+/** Approved ones whose time to start has come, the longest overdue first. */
+export async function dueToStart(db: Db, now: Date, limit: number): Promise<Rollout[]> {
+  return await db
+    .selectFrom('rollout')
+    .selectAll()
+    .where('state', '=', 'approved')
+    .where('start_at', '<=', now)
+    .orderBy('start_at')
+    .orderBy('id')
+    .limit(limit)
+    .execute()
+}
+
 /** Those that are not over and one of whose releases was withdrawn, also if they were never started. */
 export async function ofWithdrawnReleases(db: Db, limit: number): Promise<Rollout[]> {
   return await db

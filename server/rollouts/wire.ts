@@ -4,7 +4,7 @@ import { deploymentStates } from '../protocol/deployment.ts'
 import { AbortBody, AbortView } from './abort-wire.ts'
 import { bounds, BoundsView, phaseBounds, PhaseBoundsView } from './bounds-wire.ts'
 import { GateView, Span, waitsForWords } from './gate-wire.ts'
-import { Approvals, ApprovalsView, DefinitionHash } from './governance-wire.ts'
+import { Approvals, ApprovalsView, DefinitionHash, StartAt } from './governance-wire.ts'
 import { operatorActions, rolloutStates } from './state.ts'
 import { DeviceQueryText } from './target-wire.ts'
 
@@ -69,6 +69,7 @@ const settings = {
   abort: AbortBody.nullish(),
   window: notYet,
   approvals: Approvals,
+  startAt: StartAt,
   ...bounds,
 }
 
@@ -85,6 +86,17 @@ const definition = {
 
 export const RolloutBody = z.strictObject({ name: text(200), ...definition })
 export type RolloutBody = z.infer<typeof RolloutBody>
+
+/** What an edit changes; what it leaves out stays. */
+export const EditBody = z.strictObject({
+  name: text(200).optional(),
+  /** All of them. Those that are over stay as they are, and of the open one whom it takes. */
+  phases: Phases.optional(),
+  ...settings,
+  /** The definition that the caller saw: another one is not overwritten. */
+  definitionHash: DefinitionHash.optional(),
+  reason: text(500).optional(),
+})
 
 /** Of a rollout that exists, with its own seed; or of a definition. */
 export const PreviewBody = z.union([
@@ -166,6 +178,8 @@ export const RolloutView = z.object({
   createdBy: z.string(),
   createdAt: z.iso.datetime(),
   changedAt: z.iso.datetime(),
+  /** When it starts by itself, once it is approved. */
+  startAt: z.iso.datetime().nullable(),
   startedAt: z.iso.datetime().nullable(),
   endedAt: z.iso.datetime().nullable(),
 })

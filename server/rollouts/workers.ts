@@ -4,16 +4,18 @@ import { wakeDevices } from '../deployments/wake.ts'
 import type { Worker } from '../workers/worker.ts'
 import { createLookLimit, driveRollouts } from './drive.ts'
 import { meetDevices } from './meet.ts'
+import { startDue } from './schedule.ts'
 import { runningRollouts } from './store.ts'
 import { windowTurns } from './window-turns.ts'
 import { windowWorkers } from './window-workers.ts'
 import { stopWithdrawn } from './withdrawn.ts'
 
-/** Opens phases, stops and completes; stops what a withdrawn release has left; and meets the devices that are connected here when a share opens. */
+/** Starts when it is time, opens phases, stops and completes; stops what a withdrawn release has left; and meets the devices that are connected here when a share opens. */
 export function rolloutWorkers(ctx: Context): Worker[] {
   return [
     drivingWorker(ctx),
     { name: 'rollouts.withdrawn', idleMs: 500, step: async () => await stopWithdrawn(ctx) },
+    { name: 'rollouts.schedule', idleMs: 1_000, step: async () => await startDue(ctx) },
     meetingWorker(ctx),
     ...windowWorkers(ctx),
   ]

@@ -153,6 +153,30 @@ test('an artifact is streamed, a release signed offline with two of three keys, 
   expect(await ok(`release publish ${release}`)).toMatchObject({ state: 'published' })
 })
 
+test('a rollout that another has to approve, edited and scheduled', async () => {
+  const draft = 'rollout create spring --release pump/firmware/1.0.0 --group lab --approvals 1'
+  expect(await ok(draft)).toMatchObject({ state: 'draft', approvals: { needed: 1, missing: 1 } })
+  expect((await fleetseal('rollout start spring')).err).toMatch(/^not-ready: 1 have to approve/)
+  expect((await fleetseal('rollout approve spring')).err).toMatch(/^not-allowed: Whoever made it/)
+  const definition = await fleetseal('rollout definition spring')
+  expect(definition.out).toContain('"approvalsNeeded": 1')
+  const key = await ok('api-key create ben --role operator')
+  const file = join(folder, 'ben')
+  await writeFile(file, String(key['secret']))
+  const approved = await fleetseal('rollout approve spring', { FLEETSEAL_API_KEY: file })
+  expect(approved.out).toContain('1 of 1: key:')
+  expect(await fleetseal('rollout edit spring')).toMatchObject({ code: 2 })
+  expect((await fleetseal('rollout edit spring --approvals 0')).err).toContain('make a new rollout')
+  const edited = await fleetseal('rollout edit spring --phase 20:hold --phase 100 --start-at 12h')
+  expect(edited.out).toMatch(/approvals: +0 of 1; 1 missing/)
+  expect(edited.out).toContain('starts at')
+  expect(await ok('rollout edit spring --start-at none --reason tired')).toMatchObject({
+    startAt: null,
+    state: 'draft',
+  })
+  await ok('rollout cancel spring')
+})
+
 test('a rollout is drafted, started, paused, resumed and cancelled', async () => {
   await ok(
     'rollout create r1 --release pump/firmware/1.0.0 --group lab --phase 50:hold --phase 100',

@@ -7,17 +7,17 @@ import type { DatabaseHandle } from '../../server/db/client.ts'
 import { newId } from '../../server/ids.ts'
 import { getDefinition } from '../../server/rollouts/approval.ts'
 import { definingColumns, definingPhaseColumns } from '../../server/rollouts/definition.ts'
-import { actOnRollout, createRollout } from '../../server/rollouts/service.ts'
 import { getRollout } from '../../server/rollouts/store.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { newBuild } from '../support/rollout-given.ts'
 import {
-  act,
-  givenGroup,
-  givenRelease,
-  rolloutWorld,
-  type RolloutWorld,
-} from '../support/rollout-world.ts'
+  approve as approveAs,
+  auditOf as auditAbout,
+  author,
+  ben,
+  cleo,
+  givenDraft,
+} from '../support/rollout-governance.ts'
+import { act, rolloutWorld, type RolloutWorld } from '../support/rollout-world.ts'
 
 let handle: DatabaseHandle
 let world: RolloutWorld
@@ -27,42 +27,17 @@ beforeAll(async () => {
 })
 afterAll(() => handle[Symbol.asyncDispose]())
 
-const [author, ben, cleo] = ['key:ada', 'key:ben', 'key:cleo']
-
 async function given(approvals?: number, actor = author): Promise<string> {
-  const groupId = await givenGroup(world)
-  const { id: releaseId } = await givenRelease(world, { build: newBuild() })
-  const id = newId(world.clock.now())
-  await createRollout(world.ctx, {
-    id,
-    name: 'Spring update',
-    releaseId,
-    groupId,
-    phases: [{ no: 1, percent: 100, success_percent: 95, min_executed: 1, hold: false }],
-    settings: approvals === undefined ? {} : { approvals_needed: approvals },
-    actor,
-    requestId: 'r',
-  })
-  return id
+  const settings = approvals === undefined ? {} : { approvals_needed: approvals }
+  return (await givenDraft(world, { settings, actor })).id
 }
 
-async function approve(rolloutId: string, actor: string, definitionHash?: string) {
-  const seen = definitionHash ?? (await getDefinition(world.db, rolloutId)).definitionHash
-  const command = { rolloutId, action: 'approve', actor, requestId: 'r' } as const
-  return await actOnRollout(world.ctx, { ...command, definitionHash: seen })
-}
+const approve = async (id: string, actor: string, hash?: string) =>
+  await approveAs(world, id, actor, hash)
+const auditOf = async (id: string) => await auditAbout(world, id)
 
 async function stateOf(rolloutId: string): Promise<string> {
   return (await getRollout(world.db, rolloutId)).state
-}
-
-async function auditOf(rolloutId: string) {
-  return await world.db
-    .selectFrom('audit_event')
-    .select(['action', 'actor', 'facts'])
-    .where('subject', '=', rolloutId)
-    .orderBy('seq')
-    .execute()
 }
 
 test('two people who did not make it, then it starts; the trail says who vouched for which hash', async () => {

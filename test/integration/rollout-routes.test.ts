@@ -27,13 +27,12 @@ let handle: DatabaseHandle
 let world: RolloutWorld
 let server: Server
 let role = 'operator'
-let actorId = 'key:1'
 beforeAll(async () => {
   handle = await createTestDatabase()
   world = rolloutWorld(handle)
   const app = express()
   app.use((_req, res, next) => {
-    res.locals['actor'] = { id: actorId, name: 'Ada', role, requestId: 'r1' }
+    res.locals['actor'] = { id: 'key:1', name: 'Ada', role, requestId: 'r1' }
     next()
   })
   mountRoutes(app, world.ctx, { prefix: '', routes })
@@ -137,40 +136,6 @@ test('a rollout over REST, from the draft to the deployments', async () => {
   })
   const listed = await call('GET', `/rollouts?state=running&groupId=${body.groupId}`)
   expect(listed.body.items.map((item: Json) => item.id)).toEqual([made.body.id])
-})
-
-test('approvals over REST: asked for, given to what was seen, shown', async () => {
-  const { body } = await definition(0)
-  const made = await call('POST', '/rollouts', { ...body, approvals: 1 })
-  expect(made.body).toMatchObject({ approvals: { needed: 1, missing: 1, given: [] } })
-  const path = `/rollouts/${made.body.id}`
-  const shown = await call('GET', `${path}/definition`)
-  expect(shown.body).toMatchObject({
-    definitionHash: made.body.definitionHash,
-    definition: { name: 'Spring', approvalsNeeded: 1, phases: [{ percent: 100 }] },
-  })
-  const { definitionHash } = shown.body
-  const approval = { action: 'approve', definitionHash, reason: 'tried on the bench' }
-  expect(await call('POST', `${path}/actions`, approval)).toMatchObject({
-    status: 403,
-    body: { code: 'not-allowed' },
-  })
-  expect((await call('POST', `${path}/actions`, { action: 'start' })).body).toMatchObject({
-    code: 'not-ready',
-    missing: 1,
-  })
-  actorId = 'key:2'
-  try {
-    expect((await call('POST', `${path}/actions`, approval)).body).toMatchObject({
-      state: 'approved',
-      approvals: { needed: 1, missing: 0, given: [{ by: 'key:2', reason: 'tried on the bench' }] },
-    })
-  } finally {
-    actorId = 'key:1'
-  }
-  expect((await call('POST', `${path}/actions`, { action: 'start' })).body).toMatchObject({
-    state: 'running',
-  })
 })
 
 test('the query of a rollout is kept in one form and shown', async () => {

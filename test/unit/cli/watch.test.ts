@@ -52,6 +52,7 @@ const rollout = (more: Partial<RolloutView>): RolloutView => ({
   createdBy: 'key:x',
   createdAt: '2030-01-01T00:00:00Z',
   changedAt: '2030-01-01T00:00:00Z',
+  startAt: null,
   startedAt: null,
   endedAt: null,
   ...more,

@@ -6,6 +6,11 @@ const legal: Record<string, string> = {
   'draft approve': 'approved',
   'draft start': 'running',
   'draft cancel': 'cancelled',
+  'draft edit': 'draft',
+  'approved edit': 'draft',
+  'approved miss': 'draft',
+  'running edit': 'running',
+  'paused edit': 'paused',
   'approved approve': 'approved',
   'approved start': 'running',
   'approved cancel': 'cancelled',
@@ -19,7 +24,7 @@ const legal: Record<string, string> = {
   'paused cancel': 'cancelled',
 }
 
-const actions = [...operatorActions, 'finish', 'fail'] as const
+const actions = [...operatorActions, 'finish', 'fail', 'edit', 'miss'] as const
 const all = rolloutStates.flatMap((state) => actions.map((action) => [state, action] as const))
 
 test.each(all)('a %s rollout: %s', (state, action) => {
