@@ -97,6 +97,7 @@ function showDevice(out: CommandInput['out'], device: DdiDeviceView): void {
     ['calls itself', one.controllerId],
     ['client', one.profile],
     ['shown', one.link === 'none' ? `nothing: ${one.reason}` : one.link],
+    ['agreed beforehand', one.autoConfirmAt],
     ['action', one.action?.id],
     ['started', one.action?.startedAt],
     ['claimed', one.action?.claimedAt],

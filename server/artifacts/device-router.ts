@@ -69,9 +69,16 @@ export function createArtifactSender(
   ctx: Deps,
   limits: Partial<DownloadLimits> = {},
   pool?: BlockPool,
-): (req: Request, res: Response, of: { deviceId: string; sha256: string }) => Promise<void> {
+): (req: Request, res: Response, of: Sent) => Promise<void> {
   const download = new Downloads(ctx, { ...defaults, ...limits }, pool)
   return async (req, res, of) => await download.send(req, res, of)
+}
+
+export interface Sent {
+  deviceId: string
+  sha256: string
+  /** Told, and taken in `If-Range`, where a client knows no entity tags. */
+  lastModified?: Date
 }
 
 class Downloads {
@@ -96,11 +103,7 @@ class Downloads {
     await this.send(req, res, { deviceId, sha256 })
   }
 
-  async send(
-    req: Request,
-    res: Response,
-    { deviceId, sha256 }: { deviceId: string; sha256: string },
-  ): Promise<void> {
+  async send(req: Request, res: Response, { deviceId, sha256, lastModified }: Sent): Promise<void> {
     const running = (this.#running.get(deviceId) ?? 0) + 1
     if (running > this.#limits.maxPerDevice) {
       throw new DomainError(
@@ -115,7 +118,7 @@ class Downloads {
         this.#ctx.log.error({ sha256 }, 'an artifact that a device may have is not in the storage')
         throw notAllowed()
       }
-      await this.#answer(req, res, { artifact, sha256 })
+      await this.#answer(req, res, { artifact, sha256, lastModified })
     } finally {
       const left = (this.#running.get(deviceId) ?? 1) - 1
       if (left > 0) this.#running.set(deviceId, left)
@@ -126,19 +129,29 @@ class Downloads {
   async #answer(
     req: Request,
     res: Response,
-    { artifact, sha256 }: { artifact: OpenArtifact; sha256: string },
+    {
+      artifact,
+      sha256,
+      lastModified,
+    }: { artifact: OpenArtifact; sha256: string; lastModified: Date | undefined },
   ): Promise<void> {
     const { size } = artifact
     const etag = `"${sha256}"`
+    const date = lastModified?.toUTCString()
     const validators = {
       ETag: etag,
+      ...(date === undefined ? {} : { 'Last-Modified': date }),
       // The right to it belongs to one device, so only that device may keep it.
       'Cache-Control': 'private, max-age=31536000, immutable',
     }
+    if (fails(req.get('if-match'), etag)) return void res.status(412).set(validators).end()
     if (matches(req.get('if-none-match'), etag)) return void res.status(304).set(validators).end()
     // Ranges are defined for GET only (RFC 9110 section 14.2).
     const range = req.method === 'GET' ? req.get('range') : undefined
-    const part = selectRange({ range, ifRange: req.get('if-range') }, { size, etag })
+    const asked = req.get('if-range')
+    // RFC 9110 section 13.1.5: a date counts when it is exactly the one that was told. Bytes under one hash never change.
+    const ifRange = asked !== undefined && asked === date ? etag : asked
+    const part = selectRange({ range, ifRange }, { size, etag })
     if (part.kind === 'unsatisfiable') {
       return void res.status(416).set('Content-Range', `bytes */${size}`).end()
     }
@@ -197,4 +210,10 @@ function notAllowed(): DomainError {
 
 function matches(ifNoneMatch: string | undefined, etag: string): boolean {
   return ifNoneMatch?.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag) ?? false
+}
+
+/** RFC 9110 section 13.1.1: only an equal strong tag will do. */
+function fails(ifMatch: string | undefined, etag: string): boolean {
+  if (ifMatch === undefined || ifMatch.trim() === '*') return false
+  return !ifMatch.split(',').some((tag) => tag.trim() === etag)
 }

@@ -26,6 +26,9 @@ export interface DdiDeviceTable {
   controller_id: string
   wants_attributes: Generated<boolean>
   created_at: Date
+  auto_confirm_at: Date | null
+  auto_confirm_by: string | null
+  auto_confirm_remark: string | null
 }
 
 export interface DdiActionTable {

@@ -1,5 +1,5 @@
 import { hostInUrl } from '../http/host.ts'
-import type { Poller } from './device-store.ts'
+import type { InstalledAction, Poller } from './device-store.ts'
 import type { Shown } from './present.ts'
 
 export interface Where {
@@ -9,7 +9,8 @@ export interface Where {
   poller: Poller
 }
 
-function baseOf({ host, port, tenant, poller }: Where): string {
+/** Where a device finds itself, without a slash at the end. */
+export function baseOf({ host, port, tenant, poller }: Where): string {
   const id = encodeURIComponent(poller.controller_id ?? poller.device_id)
   return `https://${hostInUrl(host)}:${port}/${tenant}/controller/v1/${id}`
 }
@@ -36,14 +37,25 @@ export function rootAnswer(where: Where, shown: Shown, sleep: string): Record<st
     ...(shown.link === 'cancelAction' && id !== undefined
       ? { cancelAction: { href: `${base}/cancelAction/${id}` } }
       : {}),
+    ...installedLink(where),
     ...(poller.wants_attributes === true ? { configData: { href: `${base}/configData` } } : {}),
   }
   return { config: { polling: { sleep } }, _links: links }
 }
 
 /** The same for a device without anything to do. */
-export function quietAnswer(sleep: string): Record<string, unknown> {
-  return { config: { polling: { sleep } }, _links: {} }
+export function quietAnswer(sleep: string, links: Links): Record<string, unknown> {
+  return { config: { polling: { sleep } }, _links: links }
+}
+
+export type Links = Readonly<Record<string, { href: string }>>
+
+/** What is shown beside the one thing to do: a generic client is told what it runs as far as that was proven. */
+export function installedLink(where: Where): Links {
+  const { profile, installed_action: id } = where.poller
+  return profile === 'generic' && id !== null
+    ? { installedBase: { href: `${baseOf(where)}/installedBase/${id}` } }
+    : {}
 }
 
 /** Changes whenever the answer about the same action does. */
@@ -57,14 +69,27 @@ export interface Digests {
   md5: string
 }
 
+interface Told {
+  handling: 'attempt' | 'forced'
+  /** How many messages; negative for all. */
+  history: number
+  /** Another action than the one that is open. */
+  of?: {
+    action: InstalledAction['action'] | null
+    deployment: InstalledAction['deployment'] | null
+  }
+  status?: 'RUNNING' | 'FINISHED'
+}
+
 /** `deploymentBase/{id}`, or `confirmationBase/{id}` with `confirmation` in its place: always one part of one file. */
 export function deploymentAnswer(
   where: Where,
   key: 'deployment' | 'confirmation',
   { sha1, md5 }: Digests,
-  { handling, history }: { handling: 'attempt' | 'forced'; history: number },
+  { handling, history, of = where.poller, status = 'RUNNING' }: Told,
 ): Record<string, unknown> {
-  const { action, deployment, part } = where.poller
+  const { part } = where.poller
+  const { action, deployment } = of
   if (!action || !deployment) return {}
   const file = fileName(deployment.artifact_name)
   const href = `${baseOf(where)}/softwaremodules/${action.id}/artifacts/${file}`
@@ -96,9 +121,7 @@ export function deploymentAnswer(
         },
       ],
     },
-    ...(history !== 0 && messages.length > 0
-      ? { actionHistory: { status: 'RUNNING', messages } }
-      : {}),
+    ...(history !== 0 && messages.length > 0 ? { actionHistory: { status, messages } } : {}),
   }
 }
 

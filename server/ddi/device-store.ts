@@ -12,6 +12,10 @@ export interface Poller {
   device_id: string
   controller_id: string | null
   wants_attributes: boolean | null
+  /** Since when the owner has agreed beforehand to whatever would ask. */
+  auto_confirm_at: Date | null
+  auto_confirm_by: string | null
+  auto_confirm_remark: string | null
   managed: boolean
   model: string
   hardware_ids: string[]
@@ -24,6 +28,8 @@ export interface Poller {
   poll_seconds: number
   /** Is there a running rollout to a group of the device that has not met it? Whether it is for the device is not asked here. */
   may_be_met: boolean
+  /** The newest action whose update was proven. */
+  installed_action: number | null
   /** The newest action, open or closed. */
   action: Pick<
     Action,
@@ -60,6 +66,7 @@ export interface Poller {
     sha256: string
     size: number
     artifact_name: string
+    artifact_at: Date
   } | null
 }
 
@@ -76,6 +83,7 @@ const ended = sql.join(endedStates.map((state) => sql.lit(state)))
 export async function findPollers(db: Db, deviceIds: readonly string[]): Promise<Poller[]> {
   const { rows } = await sql<Row>`
     select device.id as device_id, polls.controller_id, polls.wants_attributes,
+      polls.auto_confirm_at, polls.auto_confirm_by, polls.auto_confirm_remark,
       device.managed and device.managed_agreed as managed,
       product.model, product.profile, product.component, product.part, product.version_attribute, product.poll_seconds,
       coalesce(nullif(device.hardware_ids, '{}'), line.hardware_ids) as hardware_ids,
@@ -83,6 +91,8 @@ export async function findPollers(db: Db, deviceIds: readonly string[]): Promise
       exists (select from device_group_member member join rollout on rollout.group_id = member.group_id and rollout.state = 'running'
         where member.device_id = device.id and not exists (select from deployment met
           where met.rollout_id = rollout.id and met.device_id = device.id)) as may_be_met,
+      (select past.id from ddi_action past join deployment proven on proven.id = past.deployment_id
+        where past.device_id = device.id and proven.state = 'succeeded' order by past.id desc limit 1) as installed_action,
       newest.id as a_id, newest.deployment_id as a_deployment_id, newest.started_at as a_started_at,
       newest.claimed_at as a_claimed_at, newest.closed_at as a_closed_at, newest.messages as a_messages,
       next.*
@@ -100,7 +110,7 @@ export async function findPollers(db: Db, deviceIds: readonly string[]): Promise
         (select runs.version from jsonb_to_recordset(device.installed) runs(component text, version text)
           where runs.component = release.component limit 1) as d_runs_version,
         rollout.policy as d_rollout_policy, model.policy as d_model_policy, artifact.sha256 as d_sha256,
-        artifact.size as d_size, artifact.name as d_artifact_name,
+        artifact.size as d_size, artifact.name as d_artifact_name, artifact.created_at as d_artifact_at,
         (select override.until from update_override override where override.deployment_id = deployment.id
           and override.approved_at is not null and override.revoked_at is null) as d_override_until,
         release.state = 'withdrawn' or rollout.state = 'cancelled' as d_stopped,
@@ -176,6 +186,56 @@ export async function setWantsAttributes(tx: Tx, deviceId: string, wants: boolea
     .where('device_id', '=', deviceId)
     .where('wants_attributes', '<>', wants)
     .execute()
+}
+
+/** Undefined ends it. Says whether that changed anything. */
+export async function setAutoConfirm(
+  tx: Tx,
+  deviceId: string,
+  set: { at: Date; by: string | null; remark: string | null } | undefined,
+): Promise<boolean> {
+  const row = await tx
+    .updateTable('ddi_device')
+    .set({
+      auto_confirm_at: set?.at ?? null,
+      auto_confirm_by: set?.by ?? null,
+      auto_confirm_remark: set?.remark ?? null,
+    })
+    .where('device_id', '=', deviceId)
+    .where('auto_confirm_at', set ? 'is' : 'is not', null)
+    .returning('device_id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+export interface InstalledAction {
+  action: Pick<Action, 'id' | 'messages'>
+  deployment: Pick<
+    NonNullable<Poller['deployment']>,
+    'artifact_name' | 'version' | 'component' | 'size' | 'sha256'
+  >
+}
+
+/** An action of the device whose update was proven. */
+export async function findInstalled(
+  db: Db,
+  deviceId: string,
+  actionId: number,
+): Promise<InstalledAction | undefined> {
+  const row = await db
+    .selectFrom('ddi_action as action')
+    .innerJoin('deployment', 'deployment.id', 'action.deployment_id')
+    .innerJoin('release', 'release.id', 'deployment.release_id')
+    .innerJoin('artifact', 'artifact.id', 'release.artifact_id')
+    .select(['action.id', 'action.messages', 'release.component', 'release.version'])
+    .select(['artifact.sha256', 'artifact.size', 'artifact.name as artifact_name'])
+    .where('action.device_id', '=', deviceId)
+    .where('action.id', '=', actionId)
+    .where('deployment.state', '=', 'succeeded')
+    .executeTakeFirst()
+  if (!row) return undefined
+  const { id, messages, ...deployment } = row
+  return { action: { id, messages }, deployment }
 }
 
 /** Locked until the transaction ends. */

@@ -6,6 +6,7 @@ import { DomainError } from '../errors.ts'
 import { openStates } from '../protocol/deployment.ts'
 import { leavesLine } from '../protocol/version-line.ts'
 import { nextActionId } from './action-id.ts'
+import { confirm } from './confirmation.ts'
 import {
   findPoller,
   insertAction,
@@ -56,7 +57,7 @@ export interface Polled {
  * has nothing to do is met by the running rollouts. Without news: a share of one read.
  */
 export async function poll(
-  ctx: DdiDeps,
+  ctx: Context,
   reader: PollReader,
   { deviceId, agent }: { deviceId: string; agent: string },
 ): Promise<Polled> {
@@ -65,16 +66,21 @@ export async function poll(
     await describe(ctx, look.poller, agent)
     look = await reader.read(deviceId)
   }
-  const { poller, shown } = await withAction(
-    ctx,
-    found(look.poller, deviceId),
-    whatIsShown(found(look.poller, deviceId), ctx.clock.now()),
-  )
+  const before = await confirmed(ctx, found(look.poller, deviceId))
+  const { poller, shown } = await withAction(ctx, before, whatIsShown(before, ctx.clock.now()))
   const isQuiet =
     poller.deployment === null &&
     poller.wants_attributes === false &&
     (poller.action === null || poller.action.closed_at !== null)
   return { poller, shown, waits: look.waits, isQuiet }
+}
+
+/** Who agreed beforehand is asked nothing: the choice is recorded as if it had been made now. */
+async function confirmed(ctx: Context, poller: Poller): Promise<Poller> {
+  if (poller.auto_confirm_at === null) return poller
+  if (whatIsShown(poller, ctx.clock.now()).link !== 'confirmationBase') return poller
+  await confirm(ctx, poller, 'accept')
+  return await getPoller(ctx, poller.device_id)
 }
 
 export function whatIsShown(poller: Poller, now: Date): Shown {

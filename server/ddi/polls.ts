@@ -2,7 +2,7 @@ import type { Context } from '../context.ts'
 import { storable } from '../db/storable.ts'
 import { DomainError } from '../errors.ts'
 import { noteEvent } from '../events/record.ts'
-import { quietAnswer, rootAnswer, type Where } from './answers.ts'
+import { installedLink, quietAnswer, rootAnswer, type Where } from './answers.ts'
 import type { Poller } from './device-store.ts'
 import { PollLimit } from './poll-limit.ts'
 import { PollLoad } from './poll-load.ts'
@@ -53,7 +53,10 @@ export class Polls {
     this.#load.arrive()
     const known = this.#quiet.get(deviceId)
     if (known && (said === deviceId || said === known.controllerId)) {
-      return { body: quietAnswer(this.#sleep(deviceId, known.seconds, true)), isRoutine: true }
+      return {
+        body: quietAnswer(this.#sleep(deviceId, known.seconds, true), known.links),
+        isRoutine: true,
+      }
     }
     if (!this.#load.mayRead()) {
       throw new DomainError('rate-limited', 'Too many devices poll at once: poll again later', {
@@ -68,7 +71,10 @@ export class Polls {
       const polled = await poll(this.#ctx, this.#reader, { deviceId, agent })
       const { poller, shown, waits, isQuiet } = polled
       const seconds = secondsUntilPoll(poller, { shown, waits, now: this.#ctx.clock.now() })
-      if (isQuiet) quiet = { controllerId: poller.controller_id ?? deviceId, seconds, waits }
+      if (isQuiet) {
+        const links = installedLink({ ...where, poller })
+        quiet = { controllerId: poller.controller_id ?? deviceId, seconds, waits, links }
+      }
       const sleep = this.#sleep(deviceId, seconds, isQuiet)
       return { body: rootAnswer({ ...where, poller }, shown, sleep), isRoutine: false }
     } finally {

@@ -1,5 +1,9 @@
+import type { Links } from './answers.ts'
+
 /** What is needed to answer a device that has nothing to do. */
 export interface QuietDevice {
+  /** What its polls are answered beside the time. */
+  links: Links
   /** What it calls itself in the path. */
   controllerId: string
   /** Until its next poll, before jitter. */

@@ -1,27 +1,33 @@
 import { type Request, type Response, Router } from 'express'
 
-import { type BlockPool } from '../artifacts/block-pool.ts'
-import { createArtifactSender } from '../artifacts/device-router.ts'
+import type { BlockPool } from '../artifacts/block-pool.ts'
 import type { Context } from '../context.ts'
-import { storable } from '../db/storable.ts'
-import { DomainError } from '../errors.ts'
-import type { Identity } from '../identity.ts'
 import { SeenDevices } from '../mqtt/seen.ts'
 import { actionIdIn } from './action-id.ts'
-import { cancelAnswer, deploymentAnswer, fileName } from './answers.ts'
+import { baseOf, cancelAnswer, deploymentAnswer } from './answers.ts'
 import { bodyOf } from './body.ts'
 import { takeConfigData } from './config-data.ts'
-import { confirm } from './confirmation.ts'
-import type { Poller } from './device-store.ts'
+import { confirmationAnswer, takeAutoConfirm, takeConfirmation } from './confirmation.ts'
+import { findInstalled } from './device-store.ts'
 import { digestsOf } from './digests.ts'
+import { Downloads } from './downloads.ts'
 import { readFeedback } from './feedback.ts'
 import { getPoller, knownPoller, whatIsShown } from './poller.ts'
 import { checkName, Polls } from './polls.ts'
 import type { QuietDevices } from './quiet-devices.ts'
-import { takeCancelFeedback, takeFeedback, takeFirstByte, takeRetrieval } from './take-feedback.ts'
+import {
+  agentOf,
+  deviceOf,
+  done,
+  historyIn,
+  notThere,
+  pollerOf,
+  saidBy,
+  tenant,
+  whereOf,
+} from './request.ts'
+import { takeCancelFeedback, takeFeedback, takeRetrieval } from './take-feedback.ts'
 import { createQuietDevices } from './workers.ts'
-
-const tenant = 'DEFAULT'
 
 /**
  * hawkBit's Direct Device Integration for the device whose certificate opened the connection (ddi.md §1). The id in the path is a claim
@@ -30,12 +36,12 @@ const tenant = 'DEFAULT'
 export function ddiRouter(
   ctx: Context,
   {
-    downloads,
+    downloads: pool,
     quiet = createQuietDevices(ctx),
   }: { downloads?: BlockPool | undefined; quiet?: QuietDevices | undefined } = {},
 ): Router {
   const router = Router({ mergeParams: true })
-  const device = new DdiEdge(ctx, quiet, downloads)
+  const device = new DdiEdge(ctx, quiet, pool)
   const at = `/${tenant}/controller/v1/:controllerId`
   router.use(at, async (req, res, next) => {
     await device.check(req, res)
@@ -51,45 +57,61 @@ export function ddiRouter(
   router.post(`${at}/cancelAction/:actionId/feedback`, (req, res) =>
     device.cancelFeedback(req, res),
   )
+  router.get(`${at}/installedBase/:actionId`, (req, res) => device.installed(req, res))
+  router.get(`${at}/confirmationBase`, (req, res) => device.confirmations(req, res))
+  router.post(`${at}/confirmationBase/activateAutoConfirm`, (req, res) =>
+    device.autoConfirm(req, res, true),
+  )
+  router.post(`${at}/confirmationBase/deactivateAutoConfirm`, (req, res) =>
+    device.autoConfirm(req, res, false),
+  )
   router.get(`${at}/confirmationBase/:actionId`, (req, res) =>
     device.deployment(req, res, 'confirmation'),
   )
   router.post(`${at}/confirmationBase/:actionId/feedback`, (req, res) =>
     device.confirmation(req, res),
   )
-  router.get(`${at}/softwaremodules/:actionId/artifacts`, (req, res) => device.artifacts(req, res))
+  const { downloads } = device
+  router.get(`${at}/softwaremodules/:actionId/artifacts`, (req, res) => downloads.list(req, res))
   router.get(`${at}/softwaremodules/:actionId/artifacts/:file`, (req, res) =>
-    device.artifact(req, res),
+    downloads.file(req, res),
   )
   return router
 }
 
 class DdiEdge {
   readonly #ctx: Context
-  readonly #send: ReturnType<typeof createArtifactSender>
   readonly #seen: SeenDevices
   readonly #polls: Polls
+  readonly downloads: Downloads
 
-  constructor(ctx: Context, quiet: QuietDevices, downloads?: BlockPool) {
+  constructor(ctx: Context, quiet: QuietDevices, pool?: BlockPool) {
     this.#ctx = ctx
     this.#polls = new Polls(ctx, quiet)
-    this.#send = createArtifactSender(ctx, {}, downloads)
+    this.downloads = new Downloads(ctx, pool)
     this.#seen = new SeenDevices(ctx)
   }
 
   async check(req: Request, res: Response): Promise<void> {
     const deviceId = deviceOf(res)
+    const said = saidBy(req)
     this.#seen.note(deviceId)
+    if (isDownload(req) && this.downloads.knows(deviceId, said)) return
+    this.downloads.forget(deviceId)
     // A poll is looked at by itself (polls.ts).
     if (isPoll(req)) return
     res.once('close', () => this.#polls.forget(deviceId))
-    const said = saidBy(req)
     if (said !== deviceId) checkName(this.#ctx, said, await getPoller(this.#ctx, deviceId))
   }
 
   async root(req: Request, res: Response): Promise<void> {
     const deviceId = deviceOf(res)
-    const asked = { deviceId, said: saidBy(req), agent: agentOf(req), where: this.#where(req) }
+    const asked = {
+      deviceId,
+      said: saidBy(req),
+      agent: agentOf(req),
+      where: whereOf(this.#ctx, req),
+    }
     const { body, isRoutine } = await this.#polls.answer(asked)
     res.locals['routine'] = isRoutine
     res.json(body)
@@ -102,15 +124,17 @@ class DdiEdge {
   }
 
   async deployment(req: Request, res: Response, key: 'deployment' | 'confirmation'): Promise<void> {
-    const poller = await this.#pollerOf(req, res)
+    const poller = await pollerOf(this.#ctx, req, res)
     const shown = whatIsShown(poller, this.#ctx.clock.now())
     const isShown = shown.link === `${key}Base`
     if (!isShown || !poller.deployment) throw notThere()
     const digests = await digestsOf(this.#ctx, poller.deployment.sha256)
     await takeRetrieval(this.#ctx, poller, key === 'deployment')
     const handling = shown.link === 'deploymentBase' ? shown.handling : 'attempt'
-    const history = Math.trunc(Number(req.query['actionHistory'] ?? 0)) || 0
-    res.json(deploymentAnswer({ ...this.#where(req), poller }, key, digests, { handling, history }))
+    const history = historyIn(req)
+    res.json(
+      deploymentAnswer({ ...whereOf(this.#ctx, req), poller }, key, digests, { handling, history }),
+    )
   }
 
   async feedback(req: Request, res: Response): Promise<void> {
@@ -119,7 +143,7 @@ class DdiEdge {
   }
 
   async cancel(req: Request, res: Response): Promise<void> {
-    const poller = await this.#pollerOf(req, res)
+    const poller = await pollerOf(this.#ctx, req, res)
     if (whatIsShown(poller, this.#ctx.clock.now()).link !== 'cancelAction') throw notThere()
     res.json(cancelAnswer(poller.action?.id ?? 0))
   }
@@ -130,62 +154,39 @@ class DdiEdge {
   }
 
   async confirmation(req: Request, res: Response): Promise<void> {
-    const poller = await this.#pollerOf(req, res)
-    await confirm(this.#ctx, poller, await bodyOf(req))
+    const poller = await pollerOf(this.#ctx, req, res)
+    await takeConfirmation(this.#ctx, poller, await bodyOf(req))
     done(res)
   }
 
-  async artifacts(req: Request, res: Response): Promise<void> {
-    const poller = await this.#pollerOf(req, res)
-    if (!poller.deployment) throw notThere()
-    const digests = await digestsOf(this.#ctx, poller.deployment.sha256)
-    const where = { ...this.#where(req), poller }
-    const answer = deploymentAnswer(where, 'deployment', digests, {
-      handling: 'attempt',
-      history: 0,
-    })
-    const { chunks } = answer['deployment'] as { chunks: { artifacts: unknown[] }[] }
-    res.json(chunks[0]?.artifacts ?? [])
-  }
-
-  /** What an open action of the device is about, and nothing else. */
-  async artifact(req: Request, res: Response): Promise<void> {
-    const poller = await this.#pollerOf(req, res)
-    const { deployment, action } = poller
-    const file = String(req.params['file'])
-    const name = deployment ? fileName(deployment.artifact_name) : ''
-    if (!deployment || !action) throw notThere()
-    if (file === `${name}.MD5SUM`) {
-      const { md5 } = await digestsOf(this.#ctx, deployment.sha256)
-      res.type('text/plain').send(`${md5}  ${name}`)
-      return
-    }
-    if (file !== name) throw notThere()
-    // What was cancelled goes out no more, and nothing begins that is not offered.
-    const { link } = whatIsShown(poller, this.#ctx.clock.now())
-    const goesOn = action.started_at !== null && link === 'none'
-    if (link !== 'deploymentBase' && !goesOn) throw notThere()
-    if (req.method === 'GET' && action.started_at === null) {
-      await takeFirstByte(this.#ctx, poller.device_id, action.id)
-    }
-    res.set('Content-Disposition', `attachment; filename="${name}"`)
-    res.set('X-Content-Type-Options', 'nosniff')
-    await this.#send(req, res, { deviceId: poller.device_id, sha256: deployment.sha256 })
-  }
-
-  /** With the action that the path names, open; another one is not there, lest what comes next is taken for it. */
-  async #pollerOf(req: Request, res: Response): Promise<Poller> {
-    const id = actionIdIn(String(req.params['actionId']))
+  async confirmations(req: Request, res: Response): Promise<void> {
     const poller = await getPoller(this.#ctx, deviceOf(res))
-    if (id === undefined || poller.action?.id !== id) throw notThere()
-    if (poller.action.closed_at !== null) throw notThere()
-    return poller
+    const where = { ...whereOf(this.#ctx, req), poller }
+    const isWaiting = whatIsShown(poller, this.#ctx.clock.now()).link === 'confirmationBase'
+    const { action } = poller
+    const base = baseOf(where)
+    const waiting =
+      isWaiting && action ? { href: `${base}/confirmationBase/${action.id}` } : undefined
+    res.json(confirmationAnswer(base, poller, waiting))
   }
 
-  #where(req: Request) {
-    const { publicHost, ports } = this.#ctx.config
-    // A port of 0 is only known to whoever asked for it.
-    return { host: publicHost, port: ports.device || (req.socket.localPort ?? 0), tenant }
+  async autoConfirm(req: Request, res: Response, isOn: boolean): Promise<void> {
+    const body = await bodyOf(req)
+    const poller = await knownPoller(this.#ctx, deviceOf(res), agentOf(req))
+    await takeAutoConfirm(this.#ctx, poller.device_id, isOn ? body : 'end')
+    done(res)
+  }
+
+  /** What was proven to run is told of, though its bytes go out no more. */
+  async installed(req: Request, res: Response): Promise<void> {
+    const deviceId = deviceOf(res)
+    const id = actionIdIn(String(req.params['actionId'])) ?? 0
+    const of = await findInstalled(this.#ctx.db, deviceId, id)
+    if (!of) throw notThere()
+    const where = { ...whereOf(this.#ctx, req), poller: await getPoller(this.#ctx, deviceId) }
+    const digests = await digestsOf(this.#ctx, of.deployment.sha256)
+    const told = { handling: 'attempt', history: historyIn(req), of, status: 'FINISHED' } as const
+    res.json(deploymentAnswer(where, 'deployment', digests, told))
   }
 }
 
@@ -195,30 +196,11 @@ async function given(req: Request, res: Response) {
   return { deviceId: deviceOf(res), actionId, feedback: readFeedback(body), body }
 }
 
-function deviceOf(res: Response): string {
-  const identity: unknown = res.locals['identity']
-  if (!identity) throw new DomainError('not-authenticated', 'A device certificate is needed')
-  // Set by http/device-auth.ts and by nothing else.
-  return (identity as Identity).deviceId
-}
-
-function saidBy(req: Request): string {
-  return String(req.params['controllerId'])
-}
-
 /** Nothing behind the name. */
 function isPoll(req: Request): boolean {
   return req.method === 'GET' && req.path === '/'
 }
 
-function agentOf(req: Request): string {
-  return storable((req.get('user-agent') ?? 'ddi').slice(0, 100))
-}
-
-function notThere(): DomainError {
-  return new DomainError('not-found', 'There is no such action of this device')
-}
-
-function done(res: Response): void {
-  res.status(200).set('Content-Length', '0').end()
+function isDownload(req: Request): boolean {
+  return req.path.startsWith('/softwaremodules/')
 }

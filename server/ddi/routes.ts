@@ -142,6 +142,7 @@ function deviceView({ poller, shown }: { poller: Poller; shown: Shown }): DdiDev
     profile: poller.profile,
     link: shown.link,
     reason: shown.link === 'none' ? shown.reason : null,
+    autoConfirmAt: poller.auto_confirm_at?.toISOString() ?? null,
     action: action && {
       id: action.id,
       deploymentId: action.deployment_id,

@@ -5,6 +5,7 @@ import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { afterReports } from '../deployments/messages.ts'
 import { type ReportResult, storeReports } from '../deployments/report.ts'
+import { reviveCancelled } from '../deployments/revive.ts'
 import { recordMisconduct } from '../events/record.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
 import {
@@ -153,23 +154,40 @@ async function noteOddities(
   )
 }
 
-/** What a device says about a cancellation; settled, the link is gone. The deployment was ended when the operator said so. */
+/**
+ * What a device says about a cancellation; settled, the link is gone. The deployment was ended when the operator said so; a device that refuses
+ * because it installs already, brings it back, and is shown it until it has said what came of it.
+ */
 export async function takeCancelFeedback(ctx: Context, given: GivenFeedback): Promise<void> {
   const { deviceId, actionId, feedback } = given
   const meaning = cancelMeaningOf(feedback)
   const now = ctx.clock.now()
-  await inTransaction(ctx.db, async (tx) => {
+  const revived = await inTransaction(ctx.db, async (tx) => {
     const action = await lockAction(tx, deviceId, actionId)
-    if (!action || action.closed_at !== null) return
+    if (!action || action.closed_at !== null) return undefined
+    const poller = await findPoller(tx, deviceId)
+    // Said again, or late: what it was about is no longer being cancelled.
+    if (!poller?.deployment || !isTakenBack(poller.deployment.state)) return undefined
     await recordWords(tx, action, given, now)
-    if (meaning === 'open') return
-    await updateAction(tx, action, { closed_at: now })
-    await setWantsAttributes(tx, deviceId, true)
-    if (meaning === 'accepted') return
-    const facts = { actionId, deploymentId: action.deployment_id }
+    if (meaning === 'open') return undefined
+    const change =
+      meaning === 'refused' ? await reviveCancelled(tx, action.deployment_id, now) : undefined
+    if (!change) {
+      await updateAction(tx, action, { closed_at: now })
+      await setWantsAttributes(tx, deviceId, true)
+    }
+    if (meaning === 'accepted') return undefined
+    const facts = { actionId, deploymentId: action.deployment_id, goesOn: change !== undefined }
     const event = { source: 'server', kind: 'ddi-cancel-refused', severity: 'warning' } as const
-    await recordMisconduct(tx, now, [{ ...event, deviceId, facts }])
+    const events = await recordMisconduct(tx, now, [{ ...event, deviceId, facts }])
+    return change && { ...nothing, changes: [change], events }
   })
+  if (revived) await afterReports(ctx, revived)
+}
+
+/** `lost` is shown as a cancellation too, when its release was withdrawn (present.ts). */
+function isTakenBack(state: DeploymentState): boolean {
+  return state === 'cancelled' || state === 'superseded' || state === 'expired' || state === 'lost'
 }
 
 /** The device fetched what it shall do: the acknowledgment that starts the clock (ddi.md §10), and where nobody is asked the start. */

@@ -89,6 +89,8 @@ export const DdiDeviceView = z.object({
   profile: z.enum(ddiProfiles),
   link: z.enum(['none', 'deploymentBase', 'confirmationBase', 'cancelAction']),
   reason: z.string().nullable(),
+  /** Since when the owner has agreed beforehand to every update that would ask. */
+  autoConfirmAt: z.iso.datetime().nullable(),
   action: z
     .object({
       id: z.int(),

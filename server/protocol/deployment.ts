@@ -139,7 +139,12 @@ export const moves: Readonly<Record<DeploymentState, Moves>> = {
   succeeded: {},
   rolled_back: {},
   failed_final: {},
-  cancelled: {},
+  cancelled: {
+    installing: {
+      by: engine,
+      when: 'a polling device refuses the cancellation: it installs already',
+    },
+  },
   superseded: {},
   expired: {},
   // A later report revives what was given up for lost, at whatever step the device really is.
@@ -161,7 +166,7 @@ export const moves: Readonly<Record<DeploymentState, Moves>> = {
 
 /** States in which a device still has, or may again have, something to do. Mirrors the index `deployment_open`. */
 export const openStates = deploymentStates.filter(
-  (state) => Object.keys(moves[state]).length > 0 && state !== 'lost',
+  (state) => Object.keys(moves[state]).length > 0 && state !== 'lost' && state !== 'cancelled',
 )
 /** States in which a deployment is over, with or without a verdict. */
 export const endedStates = deploymentStates.filter((state) => !openStates.includes(state))

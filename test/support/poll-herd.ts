@@ -63,7 +63,7 @@ export function watchHerd({
         }
         reads++
         quiet.begin(id)
-        quiet.end(id, { controllerId: id, seconds: pollSeconds, waits: false })
+        quiet.end(id, { controllerId: id, seconds: pollSeconds, waits: false, links: {} })
       }
       if (answered[device] === 0) {
         answered[device] = 1

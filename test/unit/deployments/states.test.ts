@@ -31,6 +31,7 @@ failed: downloading device, failed_final device engine, lost engine
 lost: accepted device, downloading device, verified device, waiting_window device, installing device
 lost: installed device, rebooting device, testing device, succeeded device, rolled_back device, failed device
 lost: failed_final device
+cancelled: installing engine
 `
 /** Until anything is written to a slot. */
 const stoppable =
@@ -76,7 +77,7 @@ describe('the table of moves', () => {
     for (const move of illegal) expect(mayMove(...move), move.join(' ')).toBe(false)
   })
 
-  test('what has ended stays ended; from installing on nothing is taken back', () => {
+  test('what has ended stays ended, but for what the device cannot take back; from installing on nothing is taken back', () => {
     expect(endedStates).toEqual([...ends, 'lost'])
     expect([...openStates, ...endedStates].toSorted()).toEqual([...deploymentStates].toSorted())
     expect(stoppableStates.toSorted()).toEqual(stoppable.split(' ').toSorted() as DeploymentState[])
