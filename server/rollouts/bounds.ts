@@ -127,14 +127,42 @@ export function pacesOf(standing: Standing): { rate?: Pace; bytes?: Pace } {
   }
 }
 
+/** How many more a rollout could admit now, and when the next one, where a rate tells; over all rollouts as they stand. */
+export function vacancies(
+  standing: Standing,
+  all: Overall | undefined,
+  now: Date,
+): { free: number; until: Date | null } {
+  const room = roomOf(standing, now)
+  const slots = Math.min(
+    (standing.max_in_flight ?? Infinity) - room.inFlight,
+    all ? all.maxInFlight - reserveFor(standing, all) - all.inFlight : Infinity,
+  )
+  const nowUs = usOf(now)
+  const paced = room.paces.map(({ pace, due }) => {
+    const opens = openAt(pace, due, nowUs)
+    return {
+      free: opens > nowUs ? 0 : Math.floor((nowUs - opens) / pace.everyUs) + 1,
+      opens: opens > nowUs ? opens : opens + pace.everyUs,
+    }
+  })
+  const free = Math.max(0, Math.min(slots, ...paced.map((one) => one.free)))
+  if (slots <= 0 || paced.length === 0) return { free, until: null }
+  const opens = Math.max(...paced.map((one) => one.opens))
+  return { free, until: new Date(Math.ceil(opens / 1_000)) }
+}
+
 const noSlot = { reason: 'no-slot', until: null } as const
 
 function hasSlot(room: Room, standing: Standing, all: Overall | undefined): boolean {
   if (room.inFlight >= (standing.max_in_flight ?? Infinity)) return false
   if (!all) return true
-  // Kept free for what passes the queue; never all of a small number.
-  const reserve = standing.pass_queue ? 0 : Math.floor(all.maxInFlight / 10)
-  return all.inFlight < all.maxInFlight - reserve
+  return all.inFlight < all.maxInFlight - reserveFor(standing, all)
+}
+
+/** Kept free for what passes the queue; never all of a small number. */
+function reserveFor(standing: Standing, { maxInFlight }: Overall): number {
+  return standing.pass_queue ? 0 : Math.floor(maxInFlight / 10)
 }
 
 /** The phase that the device is counted in, or why not. */

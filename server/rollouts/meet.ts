@@ -1,5 +1,6 @@
 import type { Context } from '../context.ts'
 import type { Db } from '../db/client.ts'
+import type { Wanted } from './bounds.ts'
 import { claimAdmissions } from './claim.ts'
 import { chooseAdmissions, type Given } from './judge.ts'
 import { type Candidate, candidatesFor, stepsBelow } from './meet-store.ts'
@@ -26,11 +27,19 @@ export async function meetDevices(ctx: Deps, deviceIds: readonly string[]): Prom
 }
 
 async function meetBatch(ctx: Deps, deviceIds: readonly string[]): Promise<string[]> {
+  return await claimAdmissions(ctx, await wantedBy(ctx, deviceIds))
+}
+
+/** The first two steps, for a batch: what the devices are to get if there is room. Writes nothing. */
+export async function wantedBy(
+  ctx: Pick<Context, 'db' | 'clock'>,
+  deviceIds: readonly string[],
+): Promise<Wanted[]> {
+  if (deviceIds.length === 0) return []
   const now = ctx.clock.now()
   const candidates = await candidatesFor(ctx.db, deviceIds, now)
   if (candidates.length === 0) return []
-  const admissions = chooseAdmissions(candidates, await givenFor(ctx.db, candidates, now))
-  return await claimAdmissions(ctx, admissions)
+  return chooseAdmissions(candidates, await givenFor(ctx.db, candidates, now))
 }
 
 /** Reads what a decision about these candidates needs: nothing for most, one

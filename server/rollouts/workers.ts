@@ -2,10 +2,12 @@ import type { Context } from '../context.ts'
 import { nudgeSilent } from '../deployments/nudge.ts'
 import { wakeDevices } from '../deployments/wake.ts'
 import type { Worker } from '../workers/worker.ts'
+import { admitWaiting, claimOrWait } from './admit-waiting.ts'
 import { createLookLimit, driveRollouts } from './drive.ts'
-import { meetDevices } from './meet.ts'
+import { wantedBy } from './meet.ts'
 import { startDue } from './schedule.ts'
 import { runningRollouts } from './store.ts'
+import { WaitingRoom } from './waiting-room.ts'
 import { windowTurns } from './window-turns.ts'
 import { windowWorkers } from './window-workers.ts'
 import { stopWithdrawn } from './withdrawn.ts'
@@ -42,17 +44,22 @@ const beforeAll = '00000000-0000-0000-0000-000000000000'
 /**
  * Walks through this process's connected devices when a running rollout is new or has changed, and every minute. Which
  * (rollout, changed_at) were worked through is known to the process only: another process walks its own devices.
+ *
+ * The walk finds who is wanted by rollouts with bounds, and these wait; after it, and whenever there is room again, they are admitted in
+ * the order of rollouts and buckets, not of the walk.
  */
 export function meetingWorker(ctx: Context): Worker {
   let worked = new Map<string, number>()
-  let waiting: string[] = []
+  let walk: string[] = []
   let sweepAt = 0
+  const room = new WaitingRoom()
   const isTime = async () => {
     const running = await runningRollouts(ctx.db, beforeAll, maxRunning)
     const now = ctx.clock.now().getTime()
     const isNew = running.some(({ id, changed_at }) => worked.get(id) !== changed_at.getTime())
     // Before the walk: what changes during it starts another one.
     worked = new Map(running.map(({ id, changed_at }) => [id, changed_at.getTime()]))
+    room.keepOnly(new Set(worked.keys()))
     if (!isNew && now < sweepAt) return false
     sweepAt = now + sweepMs
     return isNew || running.length > 0
@@ -61,19 +68,25 @@ export function meetingWorker(ctx: Context): Worker {
     name: 'rollouts.meet',
     idleMs: 500,
     step: async () => {
-      if (waiting.length === 0) {
-        if (!(await isTime())) return false
-        waiting = ctx.transport.connectedDevices()
+      if (walk.length === 0) {
+        const isNext = await isTime()
+        const { met, more } = await admitWaiting(ctx, room)
+        await wakeDevices(ctx, met)
+        if (!isNext) return more
+        walk = ctx.transport.connectedDevices()
       }
-      const batch = waiting.splice(0, batchSize)
-      await wakeDevices(ctx, await meetDevices(ctx, batch))
+      const batch = walk.splice(0, batchSize)
+      const wanted = await wantedBy(ctx, batch)
+      for (const one of wanted) if (one.bounded) room.add(one.rolloutId, one.deviceId, one.bucket)
+      const unbounded = wanted.filter((one) => !one.bounded)
+      await wakeDevices(ctx, await claimOrWait(ctx, room, unbounded))
       const { turned, closed } = await windowTurns(ctx, batch)
       await wakeDevices(ctx, turned)
       await nudgeSilent(
         ctx,
         batch.filter((id) => !closed.has(id)),
       )
-      return waiting.length > 0
+      return walk.length > 0 || room.size > 0
     },
   }
 }
