@@ -9,8 +9,15 @@ import {
   type Mover,
   moves,
 } from '../server/protocol/deployment.ts'
+import {
+  afterRolloutAction,
+  type RolloutAction,
+  rolloutMoves,
+  rolloutStates,
+} from '../server/rollouts/state.ts'
 
 export const statesFile = 'docs/device-update-states.md'
+export const rolloutStatesFile = 'docs/rollout-states.md'
 
 /** Ends that nearly every state may come to. */
 const hidden: readonly DeploymentState[] = ['cancelled', 'superseded', 'expired', 'lost']
@@ -43,6 +50,44 @@ export function statesDocument(): string {
     `| to | ${movers.join(' | ')} |`,
     `|---|${movers.map(() => '---|').join('')}`,
     ...deploymentStates.flatMap(whoTo),
+  ].join('\n')}\n`
+}
+
+const rolloutActions = Object.keys(rolloutMoves) as RolloutAction[]
+
+/** `docs/rollout-states.md`, whole. A test holds the file against it. */
+export function rolloutStatesDocument(): string {
+  const moves = rolloutStates.flatMap((from) => {
+    return rolloutActions.flatMap((action) => {
+      const to = afterRolloutAction(from, action)
+      return to === undefined ? [] : [{ from, action, to }]
+    })
+  })
+  const ends = rolloutStates.filter((state) => moves.every(({ from }) => from !== state))
+  return `${[
+    '# States of a rollout',
+    'Made from the table in `server/rollouts/state.ts` by `node scripts/update-states.ts`; a test keeps it current. Every move is one',
+    'compare-and-set on the rollout, its phase and its definition, with one row in the audit trail; whatever is not in the table is',
+    'refused (`illegal-transition`, with the present state). What becomes of each device is in [device-update-states.md](device-update-states.md).',
+    '',
+    '```mermaid',
+    'stateDiagram-v2',
+    '    [*] --> draft: create',
+    ...moves
+      .filter(({ from, to }) => from !== to)
+      .map(({ from, action, to }) => `    ${from} --> ${to}: ${action}`),
+    ...ends.map((end) => `    ${end} --> [*]`),
+    '```',
+    '',
+    '| from | action | to |',
+    '|---|---|---|',
+    ...moves.map(({ from, action, to }) => `| \`${from}\` | ${action} | \`${to}\` |`),
+    '',
+    '| action | who | when |',
+    '|---|---|---|',
+    ...rolloutActions.map((action) => {
+      return `| ${action} | ${rolloutMoves[action].by} | ${rolloutMoves[action].when} |`
+    }),
   ].join('\n')}\n`
 }
 
@@ -93,4 +138,5 @@ function code(state: DeploymentState): string {
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   writeFileSync(statesFile, statesDocument())
+  writeFileSync(rolloutStatesFile, rolloutStatesDocument())
 }

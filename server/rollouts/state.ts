@@ -46,6 +46,23 @@ export const operatorActions = [
   'cancel',
 ] as const satisfies readonly RolloutAction[]
 
+/** Who takes each action, and when. The docs are made from this. */
+export const rolloutMoves: Record<RolloutAction, { by: 'person' | 'engine'; when: string }> = {
+  edit: { by: 'person', when: 'what it does is changed; words for the old definition are void' },
+  approve: { by: 'person', when: 'a word for the definition; a draft moves once there are enough' },
+  start: { by: 'person', when: 'or the engine, when it is approved and its time has come' },
+  miss: { by: 'engine', when: 'its time has come and it cannot be started' },
+  advance: { by: 'person', when: 'the next phase is opened, by the engine when the gate is met' },
+  pause: {
+    by: 'person',
+    when: 'or the engine, by a rule; or an edit, where others have to approve',
+  },
+  resume: { by: 'person', when: 'approvals and releases are looked at again' },
+  finish: { by: 'engine', when: 'all who were met have ended, and nobody is left to meet' },
+  fail: { by: 'engine', when: 'a rule ends it for good' },
+  cancel: { by: 'person', when: 'or the engine, by a rule or because a release was withdrawn' },
+}
+
 export const rolloutStates = Object.keys(transitions) as RolloutState[]
 
 /** The state after `action`, or undefined when the action is not open from here. */

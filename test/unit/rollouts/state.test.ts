@@ -1,5 +1,8 @@
+import { readFileSync } from 'node:fs'
+
 import { expect, test } from 'vitest'
 
+import { rolloutStatesDocument, rolloutStatesFile } from '../../../scripts/update-states.ts'
 import { nextRolloutState, operatorActions, rolloutStates } from '../../../server/rollouts/state.ts'
 
 const legal: Record<string, string> = {
@@ -34,4 +37,10 @@ test.each(all)('a %s rollout: %s', (state, action) => {
     expect(() => nextRolloutState(state, action)).toThrow(
       `Cannot ${action} a rollout that is ${state}`,
     )
+})
+
+test('docs/rollout-states.md is made from the table of today', () => {
+  expect(readFileSync(rolloutStatesFile, 'utf8'), 'run: node scripts/update-states.ts').toBe(
+    rolloutStatesDocument(),
+  )
 })
