@@ -13,6 +13,7 @@ import type { Column } from '../table.ts'
 import { importDevices } from './device-import.ts'
 import { overrideCommands } from './device-override.ts'
 import { liftPenalty, penaltyFields } from './device-penalty.ts'
+import { explainDevice } from './explain.ts'
 
 const states = ['registered', 'active', 'disabled', 'revoked', 'retired'] as const
 
@@ -136,6 +137,7 @@ export const deviceNoun: Noun = {
     },
     ...overrideCommands,
     liftPenalty,
+    explainDevice,
     {
       verb: 'disable',
       args: 'DEVICE',

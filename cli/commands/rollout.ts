@@ -12,6 +12,7 @@ import { showRollout } from '../rollout-fields.ts'
 import { settingBody, settingOptions } from '../rollout-settings.ts'
 import type { Column } from '../table.ts'
 import { watchRollout } from '../watch.ts'
+import { explainRollout } from './explain.ts'
 import { governanceCommands } from './rollout-governance.ts'
 
 const columns: Column<RolloutView>[] = [
@@ -112,6 +113,7 @@ export const rolloutNoun: Noun = {
         out.rows(await collect(api.list(Page(DeploymentView), path, query)), deploymentColumns)
       },
     },
+    explainRollout,
     ...governanceCommands,
     ...(['start', 'resume', 'approve'] as const).map((verb) => ({
       verb,

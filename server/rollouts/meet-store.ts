@@ -50,7 +50,7 @@ export interface Candidate extends Failures {
   /** What runs of the component; null when nothing does. */
   runs_version: string | null
   seed: Buffer
-  /** In order; null when none is open. */
+  /** In order; of a draft the first, which its start opens. */
   open_phases: OpenPhase[] | null
   /** The phase that the device is counted in since it took a step of this rollout; null for one that is yet to begin. */
   begun_phase: number | null
@@ -100,7 +100,7 @@ const columns = (now: Date) => sql`
   (select jsonb_agg(jsonb_build_object('no', phase.no, 'kind', phase.kind, 'percent', phase.percent, 'count', phase.count,
       'admitted', phase.admitted, 'seen_within_s', phase.seen_within_s, 'in_cohort', ${inCohort()}) order by phase.no)
     from rollout_phase phase
-    where phase.rollout_id = rollout.id and phase.no <= rollout.phase_no) as open_phases,
+    where phase.rollout_id = rollout.id and phase.no <= greatest(rollout.phase_no, 1)) as open_phases,
   (select min(begun.phase_no) from deployment begun
     where begun.rollout_id = rollout.id and begun.device_id = device.id) as begun_phase,
   (select presence.last_seen_at from device_presence presence where presence.device_id = device.id) as seen_at,
@@ -139,6 +139,23 @@ export async function candidatesFor(
     where device.id = any(${[...deviceIds]}::uuid[])
       and not ${isMet()}
       and ${unfitness()} is null
+    ${inOrder}`.execute(db)
+  return rows
+}
+
+/** The same about one device and these rollouts, whatever speaks against it. */
+export async function candidatesAnyway(
+  db: Db,
+  deviceId: string,
+  rolloutIds: readonly string[],
+  now: Date,
+): Promise<Candidate[]> {
+  const { rows } = await sql<Candidate>`
+    select ${columns(now)}, ${unfitness()} as unfit
+    from device
+    join rollout on rollout.id = any(${[...rolloutIds]}::uuid[])
+    join release on release.id = rollout.release_id
+    where device.id = ${deviceId}
     ${inOrder}`.execute(db)
   return rows
 }

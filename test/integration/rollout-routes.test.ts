@@ -9,7 +9,9 @@ import { deploymentRoutes } from '../../server/deployments/routes.ts'
 import { mountRoutes } from '../../server/http/mount.ts'
 import { openApiDocument } from '../../server/http/openapi.ts'
 import { renderProblem } from '../../server/http/problem.ts'
+import { explainRoutes } from '../../server/rollouts/explain-routes.ts'
 import { meetDevices } from '../../server/rollouts/meet.ts'
+import { penaltyRoutes } from '../../server/rollouts/penalty-routes.ts'
 import { rolloutRoutes } from '../../server/rollouts/routes.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { choose, deploymentIdOf, report } from '../support/rollout-messages.ts'
@@ -22,7 +24,7 @@ import {
   type RolloutWorld,
 } from '../support/rollout-world.ts'
 
-const routes = [...rolloutRoutes, ...deploymentRoutes]
+const routes = [...rolloutRoutes, ...explainRoutes, ...penaltyRoutes, ...deploymentRoutes]
 let handle: DatabaseHandle
 let world: RolloutWorld
 let server: Server
@@ -147,6 +149,34 @@ test('the query of a rollout is kept in one form and shown', async () => {
   expect(refused).toMatchObject({ status: 400, body: { issues: [{ at: 'query' }] } })
   const found = await call('POST', '/rollouts/preview', { ...body, query: 'model = "other"' })
   expect(found.body).toMatchObject({ eligible: 0, excluded: { 'not-targeted': 4 } })
+})
+
+test('why, over REST: one rollout and one device, and all rollouts of a device', async () => {
+  const { body, ids } = await definition(1)
+  const [device = ''] = ids
+  const made = await call('POST', '/rollouts', body)
+  const one = await call('GET', `/rollouts/${made.body.id}/devices/${device}/explanation`)
+  expect(one).toMatchObject({
+    status: 200,
+    body: { code: 'not-running', rolloutName: 'Spring', facts: { otherwise: 'admitted' } },
+  })
+  const all = await call('GET', `/devices/${device}/explanations`)
+  expect(all.body).toEqual({ items: [one.body], nextCursor: null })
+  const none = '0192f3c4-7d1e-7c3a-9b5e-2f60a1c4d7e8'
+  expect((await call('GET', `/devices/${none}/explanations`)).status).toBe(404)
+  expect((await call('GET', `/rollouts/${none}/devices/${device}/explanation`)).status).toBe(404)
+  const digits = Buffer.from('12').toString('base64url')
+  expect((await call('GET', `/devices/${device}/explanations?cursor=${digits}`)).status).toBe(400)
+})
+
+test('a penalty over REST: shown, and lifted by a person with a reason', async () => {
+  const { ids } = await definition(1)
+  const path = `/devices/${ids[0]}/penalty`
+  const none = { until: null, why: null, rolledBackFrom: [] }
+  expect((await call('GET', path)).body).toEqual(none)
+  expect((await call('POST', `${path}/actions`, { action: 'lift' })).status).toBe(400)
+  const lifted = await call('POST', `${path}/actions`, { action: 'lift', reason: 'cable' })
+  expect(lifted).toEqual({ status: 200, body: none })
 })
 
 test('the ledger of an owner', async () => {
