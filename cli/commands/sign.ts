@@ -24,6 +24,7 @@ import {
   askPassphrase,
   passphraseOr,
 } from '../signing-person.ts'
+import { imageCommands } from './sign-image.ts'
 import { keyCommands } from './sign-keys.ts'
 
 const keys: Option = {
@@ -141,6 +142,7 @@ export const signNoun: Noun = {
       run: saveDraft,
     },
     ...keyCommands,
+    ...imageCommands,
     {
       verb: 'submit',
       args: 'FILE',

@@ -20,6 +20,8 @@ export interface CmsAttribute {
 export interface SignedDataInput {
   /** Octets to sign. Undefined leaves the content out and signs zero octets, as SCEP failures do (RFC 8894 §3.2.2). */
   readonly content: Buffer | undefined
+  /** Of content that is detached and too large to be held; `content` is left out then. Made with `signingMethod`'s digest. */
+  readonly messageDigest?: Buffer
   /** Default id-data. */
   readonly contentType?: string
   /** Signs the content but does not carry it. */
@@ -50,9 +52,11 @@ const ownAttributes: readonly string[] = [
 export async function buildSignedData(input: SignedDataInput, signer: Signer): Promise<Buffer> {
   const { content, contentType = oids.data, signerId, certificates = [] } = input
   const method = signingMethod(signer)
-  const messageDigest = createHash(method.digest)
-    .update(content ?? Buffer.alloc(0))
-    .digest()
+  const messageDigest =
+    input.messageDigest ??
+    createHash(method.digest)
+      .update(content ?? Buffer.alloc(0))
+      .digest()
   const attributes = encodeAttributes(input, contentType, messageDigest)
   const signedAttributes = setOf(...attributes)
   const signature = await signer.sign(signedAttributes)

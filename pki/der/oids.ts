@@ -38,6 +38,7 @@ export const oids = {
   serverAuth: '1.3.6.1.5.5.7.3.1',
   clientAuth: '1.3.6.1.5.5.7.3.2',
   codeSigning: '1.3.6.1.5.5.7.3.3',
+  emailProtection: '1.3.6.1.5.5.7.3.4',
   ocspSigning: '1.3.6.1.5.5.7.3.9',
   /** RFC 6402: marks an EST server (and an RA among clients). */
   cmcRA: '1.3.6.1.5.5.7.3.28',

@@ -64,12 +64,12 @@ async function readEntry(
   if (text[nameBytes - 1] !== 0 || !/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(name)) {
     throw new ImageError('damaged', 'A file name is not plain text')
   }
-  const position = aligned(start + headBytes + nameBytes)
+  const position = padded(start + headBytes + nameBytes)
   if (position + size > source.size) {
     throw new ImageError('damaged', `${name} is longer than what is left of the file`)
   }
   const sum = head.toString('latin1', 0, 6) === '070702' ? field(head, 12) : undefined
-  return { entry: { name, size, position, sum }, next: aligned(position + size) }
+  return { entry: { name, size, position, sum }, next: padded(position + size) }
 }
 
 function field(head: Buffer, number: number): number {
@@ -78,6 +78,24 @@ function field(head: Buffer, number: number): number {
   return Number.parseInt(text, 16)
 }
 
-function aligned(position: number): number {
+/** Where what comes next begins. */
+export function padded(position: number): number {
   return position + ((4 - (position % 4)) % 4)
+}
+
+/** One file with its header and padding, in the format of an archive that begins with `head`. */
+export function writeEntry(name: string, bytes: Buffer, head: Buffer): Buffer {
+  const magic = head.toString('latin1', 0, 6)
+  let sum = 0
+  if (magic === '070702') for (const byte of bytes) sum = (sum + byte) >>> 0
+  // ino, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor, namesize, check
+  const fields = [0, 0o100644, 0, 0, 1, 0, bytes.length, 0, 0, 0, 0, name.length + 1, sum]
+  const text = fields.map((one) => one.toString(16).padStart(8, '0')).join('')
+  const start = Buffer.from(`${magic}${text}${name}\0`, 'latin1')
+  const parts = [start, gap(start.length), bytes, gap(bytes.length)]
+  return Buffer.concat(parts)
+}
+
+function gap(length: number): Buffer {
+  return Buffer.alloc(padded(length) - length)
 }

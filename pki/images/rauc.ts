@@ -20,14 +20,19 @@ export const manifestName = 'manifest.raucm'
 
 /**
  * What a RAUC bundle says of itself (RAUC's reference, "Bundle Formats"): a squashfs, a CMS signature behind it, and the signature's length
- * in the last 8 bytes. In the plain format the manifest is a file of the squashfs; in the verity format the signature carries it.
+ * in the last 8 bytes (without one where `isSigned` says so). In the plain format the manifest is a file of the squashfs; in the verity format the signature carries it.
  *
  * @throws ImageError `other` for a file of another format, `damaged`, or `unreadable` for an encrypted bundle and for a squashfs that is
  *   compressed in a way that is not at hand here
  */
-export async function readRauc(source: ImageBytes): Promise<RaucContents> {
-  const { cms, contentBytes } = await readTrailer(source)
-  const carried = manifestIn(cms)
+export async function readRauc(
+  source: ImageBytes,
+  { isSigned = true } = {},
+): Promise<RaucContents> {
+  const { cms, contentBytes } = isSigned
+    ? await readTrailer(source)
+    : { cms: undefined, contentBytes: source.size }
+  const carried = cms && manifestIn(cms)
   if (carried) {
     const manifest = readManifest(carried)
     if (manifest.format === 'plain') {
@@ -60,7 +65,7 @@ export async function readTrailer(
 }
 
 /** What the signature carries, where it does. */
-function manifestIn(cms: Buffer): Buffer | undefined {
+export function manifestIn(cms: Buffer): Buffer | undefined {
   try {
     checkDer(cms, { maxBytes: mostCmsBytes, setOrder: 'report' })
     const info = new DerReader(cms, { maxBytes: mostCmsBytes }).enter(tags.sequence)
