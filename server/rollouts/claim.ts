@@ -40,8 +40,7 @@ export async function claimInDetail(ctx: Deps, wanted: readonly Wanted[]): Promi
   const rolloutIds = [...new Set(wanted.map((one) => one.rolloutId))]
   const isBounded = maxInFlight !== undefined || wanted.some((one) => one.bounded)
   if (isBounded) {
-    const standings = await standingsOf(ctx.db, rolloutIds, { now, maxInFlight })
-    const { admissions, withheld } = trim(wanted, standings, overall(standings, maxInFlight), now)
+    const { admissions, withheld } = await roomFor(ctx, wanted)
     if (admissions.length === 0) return { met: [], withheld }
   }
   const { rows, withheld } = await inTransaction(ctx.db, async (tx) => {
@@ -58,6 +57,18 @@ export async function claimInDetail(ctx: Deps, wanted: readonly Wanted[]): Promi
   })
   ctx.metrics.deploymentsMoved.inc({ state: 'queued' }, rows.length)
   return { met: [...new Set(rows.map((row) => row.device_id))], withheld }
+}
+
+/** What the bounds would let through now, and what not and why. Holds nothing, so a moment later it may be otherwise. */
+export async function roomFor(
+  ctx: Pick<Context, 'config' | 'db' | 'clock'>,
+  wanted: readonly Wanted[],
+): Promise<Trimmed> {
+  const now = ctx.clock.now()
+  const { maxInFlight } = ctx.config
+  const rolloutIds = [...new Set(wanted.map((one) => one.rolloutId))]
+  const standings = await standingsOf(ctx.db, rolloutIds, { now, maxInFlight })
+  return trim(wanted, standings, overall(standings, maxInFlight), now)
 }
 
 function admissionOf(one: Wanted, openNo: number): Admission[] {
