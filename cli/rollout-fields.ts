@@ -2,6 +2,7 @@ import type { RolloutView } from '../server/rollouts/wire.ts'
 import { abortFields, waitsForWords } from './abort-rules.ts'
 import type { CommandInput } from './command.ts'
 import { boundFields, extentText } from './phase-bounds.ts'
+import { windowFields } from './window-text.ts'
 
 /** One rollout in words. */
 export function showRollout(out: CommandInput['out'], rollout: RolloutView): void {
@@ -26,6 +27,7 @@ export function showRollout(out: CommandInput['out'], rollout: RolloutView): voi
     ],
     ...boundFields(one),
     ...approvalFields(one),
+    ...windowFields(one),
     ...(one.startAt === null || one.phase > 0 ? [] : [['starts at', one.startAt] as const]),
     ['release', one.releaseId],
     ...(one.with.length > 0 ? [['with', one.with.join(', ')] as const] : []),

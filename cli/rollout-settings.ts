@@ -2,11 +2,13 @@ import { abortBody, abortOptions } from './abort-rules.ts'
 import type { Option } from './command.ts'
 import { boundOptions, boundsBody } from './phase-bounds.ts'
 import type { Values } from './values.ts'
+import { windowBody, windowOptions } from './window-text.ts'
 
 /** Options of `rollout create` and `rollout edit` that are the same. */
 export const settingOptions: Record<string, Option> = {
   ...boundOptions,
   ...abortOptions,
+  ...windowOptions,
   approvals: {
     type: 'string',
     value: 'N',
@@ -25,6 +27,7 @@ export function settingBody(values: Values, now: Date) {
   return {
     ...boundsBody(values),
     ...abortBody(values),
+    ...windowBody(values),
     approvals: values.number('approvals'),
     startAt: values.text('start-at') === 'none' ? null : values.instant('start-at', now),
   }

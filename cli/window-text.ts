@@ -1,5 +1,8 @@
-import type { WindowRule } from '../server/rollouts/window-wire.ts'
+import type { Opens, WindowRule } from '../server/rollouts/window-wire.ts'
+import type { RolloutView } from '../server/rollouts/wire.ts'
+import type { Option } from './command.ts'
 import { usageError } from './failure.ts'
+import type { Values } from './values.ts'
 
 export type TypedWindow = Pick<WindowRule, 'duration' | 'zone'> &
   Partial<Omit<WindowRule, 'duration' | 'zone'>>
@@ -37,4 +40,85 @@ function odd(text: string) {
     `${text} is not a window`,
     'Write CRON/DURATION@ZONE or DAYS TIME/DURATION@ZONE, e.g. "0 1 * * */PT4H@Europe/Berlin" or "sat,sun 22:00/PT8H@Europe/Berlin"',
   )
+}
+
+/** Options that say more about a window. */
+export const besideWindow: Record<string, Option> = {
+  blackout: {
+    type: 'string',
+    multiple: true,
+    value: 'DATE[/DATE]',
+    about: 'a day on which the window stays closed',
+  },
+  until: { type: 'string', value: 'DATE', about: 'the last day on which the window opens' },
+  'hard-close': { type: 'boolean', about: 'at closing, take back what is being downloaded' },
+}
+
+export const windowOptions: Record<string, Option> = {
+  window: {
+    type: 'string',
+    value: 'CRON/DURATION@ZONE',
+    about: 'when devices may begin, e.g. "0 1 * * */PT4H@Europe/Berlin"; none for always',
+  },
+  ...besideWindow,
+  'ignore-windows': {
+    type: 'string',
+    value: 'REASON',
+    about: 'pass the windows of devices and groups (security releases only)',
+  },
+  'ignore-blackouts': { type: 'boolean', about: 'with --ignore-windows: pass closed days too' },
+}
+
+/** What the options say, as fields of a rollout; empty when they say nothing, and `none` is null. */
+export function windowBody(values: Values) {
+  const text = values.text('window')
+  const reason = values.text('ignore-windows')
+  const blackout = values.texts('blackout')
+  const more = blackout.length > 0 || values.flag('hard-close') || values.text('until')
+  if (text === undefined && more)
+    throw usageError('--blackout, --until and --hard-close need --window')
+  if (reason === undefined && values.flag('ignore-blackouts')) {
+    throw usageError('--ignore-blackouts needs --ignore-windows REASON')
+  }
+  return {
+    ...(text !== undefined && { window: text === 'none' ? null : windowOf(text, values) }),
+    ...(reason !== undefined && {
+      ignoreWindows:
+        reason === 'none' ? null : { reason, blackouts: values.flag('ignore-blackouts') },
+    }),
+  }
+}
+
+/** The window that is typed, with the options beside it. */
+export function windowOf(text: string, values: Values): TypedWindow {
+  const until = values.text('until')
+  return {
+    ...parseWindow(text),
+    blackout: values.texts('blackout'),
+    hardClose: values.flag('hard-close'),
+    ...(until !== undefined && { until }),
+  }
+}
+
+/** For a person; nothing where nothing was said. */
+export function windowFields({
+  window,
+  ignoreWindows,
+}: Pick<RolloutView, 'window' | 'ignoreWindows'>) {
+  const fields: [string, string][] = []
+  if (window) fields.push(['window', windowText(window)], ...opensFields(window.opens))
+  if (window && window.blackout.length > 0) fields.push(['closed on', window.blackout.join(', ')])
+  if (ignoreWindows) {
+    const also = ignoreWindows.blackouts ? 'windows and blackouts' : 'windows'
+    fields.push(['passes', `${also}: ${ignoreWindows.reason}`])
+  }
+  return fields
+}
+
+export function opensFields({ open, until, next }: Opens): [string, string][] {
+  const words = (moment: Opens['next']) => (moment ? `${moment.local} (${moment.at})` : 'never')
+  return [
+    ...(open ? [['open until', words(until)] as [string, string]] : []),
+    ['opens next', words(next)],
+  ]
 }

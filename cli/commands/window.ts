@@ -7,7 +7,7 @@ import { deviceId, groupId, isId } from '../lookup.ts'
 import { Page } from '../page.ts'
 import type { Column } from '../table.ts'
 import type { Values } from '../values.ts'
-import { parseWindow, windowText } from '../window-text.ts'
+import { besideWindow, opensFields, windowOf, windowText } from '../window-text.ts'
 
 const columns: Column<MaintenanceWindowView>[] = [
   { head: 'of', cell: (one) => (one.groupId === null ? 'device' : 'group') },
@@ -46,24 +46,9 @@ export const windowNoun: Noun = {
       verb: 'set',
       args: 'WINDOW',
       summary: 'Let updates begin then only, e.g. "0 1 * * */PT4H@Europe/Berlin"',
-      options: {
-        ...owner,
-        blackout: {
-          type: 'string',
-          multiple: true,
-          value: 'DATE[/DATE]',
-          about: 'a day on which it stays closed, or the first and last of several',
-        },
-        until: { type: 'string', value: 'DATE', about: 'the last day on which it opens' },
-        'hard-close': { type: 'boolean', about: 'at closing, take back what is being downloaded' },
-      },
+      options: { ...owner, ...besideWindow },
       run: async ({ client, args: [text = ''], values, out }) => {
-        const body = {
-          ...parseWindow(text),
-          blackout: values.texts('blackout'),
-          until: values.text('until'),
-          hardClose: values.flag('hard-close'),
-        }
+        const body = windowOf(text, values)
         const api = await client()
         show(out, await api.replace(MaintenanceWindowView, await pathOf(api, values), body))
       },
@@ -99,8 +84,7 @@ function show(out: CommandInput['out'], view: MaintenanceWindowView): void {
     ['closed on', window.blackout.join(', ')],
     ['last day', window.until ?? null],
     ['hard close', window.hardClose ? 'yes' : null],
-    ['open until', opens.until && `${opens.until.local} (${opens.until.at})`],
-    ['opens next', opens.next ? `${opens.next.local} (${opens.next.at})` : 'never'],
+    ...opensFields(opens),
     ['group', one.groupId],
     ['device', one.deviceId],
     ['id', one.id],

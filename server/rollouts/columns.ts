@@ -21,13 +21,17 @@ export type SettingColumns = Partial<
     | 'pass_queue'
     | 'abort_rules'
     | 'install_window'
+    | 'ignore_windows'
     | 'approvals_needed'
     | 'start_at'
   >
 >
 
 type Settings = Partial<
-  Pick<RolloutBody, 'abort' | 'approvals' | 'startAt' | 'query' | keyof typeof bounds>
+  Pick<
+    RolloutBody,
+    'abort' | 'approvals' | 'startAt' | 'query' | 'window' | 'ignoreWindows' | keyof typeof bounds
+  >
 >
 
 /**
@@ -40,6 +44,8 @@ export function settingColumns(body: Settings): SettingColumns {
     approvals_needed: body.approvals === null ? 0 : body.approvals,
     start_at: typeof body.startAt === 'string' ? new Date(body.startAt) : body.startAt,
     query: body.query === undefined ? undefined : canonicalQuery(body.query),
+    install_window: body.window,
+    ignore_windows: body.ignoreWindows,
     priority: body.priority === null ? 500 : body.priority,
     max_in_flight: body.maxInFlight,
     bytes_per_minute: body.bytesPerMinute,

@@ -11,6 +11,7 @@ import { writeDefinition, writePhases } from './edit-store.ts'
 import { mustBeInTime } from './start-time.ts'
 import { nextRolloutState } from './state.ts'
 import { getRollout, moveRollout, type NewPhase, type Rollout } from './store.ts'
+import { checkWindowSettings } from './window-settings.ts'
 
 export interface EditCommand {
   rolloutId: string
@@ -46,6 +47,7 @@ export async function editRollout(
     mustBeAllowed(before, command, now)
     const passQueue = settings.pass_queue === true
     await checkBounds(tx, { releaseId: before.release_id, phases: phases ?? [], passQueue })
+    await checkWindowSettings(tx, { releaseId: before.release_id, settings, now })
     const old = definitionOf(await readStored(tx, before))
     const voided = await countingApprovals(tx, [rolloutId])
     await writeDefinition(tx, rolloutId, { ...settings, ...(name === undefined ? {} : { name }) })

@@ -173,7 +173,7 @@ export class LiveRollouts {
   async #read(ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return
     const rollouts = await rolloutsById(this.#deps.db, ids)
-    const view = await viewerOf(this.#deps.db, rollouts)
+    const view = await viewerOf(this.#deps, rollouts)
     // Somebody may have gone meanwhile, and what nobody watches is not kept.
     const watched = new Set([...this.#watchers].map((one) => one.rolloutId))
     for (const rollout of rollouts.filter(({ id }) => watched.has(id))) {

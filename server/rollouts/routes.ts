@@ -1,6 +1,6 @@
 import { z } from 'zod'
 
-import type { Db } from '../db/client.ts'
+import type { Context } from '../context.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { type Actor, route } from '../http/route.ts'
 import { abortOf } from './abort.ts'
@@ -17,6 +17,7 @@ import { noProgress, type Progress, progressesOf } from './progress.ts'
 import { actOnRollout, createRollout } from './service.ts'
 import { rolloutStates } from './state.ts'
 import { companionsOf, getRollout, listRollouts, type Rollout } from './store.ts'
+import { windowsOf } from './window-settings.ts'
 import {
   ActionBody,
   EditBody,
@@ -45,7 +46,7 @@ export const rolloutRoutes = [
     response: Page(RolloutView),
     handle: async ({ ctx, query: { limit, cursor, state, groupId } }) => {
       const rows = await listRollouts(ctx.db, { state, groupId, before: cursor }, limit + 1)
-      const view = await viewerOf(ctx.db, rows)
+      const view = await viewerOf(ctx, rows)
       return pageOf(rows, limit, view, (row) => row.id)
     },
   }),
@@ -72,7 +73,7 @@ export const rolloutRoutes = [
         ...by(actor),
       }
       const rollout = await createRollout(ctx, command)
-      return await viewOf(ctx.db, rollout)
+      return await viewOf(ctx, rollout)
     },
   }),
 
@@ -99,7 +100,7 @@ export const rolloutRoutes = [
     response: RolloutView,
     handle: async ({ ctx, params }) => {
       const rollout = await getRollout(ctx.db, params.rolloutId)
-      return await viewOf(ctx.db, rollout)
+      return await viewOf(ctx, rollout)
     },
   }),
 
@@ -122,7 +123,7 @@ export const rolloutRoutes = [
         settings: settingColumns(body),
         ...by(actor),
       })
-      return await viewOf(ctx.db, rollout)
+      return await viewOf(ctx, rollout)
     },
   }),
 
@@ -147,26 +148,28 @@ export const rolloutRoutes = [
     handle: async ({ ctx, params, body, actor }) => {
       const { rolloutId } = params
       const rollout = await actOnRollout(ctx, { rolloutId, ...body, ...by(actor) })
-      return await viewOf(ctx.db, rollout)
+      return await viewOf(ctx, rollout)
     },
   }),
 ]
 
-async function viewOf(db: Db, rollout: Rollout): Promise<RolloutView> {
-  return (await viewerOf(db, [rollout]))(rollout)
+async function viewOf(ctx: Pick<Context, 'db' | 'clock'>, rollout: Rollout): Promise<RolloutView> {
+  return (await viewerOf(ctx, [rollout]))(rollout)
 }
 
 /** How each of these rollouts is shown, from as few statements for many as for one. */
 export async function viewerOf(
-  db: Db,
+  { db, clock }: Pick<Context, 'db' | 'clock'>,
   rollouts: readonly Rollout[],
 ): Promise<(rollout: Rollout) => RolloutView> {
+  const now = clock.now()
   const ids = rollouts.map((rollout) => rollout.id)
   const progresses = await progressesOf(db, ids)
   const along = await companionsOf(db, ids)
   const approvals = Map.groupBy(await countingApprovals(db, ids), (one) => one.rollout_id)
   return (rollout) => ({
     ...view(rollout, along, progresses.get(rollout.id)),
+    ...windowsOf(rollout, now),
     approvals: approvalsView(rollout, approvals.get(rollout.id) ?? []),
   })
 }
@@ -175,7 +178,7 @@ function view(
   rollout: Rollout,
   along: readonly { rollout_id: string; release_id: string }[],
   progress: Progress = noProgress,
-): Omit<RolloutView, 'approvals'> {
+): Omit<RolloutView, 'approvals' | 'window' | 'ignoreWindows'> {
   const { succeeded, failed } = progress.all
   return {
     id: rollout.id,

@@ -28,6 +28,7 @@ import {
   type Rollout,
   sealDefinition,
 } from './store.ts'
+import { checkWindowSettings } from './window-settings.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'config'>
 
@@ -67,6 +68,7 @@ export async function createRollout(
       throw new DomainError('not-found', 'No such group', { groupId })
     }
     await checkBounds(tx, { releaseId, phases, passQueue: settings.pass_queue === true })
+    await checkWindowSettings(tx, { releaseId, settings, now })
     const row = {
       id,
       name,

@@ -288,3 +288,12 @@ export async function keepMeasured(db: Db, rolloutId: string, ms: number): Promi
     .where(sql<boolean>`(needed_ms is null or abs(needed_ms - ${ms}::bigint) * 10 > needed_ms)`)
     .execute()
 }
+
+export async function classOfRelease(db: Db, releaseId: string): Promise<string | undefined> {
+  const row = await db
+    .selectFrom('release')
+    .select('class')
+    .where('id', '=', releaseId)
+    .executeTakeFirst()
+  return row?.class
+}

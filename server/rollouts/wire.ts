@@ -7,6 +7,7 @@ import { GateView, Span, waitsForWords } from './gate-wire.ts'
 import { Approvals, ApprovalsView, DefinitionHash, StartAt } from './governance-wire.ts'
 import { operatorActions, rolloutStates } from './state.ts'
 import { DeviceQueryText } from './target-wire.ts'
+import { IgnoreWindows, RolloutWindowView, WindowRule } from './window-wire.ts'
 
 const id = z.uuid().toLowerCase()
 const text = (longest: number) =>
@@ -15,9 +16,6 @@ const text = (longest: number) =>
     .min(1)
     .max(longest)
     .regex(/^[^\p{Cc}\p{Cs}]+$/u, 'must not hold control characters')
-
-/** Parts of the full engine: refused by name, never ignored. */
-const notYet = z.never({ error: 'not available in this version' }).optional()
 
 /** Thousandths are what the database keeps. */
 const percent = z
@@ -67,7 +65,10 @@ const Phases = z
 const settings = {
   /** When to stop by itself, beside the built-in rules or instead of them. */
   abort: AbortBody.nullish(),
-  window: notYet,
+  /** When devices may begin, beside the windows that they and their groups have. */
+  window: WindowRule.nullish(),
+  /** Only for a security release: passes the windows of devices and groups. */
+  ignoreWindows: IgnoreWindows.nullish(),
   approvals: Approvals,
   startAt: StartAt,
   ...bounds,
@@ -144,6 +145,8 @@ export const RolloutView = z.object({
   groupId: z.string(),
   query: z.string().nullable(),
   ...BoundsView.shape,
+  window: RolloutWindowView.nullable(),
+  ignoreWindows: IgnoreWindows.nullable(),
   state: z.enum(rolloutStates),
   /** The open phase; 0 before the start. */
   phase: z.number(),

@@ -234,7 +234,6 @@ test('a preview writes nothing, says why not, and is exact once there is a seed'
 test.each([
   ['a query that is none', { query: 'model = gate-2' }, 'column 9'],
   ['an abort rule without a share', { abort: [{ kinds: ['lost'] }] }, 'percent'],
-  ['a window', { window: {} }, 'not available in this version'],
   ['eleven approvals', { approvals: 11 }, 'approvals'],
   ['a share and a count', { phases: [{ percent: 5, count: 3 }] }, 'exactly one of'],
   ['a phase for nobody said', { phases: [{}] }, 'exactly one of'],

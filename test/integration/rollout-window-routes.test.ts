@@ -4,6 +4,8 @@ import type { DatabaseHandle } from '../../server/db/client.ts'
 import { newId } from '../../server/ids.ts'
 import { startApi, type TestApi } from '../support/api.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { newBuild } from '../support/rollout-given.ts'
+import { givenRelease } from '../support/rollout-world.ts'
 
 let handle: DatabaseHandle
 let api: TestApi
@@ -144,5 +146,79 @@ describe('days on which nothing begins', () => {
       expect((await api.call('POST', '/blackouts', { ...body, name: `C${n}` })).status).toBe(201)
     }
     expect((await api.call('POST', '/blackouts', { ...body, name: 'C20' })).status).toBe(409)
+  })
+})
+
+const given = async (more: Parameters<typeof givenRelease>[1] = {}) =>
+  await givenRelease({ db: handle.db, clock: api.ctx.clock }, { build: newBuild(), ...more })
+const edit = async (id: unknown, more: object) =>
+  await api.call('PATCH', `/rollouts/${String(id)}`, more)
+const create = async (releaseId: string, more: object) =>
+  await api.call('POST', '/rollouts', {
+    name: 'Spring',
+    releaseId,
+    groupId,
+    phases: [{ percent: 100 }],
+    ...more,
+  })
+
+describe('the window of a rollout', () => {
+  test('is kept with it, part of what is approved, and shown with the next opening', async () => {
+    const { id } = await given()
+    const plain = await create(id, {})
+    const made = await create(id, { window: nightly, ignoreWindows: { reason: 'CVE-2027-1' } })
+    expect(made.status, made.text).toBe(201)
+    expect(made.body).toMatchObject({
+      window: {
+        ...nightly,
+        hardClose: false,
+        opens: { open: false, next: { local: '2026-12-02 01:00 Europe/Berlin' } },
+      },
+      ignoreWindows: { reason: 'CVE-2027-1', blackouts: false },
+    })
+    expect(plain.body).toMatchObject({ window: null, ignoreWindows: null })
+    const path = `/rollouts/${String(made.body['id'])}`
+    expect((await api.call('GET', path)).body['window']).toEqual(made.body['window'])
+    const { definition } = (await api.call('GET', `${path}/definition`)).body
+    expect(definition).toMatchObject({
+      installWindow: nightly,
+      ignoreWindows: { blackouts: false },
+    })
+    expect(await audited('rollout.create')).toMatchObject([
+      {},
+      { facts: { install_window: nightly, ignore_windows: { reason: 'CVE-2027-1' } } },
+    ])
+  })
+
+  test('is changed by an edit, which is checked alike, and taken away by null', async () => {
+    const { id } = await given({ class: 'feature' })
+    const made = (await create(id, { window: nightly })).body['id']
+    const later = await edit(made, { window: { ...nightly, cron: '0 2 * * *' } })
+    expect(later.body).toMatchObject({
+      window: { opens: { next: { at: '2026-12-02T01:00:00.000Z' } } },
+    })
+    expect((await edit(made, { name: 'Other' })).body['window']).toEqual(later.body['window'])
+    expect((await edit(made, { window: { ...nightly, until: '2026-11-01' } })).status).toBe(400)
+    expect((await edit(made, { ignoreWindows: { reason: 'Because' } })).status).toBe(400)
+    expect((await edit(made, { window: null })).body['window']).toBeNull()
+  })
+
+  test.each([
+    [{ window: { ...nightly, cron: '0 1 30 2 *' } }, 'window.cron'],
+    [{ window: { ...nightly, until: '2026-11-01' } }, 'window'],
+    [{ window: '0 1 * * *' }, 'window'],
+    [{ ignoreWindows: true }, 'ignoreWindows'],
+    [{ ignoreWindows: { reason: 'a\u001bb' } }, 'ignoreWindows.reason'],
+  ])('%j is refused', async (more, at) => {
+    const reply = await create((await given()).id, more)
+    expect(reply.status).toBe(400)
+    expect(reply.body['issues'], reply.text).toEqual([expect.objectContaining({ at })])
+  })
+
+  test('only a security release passes windows', async () => {
+    const feature = await given({ class: 'feature' })
+    const ignoreWindows = { reason: 'Because' }
+    expect((await create(feature.id, { ignoreWindows })).status).toBe(400)
+    expect((await create(feature.id, {})).status).toBe(201)
   })
 })

@@ -111,6 +111,7 @@ test('what a closed window holds back stands before nothing else', async () => {
   const [device = ''] = ids
   const rows = async () =>
     nextOfEach(await readDesired(world.db, ids, world.clock.now()), world.clock.now())
+  world.clock.advance({ seconds: 1 })
   const radio = await givenRelease(world, { component: 'radio', build: newBuild() })
   await world.db
     .updateTable('device')

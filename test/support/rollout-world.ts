@@ -97,7 +97,7 @@ export async function givenGroup({ db, clock }: RolloutWorld): Promise<string> {
 }
 
 export async function givenRelease(
-  { db, clock }: RolloutWorld,
+  { db, clock }: Pick<RolloutWorld, 'db' | 'clock'>,
   more: Partial<{
     model: string
     component: string

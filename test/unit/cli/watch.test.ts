@@ -36,6 +36,8 @@ const rollout = (more: Partial<RolloutView>): RolloutView => ({
   maxInFlight: null,
   bytesPerMinute: null,
   passQueue: false,
+  window: null,
+  ignoreWindows: null,
   state: 'running',
   phase: 1,
   reason: null,
