@@ -9,6 +9,7 @@ export function showRollout(out: CommandInput['out'], rollout: RolloutView): voi
   out.fields(rollout, (one) => [
     ['name', one.name],
     ['state', one.reason === null ? one.state : `${one.state}: ${one.reason}`],
+    ...(one.parentId === null ? [] : [[`${one.kind} of`, one.parentId] as const]),
     ['phase', `${one.phase} of ${one.phases.length}`],
     ['waits for', waitsForWords(one)],
     ...abortFields(one),

@@ -13,6 +13,7 @@ import { settingBody, settingOptions } from '../rollout-settings.ts'
 import type { Column } from '../table.ts'
 import { watchRollout } from '../watch.ts'
 import { explainRollout } from './explain.ts'
+import { derivedCommands } from './rollout-derived.ts'
 import { governanceCommands } from './rollout-governance.ts'
 
 const columns: Column<RolloutView>[] = [
@@ -115,6 +116,7 @@ export const rolloutNoun: Noun = {
     },
     explainRollout,
     ...governanceCommands,
+    ...derivedCommands,
     ...(['start', 'resume', 'approve'] as const).map((verb) => ({
       verb,
       args: 'ROLLOUT',

@@ -31,6 +31,8 @@ export function unfitness(
     when device.model is null then 'never-seen'
     when device.model <> release.model or not (device.hardware_ids && release.hardware_ids) then 'incompatible'
     when ${runs(sql`runs.build = release.build`)} then 'already-current'
+    when ${isBack} and not ${runs(sql`runs.build > release.build`)} then 'already-current'
+    when not ${isBack} and ${isTakenBack()} then 'rolled-back-before'
     when ${runs(sql`runs.svn > release.svn`)} then 'downgrade'
     when not ${isBack} and ${runs(sql`(runs.build > release.build or ${isLineBack()})`)} then 'downgrade'
     when jsonb_array_length(device.installed) > 0 and not ${runs(sql`true`)} then 'incompatible'
@@ -40,6 +42,16 @@ export function unfitness(
       and past.changed_at > coalesce((select lift.rolled_back_until from device_penalty_lift lift
         where lift.device_id = device.id), '-infinity')) then 'rolled-back-before'
     end`
+}
+
+/** A rollout took the release back from the device, and nobody has forgiven it since. */
+function isTakenBack(): RawBuilder<SqlBool> {
+  return sql<SqlBool>`exists (select from rollback_target target
+    join rollout back on back.id = target.rollout_id and back.started_at is not null
+    join rollout taken on taken.id = back.parent_id
+    where target.device_id = device.id and taken.release_id = release.id
+      and back.started_at > coalesce((select lift.rolled_back_until from device_penalty_lift lift
+        where lift.device_id = device.id), '-infinity'))`
 }
 
 /** May the release be installed only from a build that is higher than what runs, or from any at all when nothing does? */

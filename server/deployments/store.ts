@@ -1,4 +1,4 @@
-import { type Insertable, type Selectable, sql } from 'kysely'
+import { type Insertable, type RawBuilder, type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import type { DeploymentEventTable, DeploymentTable } from '../db/schema.ts'
@@ -84,7 +84,7 @@ export async function insertDeployments(
   if (rows.length === 0) return []
   const inserted = await tx
     .insertInto('deployment')
-    .values([...rows])
+    .values(rows.map((row) => ({ ...row, from_build: runningBuild(row) })))
     // Any unique index: deployment_once or deployment_open.
     .onConflict((oc) => oc.doNothing())
     .returningAll()
@@ -99,6 +99,13 @@ export async function insertDeployments(
     inserted.map((row) => ({ ...row, n: 1 })),
   )
   return inserted
+}
+
+/** What runs of the component as the device last said: where it can go back to. */
+function runningBuild({ device_id, component }: NewDeployment): RawBuilder<number | null> {
+  return sql<number | null>`(select runs.build
+    from device, jsonb_to_recordset(device.installed) runs(component text, build bigint)
+    where device.id = ${device_id}::uuid and runs.component = ${component} limit 1)`
 }
 
 const firstStep = {

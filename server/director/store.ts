@@ -133,7 +133,10 @@ function overrideAt(now: Date): RawBuilder<Joined['override']> {
       and one.approved_at is not null and one.revoked_at is null and one.until > ${now}::timestamptz)`
 }
 
-const runsVersion = sql<string | null>`(select runs.version
+/** Nobody leaves a line who goes back to where they were. */
+const runsVersion = sql<
+  string | null
+>`(select case when rollout.kind <> 'rollback' then runs.version end
   from jsonb_to_recordset(device.installed) runs(component text, version text)
   where runs.component = release.component limit 1)`.as('runs_version')
 

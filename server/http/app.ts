@@ -30,6 +30,7 @@ import { authenticate, type Authenticator, createAuthenticator } from '../operat
 import { isMetricsToken } from '../operators/metrics-token.ts'
 import { operatorRoutes } from '../operators/routes.ts'
 import { releaseRoutes } from '../releases/routes.ts'
+import { derivedRolloutRoutes } from '../rollouts/derived-routes.ts'
 import { explainRoutes } from '../rollouts/explain-routes.ts'
 import { liveRolloutRoutes } from '../rollouts/live-routes.ts'
 import { penaltyRoutes } from '../rollouts/penalty-routes.ts'
@@ -77,6 +78,7 @@ export const routes: readonly Route[] = [
   ...releaseRoutes,
   ...deltaRoutes,
   ...rolloutRoutes,
+  ...derivedRolloutRoutes,
   ...windowRoutes,
   ...liveRolloutRoutes,
   ...settingsRoutes,

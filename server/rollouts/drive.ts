@@ -9,6 +9,7 @@ import { abortOf, firstHit, type Hit } from './abort.ts'
 import { notesOf, takeNotes } from './gate-notes.ts'
 import { judgePhase } from './gate.ts'
 import { type Progress, progressesOf } from './progress.ts'
+import { takeBack } from './rollback-rule.ts'
 import { nextRolloutState, type RolloutAction } from './state.ts'
 import { moveRollout, openPhase, type Rollout, runningAmong, runningRollouts } from './store.ts'
 import { isSomeoneToMeet } from './targeting.ts'
@@ -132,8 +133,11 @@ async function act(
         ...(reason === undefined ? {} : { reason }),
         ...(action === 'finish' || action === 'fail' ? { ended_at: now } : {}),
       }
-      await moveRollout(tx, before, set, now)
+      const moved = await moveRollout(tx, before, set, now)
       if (action === 'advance') await openPhase(tx, before.id, phase_no, now)
+      const back = hit?.action === 'rollback' && {
+        takenBackBy: (await takeBack(tx, moved, now)) ?? null,
+      }
       const facts = {
         from: before.state,
         to: state,
@@ -141,6 +145,7 @@ async function act(
         succeeded,
         failed,
         ...(reason === undefined ? {} : { reason }),
+        ...back,
       }
       const what = { action: `rollout.${action}`, subject: before.id, facts }
       await recordAudit(tx, { at: now, actor: 'system', ...what })

@@ -91,7 +91,7 @@ const isExpiring = (now: Date) => sql<boolean>`coalesce((
   from certificate held where held.device_id = device.id and held.kind = 'device' and held.state = 'issued'), false)`
 
 const columns = (now: Date) => sql`
-  device.id as device_id, rollout.id as rollout_id, rollout.release_id, rollout.kind, rollout.priority, rollout.query,
+  device.id as device_id, rollout.id as rollout_id, release.id as release_id, rollout.kind, rollout.priority, rollout.query,
   rollout.pass_queue and release.class = 'security' as pass_queue,
   release.model, release.component, release.build, release.svn, release.class, release.version, release.min_previous,
   release.requires, release.hardware_ids as release_hardware_ids, rollout.seed,
@@ -134,7 +134,7 @@ export async function candidatesFor(
     from device
     join device_group_member member on member.device_id = device.id
     join rollout on rollout.group_id = member.group_id and rollout.state = 'running'
-    join release on release.id = rollout.release_id and release.state = 'published'
+    join release on release.id = ${releaseFor()} and release.state = 'published'
       and release.model = device.model
     where device.id = any(${[...deviceIds]}::uuid[])
       and not ${isMet()}
@@ -197,6 +197,12 @@ export async function stepsBelow(
   return rows
 }
 
+/** What a rollout gives `device`: a rollout back gives each what it had before. */
+function releaseFor(): RawBuilder<string> {
+  return sql<string>`case when rollout.kind = 'rollback' then (select target.release_id from rollback_target target
+    where target.rollout_id = rollout.id and target.device_id = device.id) else rollout.release_id end`
+}
+
 function isBounded(): RawBuilder<SqlBool> {
   return sql<SqlBool>`rollout.max_in_flight is not null or rollout.bytes_per_minute is not null or exists (
     select from rollout_phase phase where phase.rollout_id = rollout.id and phase.no <= rollout.phase_no
@@ -223,9 +229,9 @@ export async function someoneToMeet(
 ): Promise<boolean> {
   const { rows } = await sql`
     select from rollout
-    join release on release.id = rollout.release_id
     join device_group_member member on member.group_id = rollout.group_id
     join device on device.id = member.device_id
+    join release on release.id = ${releaseFor()}
     where rollout.id = ${rolloutId}
       and not ${isMet()}
       and (device.state = 'registered' or (device.model is null and ${mayTakePart()})

@@ -216,6 +216,8 @@ function view(
     failed,
     definitionHash: rollout.definition_hash?.toString('hex') ?? null,
     editedBy: rollout.edited_by,
+    kind: rollout.kind,
+    parentId: rollout.parent_id,
     createdBy: rollout.created_by,
     createdAt: rollout.created_at.toISOString(),
     changedAt: rollout.changed_at.toISOString(),

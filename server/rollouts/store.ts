@@ -16,8 +16,12 @@ export type NewPhase = Omit<
   'rollout_id' | 'opened_at' | 'admitted' | 'met_at' | 'held_at'
 >
 
+export async function findRollout(db: Db, id: string): Promise<Rollout | undefined> {
+  return await db.selectFrom('rollout').selectAll().where('id', '=', id).executeTakeFirst()
+}
+
 export async function getRollout(db: Db, id: string): Promise<Rollout> {
-  const row = await db.selectFrom('rollout').selectAll().where('id', '=', id).executeTakeFirst()
+  const row = await findRollout(db, id)
   if (!row) throw new DomainError('not-found', 'No such rollout', { rolloutId: id })
   return row
 }
@@ -90,10 +94,12 @@ export async function notPublishedOf(db: Db, rolloutId: string): Promise<string 
 export async function releasesById(
   db: Db,
   ids: readonly string[],
-): Promise<Pick<Selectable<ReleaseTable>, 'id' | 'model' | 'component' | 'state'>[]> {
+): Promise<
+  Pick<Selectable<ReleaseTable>, 'id' | 'model' | 'component' | 'version' | 'build' | 'state'>[]
+> {
   return await db
     .selectFrom('release')
-    .select(['id', 'model', 'component', 'state'])
+    .select(['id', 'model', 'component', 'version', 'build', 'state'])
     .where('id', '=', sql<string>`any(${[...ids]}::uuid[])`)
     .execute()
 }

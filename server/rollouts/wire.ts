@@ -178,6 +178,9 @@ export const RolloutView = z.object({
   /** Of all that is approved; null for a rollout from before approvals. */
   definitionHash: z.string().nullable(),
   editedBy: z.string().nullable(),
+  kind: z.enum(['update', 'retry', 'rollback', 'certificate']),
+  /** Of the rollout that this one tries again, or takes back. */
+  parentId: z.string().nullable(),
   createdBy: z.string(),
   createdAt: z.iso.datetime(),
   changedAt: z.iso.datetime(),

@@ -10,6 +10,7 @@ import {
   act,
   givenRelease,
   givenRollout,
+  installedBuild,
   rolloutWorld,
   type RolloutWorld,
 } from '../support/rollout-world.ts'
@@ -122,7 +123,21 @@ test('a build that it rolled back from is out of reach for good, until that is l
 test('a rollout back is exempt', async () => {
   const { device, id, next } = await givenNext()
   await report(world, device, id, 'failed_final', { code: 'no-space' })
-  await world.db.updateTable('rollout').set({ kind: 'rollback' }).where('id', '=', next).execute()
+  const { release_id } = await world.db
+    .updateTable('rollout')
+    .set({ kind: 'rollback' })
+    .where('id', '=', next)
+    .returning('release_id')
+    .executeTakeFirstOrThrow()
+  await world.db
+    .insertInto('rollback_target')
+    .values({ rollout_id: next, device_id: device, release_id })
+    .execute()
+  await world.db
+    .updateTable('device')
+    .set({ installed: JSON.stringify([installedBuild(1_000_000)]) })
+    .where('id', '=', device)
+    .execute()
   await act(world, next, 'start')
   expect(await meetDevices(world.ctx, [device])).toEqual([device])
 })

@@ -51,6 +51,8 @@ const rollout = (more: Partial<RolloutView>): RolloutView => ({
   approvals: { needed: 0, missing: 0, given: [] },
   definitionHash: null,
   editedBy: null,
+  kind: 'update',
+  parentId: null,
   createdBy: 'key:x',
   createdAt: '2030-01-01T00:00:00Z',
   changedAt: '2030-01-01T00:00:00Z',

@@ -1,0 +1,80 @@
+import { Page, pageOf, PageQuery } from '../http/page.ts'
+import { type Actor, route } from '../http/route.ts'
+import { DeriveBody, NoWayBackView, RollbackView } from './derived-wire.ts'
+import { retryFailed, rollBack } from './derived.ts'
+import { listNoWayBack } from './rollback-store.ts'
+import { previewRollback } from './rollback-view.ts'
+import { viewerOf } from './routes.ts'
+import { getRollout } from './store.ts'
+import { RolloutParams, RolloutView } from './wire.ts'
+
+const readers = ['admin', 'operator', 'viewer'] as const
+const operators = ['admin', 'operator'] as const
+const by = (actor: Actor) => ({ actor: actor.id, requestId: actor.requestId })
+
+/** Rollouts that are made of another one. */
+export const derivedRolloutRoutes = [
+  route({
+    method: 'post',
+    path: '/rollouts/:rolloutId/retry',
+    summary: 'Draft a rollout of the same release for the devices that failed',
+    allow: operators,
+    status: 201,
+    creates: true,
+    params: RolloutParams,
+    body: DeriveBody,
+    response: RolloutView,
+    handle: async ({ ctx, params, body, actor, newId }) => {
+      const command = { id: newId, ...params, ...body, ...by(actor) }
+      const rollout = await retryFailed(ctx, command)
+      return (await viewerOf(ctx, [rollout]))(rollout)
+    },
+  }),
+
+  route({
+    method: 'get',
+    path: '/rollouts/:rolloutId/rollback',
+    summary: 'What its devices could be given back, and which cannot and why; writes nothing',
+    allow: readers,
+    params: RolloutParams,
+    response: RollbackView,
+    handle: async ({ ctx, params }) => await previewRollback(ctx.db, params.rolloutId),
+  }),
+
+  route({
+    method: 'get',
+    path: '/rollouts/:rolloutId/rollback/devices',
+    summary: 'The devices that cannot be given back what they had, by their ids',
+    allow: readers,
+    params: RolloutParams,
+    query: PageQuery,
+    response: Page(NoWayBackView),
+    handle: async ({ ctx, params: { rolloutId }, query: { limit, cursor } }) => {
+      await getRollout(ctx.db, rolloutId)
+      const rows = await listNoWayBack(ctx.db, rolloutId, cursor, limit + 1)
+      const view = (row: (typeof rows)[number]) => ({
+        deviceId: row.device_id,
+        reason: row.reason,
+        releaseId: row.release_id,
+      })
+      return pageOf(rows, limit, view, (row) => row.device_id)
+    },
+  }),
+
+  route({
+    method: 'post',
+    path: '/rollouts/:rolloutId/rollback',
+    summary: 'Draft a rollout that gives its devices back what they had before it',
+    allow: operators,
+    status: 201,
+    creates: true,
+    params: RolloutParams,
+    body: DeriveBody,
+    response: RolloutView,
+    handle: async ({ ctx, params, body, actor, newId }) => {
+      const command = { id: newId, ...params, ...body, ...by(actor) }
+      const rollout = await rollBack(ctx, command)
+      return (await viewerOf(ctx, [rollout]))(rollout)
+    },
+  }),
+]
