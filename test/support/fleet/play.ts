@@ -36,9 +36,9 @@ const settleS = 2 * 86_400
 const leastToTell = 900
 
 /**
- * The same plan for both images: whoever makes it does not know which one it is. An image that fails on three in a hundred has
- * no more than 5 failures among 750 devices once in some 50,000 times; one that fails on one in a thousand has more than that
- * once in some 10,000.
+ * The same plan for both images: whoever makes it does not know which one it is. Of an image that fails on three in a hundred no
+ * more than 4 of 700 devices fail once in some 165,000 times; of one that fails on one in a thousand more than 5 of 784 do once in
+ * some 6,000.
  */
 export function definitionFor(devices: number) {
   const perMinute = Math.max(30, Math.round(devices / 100))
@@ -51,7 +51,7 @@ export function definitionFor(devices: number) {
   const definition = {
     phases: [
       { percent: second / 9, success: { percent: 90, minExecuted: most(40, second / 20) }, rate },
-      { percent: second, success: { percent: 99.3, minExecuted: most(750, second / 1.2) }, rate },
+      { percent: second, success: { percent: 99.3, minExecuted: most(700, second / 1.35) }, rate },
       ...(second < 10 ? [{ percent: 10, success: { percent: 99, minExecuted: 1_000 }, rate }] : []),
       { percent: 100, rate },
     ].map((phase) => ({ ...phase, percent: Math.round(phase.percent * 1_000) / 1_000 })),
