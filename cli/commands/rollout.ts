@@ -13,6 +13,7 @@ import { settingBody, settingOptions } from '../rollout-settings.ts'
 import type { Column } from '../table.ts'
 import { watchRollout } from '../watch.ts'
 import { explainRollout } from './explain.ts'
+import { previewRollout } from './preview.ts'
 import { derivedCommands } from './rollout-derived.ts'
 import { governanceCommands } from './rollout-governance.ts'
 
@@ -115,6 +116,7 @@ export const rolloutNoun: Noun = {
       },
     },
     explainRollout,
+    previewRollout,
     ...governanceCommands,
     ...derivedCommands,
     ...(['start', 'resume', 'approve'] as const).map((verb) => ({

@@ -154,3 +154,23 @@ export function bucketSql(seed: RawBuilder<unknown>): RawBuilder<number> {
   return sql<number>`(('x' || left(encode(sha256(${seed} || uuid_send(device.id)), 'hex'), 13))::bit(52)::bigint
     / 4503599627370496.0::float8)`
 }
+
+/** Some published release can be installed now and is below the one that needs a step: on the way, or nearly so. */
+export function hasFirstStep(): RawBuilder<SqlBool> {
+  return sql<SqlBool>`exists (
+    select from release step
+    left join jsonb_to_recordset(device.installed) runs(component text, build bigint, svn bigint)
+      on runs.component = step.component
+    where step.model = release.model and step.component = release.component and step.state = 'published'
+      and step.hardware_ids && device.hardware_ids and step.build < release.build
+      and step.build > coalesce(runs.build, -1) and step.svn >= coalesce(runs.svn, 0)
+      and (step.min_previous is null or step.min_previous <= coalesce(runs.build, -1)))`
+}
+
+/**
+ * An update may take the limits of its states (rollouts.md §7). A certificate that is short-lived by design is renewed when a
+ * part of its life is left, so it is only taken for late in the last quarter.
+ */
+export const isExpiring = (now: Date) => sql<boolean>`coalesce((
+  select max(held.not_after - least(interval '27 hours', (held.not_after - held.not_before) / 4)) < ${now}
+  from certificate held where held.device_id = device.id and held.kind = 'device' and held.state = 'issued'), false)`

@@ -3,8 +3,10 @@ import { type RawBuilder, type SqlBool, sql } from 'kysely'
 import type { Db } from '../db/client.ts'
 import {
   bucketSql,
+  hasFirstStep,
   failureColumns,
   type Failures,
+  isExpiring,
   isMet,
   mayTakePart,
   needsStep,
@@ -81,14 +83,6 @@ export interface Candidate extends Failures {
 }
 
 const ended = sql.join(endedStates.map((state) => sql.lit(state)))
-
-/**
- * An update may take the limits of its states (rollouts.md §7). A certificate that is short-lived by design is renewed when a
- * part of its life is left, so it is only taken for late in the last quarter.
- */
-const isExpiring = (now: Date) => sql<boolean>`coalesce((
-  select max(held.not_after - least(interval '27 hours', (held.not_after - held.not_before) / 4)) < ${now}
-  from certificate held where held.device_id = device.id and held.kind = 'device' and held.state = 'issued'), false)`
 
 const columns = (now: Date) => sql`
   device.id as device_id, rollout.id as rollout_id, release.id as release_id, rollout.kind, rollout.priority, rollout.query,
@@ -246,16 +240,4 @@ export async function someoneToMeet(
               and presence.last_seen_at >= ${now}::timestamptz - phase.seen_within_s * interval '1 second')))
     limit 1`.execute(db)
   return rows.length > 0
-}
-
-/** Some published release can be installed now and is below the one that needs a step: on the way, or nearly so. */
-function hasFirstStep(): RawBuilder<SqlBool> {
-  return sql<SqlBool>`exists (
-    select from release step
-    left join jsonb_to_recordset(device.installed) runs(component text, build bigint, svn bigint)
-      on runs.component = step.component
-    where step.model = release.model and step.component = release.component and step.state = 'published'
-      and step.hardware_ids && device.hardware_ids and step.build < release.build
-      and step.build > coalesce(runs.build, -1) and step.svn >= coalesce(runs.svn, 0)
-      and (step.min_previous is null or step.min_previous <= coalesce(runs.build, -1)))`
 }

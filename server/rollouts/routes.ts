@@ -12,6 +12,7 @@ import { editRollout } from './edit.ts'
 import { gateTimes, gateView } from './gate-view.ts'
 import { judgePhase } from './gate.ts'
 import { DefinitionView } from './governance-wire.ts'
+import { PreviewView } from './preview-wire.ts'
 import { previewDefinition, previewRollout } from './preview.ts'
 import { noProgress, type Progress, progressesOf } from './progress.ts'
 import { actOnRollout, createRollout } from './service.ts'
@@ -22,7 +23,6 @@ import {
   ActionBody,
   EditBody,
   PreviewBody,
-  PreviewView,
   RolloutBody,
   RolloutParams,
   RolloutView,
@@ -87,7 +87,8 @@ export const rolloutRoutes = [
     handle: async ({ ctx, body }) => {
       if ('rolloutId' in body) return await previewRollout(ctx, body.rolloutId)
       const phases = phaseColumns(body.phases)
-      return await previewDefinition(ctx, { ...body, companions: body.with, phases })
+      const settings = settingColumns(body)
+      return await previewDefinition(ctx, { ...body, companions: body.with, phases, settings })
     },
   }),
 

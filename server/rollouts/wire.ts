@@ -105,24 +105,6 @@ export const PreviewBody = z.union([
   z.strictObject({ name: text(200).optional(), ...definition }),
 ])
 
-export const PreviewView = z.object({
-  /** Members of the group. */
-  devices: z.number(),
-  /** Those that the release could be offered to now. */
-  eligible: z.number(),
-  /** Why the others could not; each device once, by the first reason that applies. */
-  excluded: z.record(z.string(), z.number()),
-  /**
-   * Eligible devices that each phase adds. Exact for a rollout that exists; for a definition the expected number, since every
-   * rollout draws anew who comes first.
-   */
-  phases: z.array(
-    z.object({ no: z.number(), percent: z.number().nullable(), devices: z.number() }),
-  ),
-  exact: z.boolean(),
-})
-export type PreviewView = z.infer<typeof PreviewView>
-
 export const RolloutParams = z.object({ rolloutId: id })
 
 export const ActionBody = z.strictObject({

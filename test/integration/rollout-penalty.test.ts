@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { meetDevices } from '../../server/rollouts/meet.ts'
 import { liftPenalty, penaltyView } from '../../server/rollouts/penalty.ts'
+import { previewRollout } from '../../server/rollouts/preview.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { givenOne, newBuild } from '../support/rollout-given.ts'
 import { deploymentIdOf, deploymentOf, report } from '../support/rollout-messages.ts'
@@ -41,6 +42,7 @@ test('a device that failed is offered nothing for a day, and then is', async () 
   await report(world, device, id, 'failed_final', { code: 'no-space' })
   await act(world, next, 'start')
   expect(await meetDevices(world.ctx, [device])).toEqual([])
+  expect((await previewRollout(world.ctx, next)).excluded).toEqual({ penalty: 1 })
   expect(await penaltyView(world.ctx, device)).toMatchObject({ why: 'failed', rolledBackFrom: [] })
   world.clock.advance({ seconds: dayS })
   expect(await penaltyView(world.ctx, device)).toMatchObject({ until: null, why: null })

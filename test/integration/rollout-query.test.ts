@@ -1,9 +1,11 @@
+import { sql } from 'kysely'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { newId } from '../../server/ids.ts'
 import { createLookLimit, driveRollouts } from '../../server/rollouts/drive.ts'
 import { meetDevices } from '../../server/rollouts/meet.ts'
+import { previewGroup } from '../../server/rollouts/preview-store.ts'
 import { previewRollout } from '../../server/rollouts/preview.ts'
 import { createRollout } from '../../server/rollouts/service.ts'
 import { getRollout } from '../../server/rollouts/store.ts'
@@ -95,4 +97,19 @@ test('a text that is no query any more finds nobody, and holds up no other rollo
     .execute()
   expect(await meetDevices(world.ctx, ids)).toEqual([])
   expect((await previewRollout(world.ctx, rolloutId)).eligible).toBe(0)
+})
+
+test('of a large group a part is looked at, the same one each time', async () => {
+  const groupId = await givenGroup(world)
+  await givenDevices(world, groupId, 2_000)
+  const { id: releaseId } = await givenRelease(world, { build: newBuild() })
+  const phases = [{ no: 1, kind: 'percent' as const, percent: 100 }]
+  const matching = sql<boolean>`true`
+  const now = world.clock.now()
+  const question = { groupId, releaseId, companions: [], matching, phases, now, part: 0.5 }
+  const [row] = await previewGroup(world.db, question)
+  expect(row).toMatchObject({ reason: null, phases: [1], contact: 'never' })
+  expect(row?.n).toBeGreaterThan(600)
+  expect(row?.n).toBeLessThan(1_400)
+  expect(await previewGroup(world.db, question)).toEqual([row])
 })

@@ -215,16 +215,20 @@ test('a preview writes nothing, says why not, and is exact once there is a seed'
   await givenDevices(world, groupId, 1, { hardware_ids: ['rev-z'] })
   const phases = [{ percent: 20 }, { percent: 100 }]
   const expected = await call('POST', '/rollouts/preview', { ...body, phases })
-  expect(expected.body).toEqual({
+  expect(expected.body).toMatchObject({
     devices: 15,
+    sampled: null,
     eligible: 10,
     excluded: { 'device-blocked': 1, downgrade: 2, 'never-seen': 1, incompatible: 1 },
     phases: [
-      { no: 1, percent: 20, devices: 2 },
+      { no: 1, percent: 20, devices: 2, says: '0 failures of 1 says below 95 % at 95 %' },
       { no: 2, percent: 100, devices: 8 },
     ],
     exact: false,
+    // Nobody was ever heard of.
+    estimate: { reachable: 0, halfDoneHours: null, stopsAt: 1 },
   })
+  expect(expected.body.stops).toContainEqual({ rule: 'built-in', executed: 100, failures: 9 })
   const made = await call('POST', '/rollouts', { ...body, phases })
   const exact = await call('POST', '/rollouts/preview', { rolloutId: made.body.id })
   expect(exact.body).toMatchObject({ exact: true, eligible: 10 })
