@@ -23,5 +23,13 @@ export function isAttackCode(code: string | null | undefined): boolean {
   return typeof code === 'string' && Object.hasOwn(attackCodes, code)
 }
 
+/** Of what the owner, or the device itself, has decided for good: another try would end in the same. */
+const decidedCodes: ReadonlySet<string> = new Set(['declined', 'incompatible'])
+
+/** Does a failed try with this code end the deployment (rollouts.md §7)? */
+export function isFinalCode(code: string | null | undefined): boolean {
+  return isAttackCode(code) || (typeof code === 'string' && decidedCodes.has(code))
+}
+
 /** Tries of one deployment, the last one included (rollouts.md §7). */
 export const maxAttempts = 5

@@ -1,7 +1,7 @@
 import { storable, storableInstant } from '../db/storable.ts'
 import type { SecurityEvent } from '../events/record.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
-import { isAttackCode, maxAttempts } from './codes.ts'
+import { isAttackCode, isFinalCode, maxAttempts } from './codes.ts'
 import type { CheckedReport } from './report-proof.ts'
 import { isOpen, type Leg, reportedLegs, stepsOf } from './steps.ts'
 import type { Deployment, Proof, Step } from './store.ts'
@@ -79,7 +79,7 @@ function moved(
     ? []
     : stepsOf(taken, { code, detail, reported_at: reportedAt, ...proofOf(report) })
   const attempts = before.attempts + (state === 'failed' ? 1 : 0)
-  const isOver = state === 'failed' && (attempts >= maxAttempts || isAttackCode(code))
+  const isOver = state === 'failed' && (attempts >= maxAttempts || isFinalCode(code))
   if (isOver)
     steps.push(...stepsOf([{ from: 'failed', to: 'failed_final', by: 'engine' }], noWords))
   const after: Deployment = {

@@ -1,4 +1,4 @@
-import type { Selectable } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 
 import type { Db } from '../db/client.ts'
 import type { ChoiceEventTable, DeploymentTable } from '../db/schema.ts'
@@ -8,7 +8,10 @@ import type { DeploymentState } from '../protocol/deployment.ts'
 export type ListedDeployment = Selectable<DeploymentTable>
 export type LedgerRow = Selectable<ChoiceEventTable>
 
-/** In the order of the devices' ids, which an index has, so that a page costs a page whatever the size of the rollout. */
+/**
+ * In the order of the devices' ids, which an index has, so that a page costs a page whatever the size of the rollout. A device
+ * that went over steps has several; `after` is the id of the last deployment seen.
+ */
 export async function deploymentsOf(
   db: Db,
   rolloutId: string,
@@ -17,8 +20,12 @@ export async function deploymentsOf(
 ): Promise<ListedDeployment[]> {
   let query = db.selectFrom('deployment').selectAll().where('rollout_id', '=', rolloutId)
   if (state) query = query.where('state', '=', state)
-  if (after) query = query.where('device_id', '>', after)
-  const rows = await query.orderBy('device_id').limit(limit).execute()
+  if (after) {
+    query = query.where(
+      sql<boolean>`(device_id, id) > (select seen.device_id, seen.id from deployment seen where seen.id = ${after})`,
+    )
+  }
+  const rows = await query.orderBy('device_id').orderBy('id').limit(limit).execute()
   if (rows.length === 0) await mustExist(db, 'rollout', rolloutId)
   return rows
 }

@@ -33,7 +33,7 @@ export const deploymentRoutes = [
     handle: async ({ ctx, params, query: { limit, cursor, state } }) => {
       const after = cursorAs(cursor, uuidPattern)
       const rows = await deploymentsOf(ctx.db, params.rolloutId, { state, after }, limit + 1)
-      return pageOf(rows, limit, view, (row) => row.device_id)
+      return pageOf(rows, limit, view, (row) => row.id)
     },
   }),
 

@@ -19,6 +19,7 @@ import { requireRising } from './create.ts'
 import { requireFitting } from './image-fit.ts'
 import { requireOnLine } from './lines.ts'
 import { listedBuilds } from './listed-builds.ts'
+import { requireReachable } from './reachable.ts'
 import { requireReadable } from './settings-content.ts'
 import { nextReleaseState, type ReleaseAction } from './state.ts'
 import {
@@ -99,6 +100,7 @@ async function requireStillPossible(tx: Tx, release: Release): Promise<void> {
   const highest = await highestPublished(tx, release.model)
   requireRising(release, highest.get(release.component))
   await requireOnLine(tx, { ...release, isMixed: release.mixed_reason !== null })
+  await requireReachable(tx, release)
   const hardware = await findModelHardware(tx, release.model)
   const unknown = release.hardware_ids.find((id) => !hardware.includes(id))
   if (unknown === undefined) return

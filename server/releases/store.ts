@@ -256,3 +256,30 @@ export async function installedVersions(
     limit ${most}`.execute(db)
   return rows.map(({ version }) => version)
 }
+
+type Range = Pick<Release, 'id' | 'model' | 'component' | 'build' | 'hardware_ids'> & {
+  min_previous: number
+}
+
+/** A hardware id of the release that no other one is for that is published, or about to be, with a build from the least one on. */
+export async function unreachableHardware(db: Db, release: Range): Promise<string | undefined> {
+  const { id, model, component, build, min_previous, hardware_ids } = release
+  const { rows } = await sql<{ hardware: string }>`
+    select hardware from unnest(${hardware_ids}::text[]) hardware
+    where not exists (select from release step
+      where step.model = ${model} and step.component = ${component} and step.id <> ${id}
+        and step.state in ('submitted', 'published') and hardware = any(step.hardware_ids)
+        and step.build >= ${min_previous} and step.build < ${build})
+    limit 1`.execute(db)
+  return rows[0]?.hardware
+}
+
+export async function isRunSince(db: Db, release: Range): Promise<boolean> {
+  const { model, component, build, min_previous } = release
+  const { rows } = await sql`
+    select from device cross join lateral jsonb_to_recordset(device.installed) runs(component text, build bigint)
+    where device.model = ${model} and runs.component = ${component}
+      and runs.build >= ${min_previous} and runs.build < ${build}
+    limit 1`.execute(db)
+  return rows.length > 0
+}

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { endWithdrawn } from '../../server/deployments/end.ts'
+import { deploymentsOf } from '../../server/deployments/list-store.ts'
 import { createLookLimit, driveRollouts } from '../../server/rollouts/drive.ts'
 import { meetDevices } from '../../server/rollouts/meet.ts'
 import { progressOf } from '../../server/rollouts/progress.ts'
@@ -192,4 +193,18 @@ test('a step is not offered that fell out of the signed list', async () => {
     .execute()
   await meetDevices(world.ctx, [device])
   expect(await openBuild(rolloutId, device)).toMatchObject({ build: 6 })
+})
+
+test('every deployment of a device is listed, whatever the size of a page', async () => {
+  const given = await givenLine([[5], [10, 5]], [1, 1])
+  for (const id of given.ids) await take(given, id)
+  await meetDevices(world.ctx, given.ids)
+  const seen: string[] = []
+  for (let after: string | undefined; ; after = seen.at(-1)) {
+    const page = await deploymentsOf(world.db, given.rolloutId, { after }, 1)
+    if (page.length === 0) break
+    seen.push(...page.map(({ id }) => id))
+  }
+  expect(new Set(seen).size).toBe(4)
+  expect(seen).toHaveLength(4)
 })

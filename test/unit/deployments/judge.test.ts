@@ -37,6 +37,26 @@ function deployment(state: DeploymentState, more: Partial<Deployment> = {}): Dep
   }
 }
 
+test.each([
+  ['net', 'failed'],
+  ['declined', 'failed_final'],
+  ['incompatible', 'failed_final'],
+  ['hash', 'failed_final'],
+])('a try that failed with %s leaves the deployment %s', (code, state) => {
+  const { after } = judgeReport(
+    deployment('downloading'),
+    { history: [], artifactSha256: image, installedSha256: null, busy: false },
+    {
+      deploymentId: '0192f3c4-7d1e-7c3a-9b5e-2f60a1c4d7e8',
+      state: 'failed',
+      at: now.toISOString(),
+      code,
+    },
+    given,
+  )
+  expect(after).toMatchObject({ state, attempts: 1 })
+})
+
 const limitsOf = (
   release_class: 'security' | 'feature' | 'config',
   release_advisory: unknown = null,
