@@ -22,8 +22,8 @@ type Query = Record<string, string | number | boolean | undefined>
 
 export interface ApiClient extends Disposable {
   get: <T>(answer: z.ZodType<T>, path: string, query?: Query) => Promise<T>
-  /** Creates something: repeated safely, under one `Idempotency-Key`, when the answer is lost. */
-  create: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
+  /** Creates something: repeated safely, under one `Idempotency-Key`, when the answer is lost; under `key` by a later call too. */
+  create: <T>(answer: z.ZodType<T>, path: string, body: unknown, key?: string) => Promise<T>
   /** Does something that is not repeated by itself: two actions are not one. */
   act: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
   patch: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
@@ -72,13 +72,13 @@ export function createClient(options: ClientOptions): ApiClient {
     await call(answer, { method: 'GET', path, query, repeatable: true })
   return {
     get,
-    create: async (answer, path, body) =>
+    create: async (answer, path, body, key = randomUUID()) =>
       await call(answer, {
         method: 'POST',
         path,
         body,
         repeatable: true,
-        headers: { 'Idempotency-Key': randomUUID() },
+        headers: { 'Idempotency-Key': key },
       }),
     act: async (answer, path, body) => await call(answer, { method: 'POST', path, body }),
     patch: async (answer, path, body) =>

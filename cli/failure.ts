@@ -5,6 +5,14 @@ export const exitCodes = {
   usage: 2,
   unreachable: 3,
   notAuthenticated: 4,
+  /** Of `--wait`: the rollout is paused, by a rule or by a person. */
+  paused: 5,
+  /** Of `--wait`: a rule ended it. */
+  ended: 6,
+  /** Of `--wait`: it was cancelled. */
+  cancelled: 7,
+  /** Of `--wait`: it goes on, and `--wait-limit` is over. */
+  timeout: 8,
 } as const
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes]
 

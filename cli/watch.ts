@@ -2,7 +2,7 @@ import { GroupView } from '../server/groups/wire.ts'
 import { RolloutView } from '../server/rollouts/wire.ts'
 import type { ApiClient } from './client.ts'
 import type { CommandInput } from './command.ts'
-import { exitCodes, Failure } from './failure.ts'
+import { type ExitCode, exitCodes, Failure } from './failure.ts'
 import { createProgress } from './progress.ts'
 
 const everyMs = 1_000
@@ -11,14 +11,24 @@ const stops = new Set<RolloutView['state']>(['completed', 'failed', 'cancelled',
 /** A server that restarts is waited for, this many looks long; a rollout goes on without anybody watching. */
 const patience = 60
 
+/** What a script waits for; each way not to get there has an exit code of its own. */
+export interface Goal {
+  /** It is through with this phase: the next one is open, or waits for a person. Without it: it has completed. */
+  phase?: number | undefined
+  /** Waits no longer. */
+  until?: Date | undefined
+}
+
 /**
- * Shows a rollout's progress until it has ended or Ctrl-C. Returns its last view when it completed or watching was
- * stopped; throws a Failure when it failed, was cancelled, or is paused: a script must notice.
+ * Shows a rollout's progress until it has ended, the goal is reached, or Ctrl-C. Returns its last view when it completed, got
+ * there, or watching without a goal was stopped; throws a Failure when it failed, was cancelled, or is paused, and when the time
+ * is over: a script must notice.
  */
 export async function watchRollout(
   api: ApiClient,
   id: string,
   { world, out }: Pick<CommandInput, 'world' | 'out'>,
+  goal?: Goal,
 ): Promise<RolloutView> {
   const progress = createProgress(world.stderr, () => world.now().getTime())
   let missed = 0
@@ -31,9 +41,12 @@ export async function watchRollout(
         const isDone = rollout.state === 'completed'
         if (!out.isJson)
           progress.update(isDone ? devices : rollout.executed, devices, noteOf(rollout))
-        if (stops.has(rollout.state)) return finished(rollout)
-        if (world.signal.aborted) return rollout
-      } else if (world.signal.aborted) throw new Failure('failed', 'Watching was stopped')
+        if (goal && isReached(rollout, goal)) return rollout
+        if (stops.has(rollout.state)) return finished(rollout, goal)
+        if (world.signal.aborted && !goal) return rollout
+      }
+      if (world.signal.aborted) throw new Failure('failed', 'Watching was stopped')
+      if (goal?.until && world.now() >= goal.until) throw tooLate(id, seen?.rollout)
       await world.sleep(everyMs)
     }
   } finally {
@@ -58,16 +71,36 @@ async function look(
   }
 }
 
-function finished(rollout: RolloutView): RolloutView {
+function isReached({ state, phase, waitsFor }: RolloutView, { phase: wanted }: Goal): boolean {
+  if (wanted === undefined || state === 'completed') return state === 'completed'
+  return phase > wanted || (state === 'running' && phase === wanted && waitsFor === 'hold')
+}
+
+function finished(rollout: RolloutView, goal: Goal | undefined): RolloutView {
   if (rollout.state === 'completed') return rollout
   throw new Failure(
     `rollout-${rollout.state}`,
     `The rollout is ${rollout.state}${rollout.reason === null ? '' : `: ${rollout.reason}`}`,
     {
+      exitCode: (goal && stopped[rollout.state]) ?? exitCodes.failed,
       nextStep: `fleetseal rollout deployments ${rollout.id}`,
       facts: { rollout },
     },
   )
+}
+
+const stopped: Partial<Record<RolloutView['state'], ExitCode>> = {
+  paused: exitCodes.paused,
+  failed: exitCodes.ended,
+  cancelled: exitCodes.cancelled,
+}
+
+function tooLate(id: string, rollout: RolloutView | undefined): Failure {
+  return new Failure('timeout', 'The time is over; the rollout goes on without anybody waiting', {
+    exitCode: exitCodes.timeout,
+    nextStep: `fleetseal rollout wait ${id}`,
+    facts: { rollout },
+  })
 }
 
 /** `phase 1 of 2 (10%), 3 succeeded, 1 failed, 2 downloading; waits for hold`. */

@@ -7,6 +7,8 @@ import { withCohortIds } from '../phase-bounds.ts'
 import { parsePhase } from '../phases.ts'
 import { showRollout } from '../rollout-fields.ts'
 import { settingBody, settingOptions } from '../rollout-settings.ts'
+import { goalOf, goalOptions } from '../wait.ts'
+import { watchRollout } from '../watch.ts'
 
 export const governanceCommands: readonly Command[] = [
   {
@@ -25,6 +27,18 @@ export const governanceCommands: readonly Command[] = [
       reason: { type: 'string', value: 'TEXT', about: 'why; kept in the audit trail' },
     },
     run: edit,
+  },
+  {
+    verb: 'wait',
+    args: 'ROLLOUT',
+    summary: 'Wait until it has completed, with an exit code for each other end',
+    options: goalOptions,
+    run: async ({ client, args: [given = ''], values, out, world }) => {
+      const goal = goalOf(values, world.now())
+      const api = await client()
+      const id = await rolloutId(api, given)
+      showRollout(out, await watchRollout(api, id, { out, world }, goal))
+    },
   },
   {
     verb: 'definition',

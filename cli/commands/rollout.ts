@@ -3,7 +3,7 @@ import { RolloutView } from '../../server/rollouts/wire.ts'
 import type { ApiClient } from '../client.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun, Option } from '../command.ts'
-import { usageError } from '../failure.ts'
+import { Failure, usageError } from '../failure.ts'
 import { groupId, releaseId, rolloutId } from '../lookup.ts'
 import { Page } from '../page.ts'
 import { withCohortIds } from '../phase-bounds.ts'
@@ -11,7 +11,7 @@ import { parsePhase } from '../phases.ts'
 import { showRollout } from '../rollout-fields.ts'
 import { settingBody, settingOptions } from '../rollout-settings.ts'
 import type { Column } from '../table.ts'
-import { watchRollout } from '../watch.ts'
+import { follow, followOptions, follows } from '../wait.ts'
 import { explainRollout } from './explain.ts'
 import { previewRollout } from './preview.ts'
 import { derivedCommands } from './rollout-derived.ts'
@@ -36,9 +36,6 @@ const deploymentColumns: Column<DeploymentView>[] = [
   { head: 'id', cell: (deployment) => deployment.id },
 ]
 
-const watch: Record<string, Option> = {
-  watch: { type: 'boolean', about: 'stay and show a progress bar until it has ended' },
-}
 const reason: Record<string, Option> = {
   reason: { type: 'string', value: 'TEXT', about: 'why; kept with the rollout' },
 }
@@ -85,7 +82,12 @@ export const rolloutNoun: Noun = {
         },
         ...settingOptions,
         start: { type: 'boolean', about: 'start it at once' },
-        ...watch,
+        key: {
+          type: 'string',
+          value: 'TEXT',
+          about: 'the same key again is the same rollout: for scripts that run twice',
+        },
+        ...followOptions,
       },
       run: create,
     },
@@ -93,14 +95,12 @@ export const rolloutNoun: Noun = {
       verb: 'show',
       args: 'ROLLOUT',
       summary: 'One rollout: how many devices are where',
-      options: watch,
+      options: followOptions,
       run: async ({ client, args: [given = ''], values, out, world }) => {
         const api = await client()
         const id = await rolloutId(api, given)
-        const rollout = values.flag('watch')
-          ? await watchRollout(api, id, { out, world })
-          : await api.get(RolloutView, `/rollouts/${id}`)
-        showRollout(out, rollout)
+        const rollout = await api.get(RolloutView, `/rollouts/${id}`)
+        showRollout(out, await follow(api, rollout, { values, out, world }))
       },
     },
     {
@@ -123,7 +123,7 @@ export const rolloutNoun: Noun = {
       verb,
       args: 'ROLLOUT',
       summary: `${verb.charAt(0).toUpperCase()}${verb.slice(1)} it`,
-      options: { ...reason, ...watch },
+      options: { ...reason, ...followOptions },
       run: action(verb),
     })),
     {
@@ -144,7 +144,7 @@ export const rolloutNoun: Noun = {
       verb: 'advance',
       args: 'ROLLOUT',
       summary: 'Open the next phase by hand',
-      options: { ...reason, ...watch },
+      options: { ...reason, ...followOptions },
       run: action('advance'),
     },
   ],
@@ -153,7 +153,7 @@ export const rolloutNoun: Noun = {
 async function create({ client, args: [name], values, out, world }: CommandInput): Promise<void> {
   const release = values.needed('release')
   const group = values.needed('group')
-  if (values.flag('watch') && !values.flag('start')) throw usageError('--watch needs --start')
+  if (follows(values) && !values.flag('start')) throw usageError('To wait for it needs --start')
   const typed = values.texts('phase').map(parsePhase)
   const phases = typed.length > 0 ? typed : [{ percent: 100 }]
   const api = await client()
@@ -168,16 +168,13 @@ async function create({ client, args: [name], values, out, world }: CommandInput
     phases: await withCohortIds(api, phases),
     ...settingBody(values, world.now()),
   }
-  const draft = await api.create(RolloutView, '/rollouts', body)
+  const draft = await api.create(RolloutView, '/rollouts', body, values.text('key'))
   if (!values.flag('start')) {
     showRollout(out, draft)
     return
   }
   const started = await act(api, draft.id, { action: 'start' })
-  showRollout(
-    out,
-    values.flag('watch') ? await watchRollout(api, draft.id, { out, world }) : started,
-  )
+  showRollout(out, await follow(api, started, { values, out, world }))
 }
 
 type Word = 'approve' | 'start' | 'pause' | 'resume' | 'cancel' | 'advance'
@@ -188,7 +185,7 @@ function action(word: Word) {
     const id = await rolloutId(api, given)
     const body = { action: word, reason: values.text('reason'), ...(await seen(api, id, word)) }
     const rollout = await act(api, id, body)
-    showRollout(out, values.flag('watch') ? await watchRollout(api, id, { out, world }) : rollout)
+    showRollout(out, await follow(api, rollout, { values, out, world }))
   }
 }
 
@@ -210,5 +207,19 @@ async function act(
   id: string,
   body: Seen & { action: Word; reason?: string | undefined },
 ): Promise<RolloutView> {
-  return await api.act(RolloutView, `/rollouts/${id}/actions`, body)
+  try {
+    return await api.act(RolloutView, `/rollouts/${id}/actions`, body)
+  } catch (error) {
+    const isRefused = error instanceof Failure && error.code === 'illegal-transition'
+    if (!isRefused || !done[body.action]?.includes(String(error.facts['state']))) throw error
+    return await api.get(RolloutView, `/rollouts/${id}`)
+  }
+}
+
+/** States in which there is nothing left to do, so that a script may run twice. */
+const done: Partial<Record<Word, readonly string[]>> = {
+  start: ['running', 'completed'],
+  resume: ['running', 'completed'],
+  pause: ['paused'],
+  cancel: ['cancelled'],
 }

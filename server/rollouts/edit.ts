@@ -45,6 +45,7 @@ export async function editRollout(
     const edited = nextRolloutState(before.state, 'edit')
     mustBeSeen(command, before)
     mustBeAllowed(before, command, now)
+    await checkWindowSettings(tx, { releaseId: before.release_id, settings, now })
     const passQueue = settings.pass_queue === true
     await checkBounds(tx, { releaseId: before.release_id, phases: phases ?? [], passQueue })
     await checkWindowSettings(tx, { releaseId: before.release_id, settings, now })

@@ -4,7 +4,7 @@ import type { ApiClient } from '../../../cli/client.ts'
 import type { Surroundings } from '../../../cli/command.ts'
 import { exitCodes, Failure } from '../../../cli/failure.ts'
 import { createOutput } from '../../../cli/output.ts'
-import { noteOf, watchRollout } from '../../../cli/watch.ts'
+import { type Goal, noteOf, watchRollout } from '../../../cli/watch.ts'
 import type { RolloutView } from '../../../server/rollouts/wire.ts'
 
 const phase = (no: number, percent: number) => ({
@@ -63,7 +63,11 @@ const rollout = (more: Partial<RolloutView>): RolloutView => ({
 })
 
 /** Answers one view after the other; `undefined` is a server that is away. */
-async function watch(views: (RolloutView | undefined)[], abortAfter = Number.POSITIVE_INFINITY) {
+async function watch(
+  views: (RolloutView | undefined)[],
+  abortAfter = Number.POSITIVE_INFINITY,
+  goal?: Goal,
+) {
   let drawn = ''
   let looks = 0
   const stop = new AbortController()
@@ -80,12 +84,13 @@ async function watch(views: (RolloutView | undefined)[], abortAfter = Number.POS
   const stderr = { write: (text: string) => (drawn += text) }
   const world = {
     stderr,
-    now: () => new Date(0),
+    // A second for each look.
+    now: () => new Date(looks * 1_000),
     sleep: async () => {},
     signal: stop.signal,
   } as unknown as Surroundings
   const out = createOutput({ write: () => {} }, false)
-  const result = await watchRollout(api, 'r', { world, out }).catch((error: unknown) => error)
+  const result = await watchRollout(api, 'r', { world, out }, goal).catch((error: unknown) => error)
   return { result, drawn, looks }
 }
 
@@ -119,6 +124,58 @@ test('a server that restarts is waited for, but not for ever', async () => {
 test('Ctrl-C leaves it running', async () => {
   const { result } = await watch([rollout({})], 3)
   expect(result).toMatchObject({ state: 'running' })
+})
+
+const wait = async (views: (RolloutView | undefined)[], goal: Goal = {}) =>
+  await watch(views, undefined, goal)
+
+test.each([
+  ['paused', 5],
+  ['failed', 6],
+  ['cancelled', 7],
+] as const)('who waits for one that is %s gets exit code %i', async (state, exitCode) => {
+  const { result } = await wait([rollout({}), rollout({ state })])
+  expect(result).toMatchObject({ code: `rollout-${state}`, exitCode })
+})
+
+test('who waits gets what completed; before the start, too', async () => {
+  const { result } = await wait([
+    rollout({ state: 'approved', phase: 0 }),
+    rollout({}),
+    rollout({ state: 'completed' }),
+  ])
+  expect(result).toMatchObject({ state: 'completed' })
+})
+
+test('the time is over: exit code 8, also while the server is away', async () => {
+  const until = new Date(5_000)
+  const late = await wait([rollout({})], { until })
+  expect(late.result).toMatchObject({ code: 'timeout', exitCode: 8 })
+  expect(late.looks).toBe(5)
+  const away = await wait([rollout({}), undefined], { until })
+  expect(away.result).toMatchObject({ exitCode: 8 })
+  const inTime = await wait([rollout({}), rollout({ state: 'completed' })], { until })
+  expect(inTime.result).toMatchObject({ state: 'completed' })
+})
+
+test('through with a phase: the next is open, or a person is waited for, or all is done', async () => {
+  const goal = { phase: 1 }
+  for (const view of [
+    rollout({ phase: 2 }),
+    rollout({ phase: 1, waitsFor: 'hold' }),
+    rollout({ phase: 2, state: 'completed' }),
+    // What happens after that phase is not what was waited for.
+    rollout({ phase: 2, state: 'paused' }),
+  ]) {
+    expect((await wait([rollout({ phase: 1 }), view], goal)).result).toEqual(view)
+  }
+  const stopped = await wait([rollout({ phase: 1, state: 'paused' })], goal)
+  expect(stopped.result).toMatchObject({ exitCode: 5 })
+})
+
+test('a script that is stopped has not waited', async () => {
+  const { result } = await watch([rollout({})], 2, {})
+  expect(result).toMatchObject({ exitCode: 1 })
 })
 
 test('says what it waits for', () => {
