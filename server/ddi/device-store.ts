@@ -2,6 +2,7 @@ import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import type { DdiActionTable } from '../db/schema.ts'
+import { type WindowFacts, windowFacts } from '../db/window-facts.ts'
 import type { DdiProfile } from '../protocol/ddi.ts'
 import { type DeploymentState, endedStates } from '../protocol/deployment.ts'
 
@@ -61,6 +62,10 @@ export interface Poller {
     stopped: boolean
     /** Nobody begins while the rollout is paused, or a rule of its own stopped it. */
     paused: boolean
+    /** Of the rollout. */
+    seed: Buffer
+    /** Who has a say in when the device may begin. */
+    windows: WindowFacts
     /** What runs of the component is newer, as far as it is known. */
     overtaken: boolean
     sha256: string
@@ -114,7 +119,7 @@ export async function findPollers(db: Db, deviceIds: readonly string[]): Promise
         (select override.until from update_override override where override.deployment_id = deployment.id
           and override.approved_at is not null and override.revoked_at is null) as d_override_until,
         release.state = 'withdrawn' or rollout.state = 'cancelled' as d_stopped,
-        rollout.state in ('paused', 'failed') as d_paused,
+        rollout.state in ('paused', 'failed') as d_paused, rollout.seed as d_seed, ${windowFacts()} as d_windows,
         exists (select from jsonb_to_recordset(device.installed) runs(component text, build bigint, svn bigint)
           where runs.component = release.component and (runs.build > release.build or runs.svn > release.svn)) as d_overtaken
       from deployment

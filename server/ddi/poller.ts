@@ -5,6 +5,8 @@ import { policyFor } from '../director/policy.ts'
 import { DomainError } from '../errors.ts'
 import { openStates } from '../protocol/deployment.ts'
 import { leavesLine } from '../protocol/version-line.ts'
+import { bucketOf } from '../rollouts/bucket.ts'
+import { windowVerdict } from '../rollouts/window-place.ts'
 import { nextActionId } from './action-id.ts'
 import { confirm } from './confirmation.ts'
 import {
@@ -100,6 +102,7 @@ export function whatIsShown(poller: Poller, now: Date): Shown {
       attempts: deployment.attempts,
       stopped: deployment.stopped,
       paused: deployment.paused,
+      window: windowVerdict(deployment.windows, bucketOf(deployment.seed, poller.device_id), now),
       overtaken: deployment.overtaken,
       started: isOurs && action.started_at !== null,
       closed: isOurs && action.closed_at !== null,

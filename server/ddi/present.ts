@@ -18,6 +18,8 @@ export interface Waiting {
   stopped: boolean
   /** The rollout is: who has begun goes on, and nobody else begins. */
   paused: boolean
+  /** Of all windows that count for the device (rollouts.md §8): until when nobody begins is known, or null for ever. */
+  window: { open: boolean; next: Date | null }
   /** The device runs something newer, and these clients would go back. */
   overtaken: boolean
   /** The device began, or may have: feedback came, or bytes went out. */
@@ -90,9 +92,15 @@ function begun(waiting: Waiting): Shown {
 }
 
 /** From who has not begun, whatever the owner wants. */
-function withheld({ overtaken, paused }: Waiting): Shown | undefined {
+function withheld({ overtaken, paused, window }: Waiting): Shown | undefined {
   if (overtaken) return { link: 'none', reason: 'overtaken' }
-  return paused ? { link: 'none', reason: 'rollout-paused' } : undefined
+  if (paused) return { link: 'none', reason: 'rollout-paused' }
+  return outsideOf(window)
+}
+
+function outsideOf({ open, next }: Waiting['window']): Shown | undefined {
+  if (open) return undefined
+  return { link: 'none', reason: 'out-of-window', ...(next && { until: next }) }
 }
 
 function unstarted(waiting: Waiting, now: Date): Shown {
@@ -111,11 +119,16 @@ function unstarted(waiting: Waiting, now: Date): Shown {
 }
 
 /** A try that failed is followed by another under a new id, after pauses that double. */
-function retry({ attempts, changedAt, forced, overtaken }: Waiting, now: Date): Shown {
+function retry(waiting: Waiting, now: Date): Shown {
+  const { attempts, changedAt, forced, overtaken } = waiting
   if (overtaken) return { link: 'none', reason: 'overtaken' }
   const pauseMs = firstRetryMs * 2 ** Math.max(0, Math.min(attempts, 10) - 1)
   const until = new Date(changedAt.getTime() + pauseMs)
-  return now >= until
-    ? { link: 'deploymentBase', handling: forced ? 'forced' : 'attempt' }
-    : { link: 'none', reason: 'retry-later', until }
+  if (now < until) return { link: 'none', reason: 'retry-later', until }
+  return (
+    outsideOf(waiting.window) ?? {
+      link: 'deploymentBase',
+      handling: forced ? 'forced' : 'attempt',
+    }
+  )
 }

@@ -179,6 +179,7 @@ const waiting: Waiting = {
   attempts: 0,
   stopped: false,
   paused: false,
+  window: { open: true, next: null },
   overtaken: false,
   started: false,
   closed: false,
