@@ -52,6 +52,7 @@ const Environment = z.object({
   FLEETSEAL_MAX_IN_FLIGHT: z.coerce.number().int().min(1).max(100_000_000).optional(),
   FLEETSEAL_EVENT_DAYS: z.coerce.number().int().min(1).max(36_500).default(400),
   FLEETSEAL_WEBHOOK_PRIVATE: z.enum(['refuse', 'allow']).default('refuse'),
+  FLEETSEAL_TARGET_TOKENS: z.enum(['refuse', 'allow']).default('refuse'),
   FLEETSEAL_ROLLOUT_APPROVALS: z
     .string()
     .regex(/^([0-9]|10)$/, 'must be a number from 0 to 10')
@@ -130,6 +131,8 @@ function freeze(env: z.infer<typeof Environment>) {
     eventDays: env.FLEETSEAL_EVENT_DAYS,
     /** May webhooks go to addresses of private networks and this machine? */
     privateWebhooks: env.FLEETSEAL_WEBHOOK_PRIVATE === 'allow',
+    /** May polling devices show a token instead of a certificate? A weakness (docs/devices/). */
+    targetTokens: env.FLEETSEAL_TARGET_TOKENS === 'allow',
     /** So many people have to approve any rollout, whatever its author asks for. */
     rolloutApprovals: env.FLEETSEAL_ROLLOUT_APPROVALS,
     logLevel: env.FLEETSEAL_LOG_LEVEL,

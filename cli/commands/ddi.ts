@@ -1,4 +1,4 @@
-import { DdiDeviceView, LineView, ProductView } from '../../server/ddi/wire.ts'
+import { DdiDeviceView, LineView, ProductView, TokenView } from '../../server/ddi/wire.ts'
 import type { CommandInput, Noun } from '../command.ts'
 import { deviceId, profileId } from '../lookup.ts'
 
@@ -71,6 +71,50 @@ export const ddiNoun: Noun = {
         showDevice(out, await api.replace(DdiDeviceView, path, { controllerId }))
       },
     },
+    {
+      verb: 'token',
+      args: 'DEVICE',
+      summary: 'Let a device that cannot show a certificate poll with a token (a weakness)',
+      options: {
+        reason: { type: 'string', value: 'TEXT', about: 'why, for the audit log (needed)' },
+        model: { type: 'string', value: 'NAME', about: 'where nothing else says what it is' },
+        'hardware-id': {
+          type: 'string',
+          value: 'ID',
+          multiple: true,
+          about: 'with --model; may be repeated',
+        },
+        'despite-certificate': {
+          type: 'boolean',
+          about: 'also for a device that has had a certificate',
+        },
+      },
+      run: async ({ client, args: [device = ''], values, out }) => {
+        const api = await client()
+        const hardwareIds = values.texts('hardware-id')
+        const body = {
+          reason: values.needed('reason'),
+          despiteCertificate: values.flag('despite-certificate'),
+          model: values.text('model'),
+          hardwareIds: hardwareIds.length > 0 ? hardwareIds : undefined,
+        }
+        const path = `/devices/${await deviceId(api, device)}/ddi/token`
+        out.fields(await api.act(TokenView, path, body), (one) => [
+          ['device', one.deviceId],
+          ['token', one.token],
+          ['', 'shown this once; whoever has it is the device'],
+        ])
+      },
+    },
+    {
+      verb: 'remove-token',
+      args: 'DEVICE',
+      summary: 'The token of a device counts no more',
+      run: async ({ client, args: [device = ''] }) => {
+        const api = await client()
+        await api.delete(`/devices/${await deviceId(api, device)}/ddi/token`)
+      },
+    },
   ],
 }
 
@@ -97,6 +141,7 @@ function showDevice(out: CommandInput['out'], device: DdiDeviceView): void {
     ['calls itself', one.controllerId],
     ['client', one.profile],
     ['shown', one.link === 'none' ? `nothing: ${one.reason}` : one.link],
+    ['target token', one.targetToken ? 'A WEAKNESS: no certificate is needed' : undefined],
     ['agreed beforehand', one.autoConfirmAt],
     ['action', one.action?.id],
     ['started', one.action?.startedAt],

@@ -23,7 +23,7 @@ const columns: Column<DeviceView>[] = [
   { head: 'connected', cell: (device) => device.connected },
   { head: 'model', cell: (device) => device.model },
   { head: 'runs', cell: runs },
-  { head: 'certificate until', cell: (device) => device.certificate?.notAfter.slice(0, 10) },
+  { head: 'certificate until', cell: credential },
   { head: 'id', cell: (device) => device.id },
 ]
 
@@ -207,6 +207,12 @@ function action(word: 'disable' | 'enable' | 'revoke' | 'retire') {
   }
 }
 
+/** Whoever polls with a token has to be seen in a list. */
+function credential({ certificate, targetToken }: DeviceView): string | undefined {
+  const until = certificate?.notAfter.slice(0, 10)
+  return targetToken ? `${until ?? 'none'}, WEAK: token` : until
+}
+
 /** `firmware 1.2.0, bootloader 3`. */
 function runs(device: DeviceView): string {
   return device.installed
@@ -238,6 +244,7 @@ function show(out: CommandInput['out'], device: DeviceView): void {
       'certificate',
       one.certificate && `${one.certificate.state} until ${one.certificate.notAfter}`,
     ],
+    ['target token', one.targetToken ? 'A WEAKNESS: no certificate is needed' : undefined],
     ['fingerprint', one.certificate?.fingerprint],
     ['groups', one.groupIds.join(', ')],
     ['id', one.id],

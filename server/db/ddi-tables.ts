@@ -44,6 +44,15 @@ export interface DdiActionTable {
   last_at: Date | null
 }
 
+export interface DdiTokenTable {
+  device_id: string
+  hash: Buffer
+  despite_certificate: boolean
+  created_by: string
+  created_at: Date
+  last_used_at: Date | null
+}
+
 export interface DdiDigestTable {
   sha256: string
   sha1: string

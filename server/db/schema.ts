@@ -4,6 +4,7 @@ import type {
   DdiDigestTable,
   DdiLineTable,
   DdiProductTable,
+  DdiTokenTable,
 } from './ddi-tables.ts'
 import type {
   InstallationTable,
@@ -128,6 +129,7 @@ export interface Schema {
   ddi_device: DdiDeviceTable
   ddi_action: DdiActionTable
   ddi_digest: DdiDigestTable
+  ddi_token: DdiTokenTable
   update_override: UpdateOverrideTable
   maintenance_window: MaintenanceWindowTable
   blackout_calendar: BlackoutCalendarTable

@@ -13,6 +13,8 @@ import {
   setLine,
   setProduct,
 } from './service.ts'
+import { createToken, removeToken } from './token-service.ts'
+import type { Token } from './token-store.ts'
 import {
   ControllerBody,
   ControllerParams,
@@ -23,6 +25,8 @@ import {
   ModelParams,
   ProductBody,
   ProductView,
+  TokenBody,
+  TokenView,
 } from './wire.ts'
 
 const by = (actor: Actor) => ({ actor: actor.id, requestId: actor.requestId })
@@ -108,10 +112,49 @@ export const ddiRoutes = [
     response: DdiDeviceView,
     handle: async ({ ctx, params: { deviceId }, body, actor }) => {
       await setController(ctx, { deviceId, ...body, ...by(actor) })
+      // Every process forgets what it answers this device by its old name.
+      await ctx.bus.publish('wake', [deviceId])
       return deviceView(await lookAtPoller(ctx, deviceId))
     },
   }),
+
+  route({
+    method: 'post',
+    path: '/devices/:deviceId/ddi/token',
+    summary: 'Let a device that cannot show a certificate poll with a token: a weakness',
+    allow: ['admin'],
+    params: ControllerParams,
+    body: TokenBody,
+    response: TokenView,
+    handle: async ({ ctx, params: { deviceId }, body, actor }) => ({
+      deviceId,
+      token: await createToken(ctx, { deviceId, body, ...by(actor) }),
+    }),
+  }),
+
+  route({
+    method: 'delete',
+    path: '/devices/:deviceId/ddi/token',
+    summary: 'The token of a device counts no more',
+    allow: ['admin', 'operator'],
+    status: 204,
+    params: ControllerParams,
+    response: z.undefined(),
+    handle: async ({ ctx, params: { deviceId }, actor }) => {
+      await removeToken(ctx, { deviceId, ...by(actor) })
+      return undefined
+    },
+  }),
 ]
+
+function tokenView(token: Token): NonNullable<DdiDeviceView['targetToken']> {
+  return {
+    createdAt: token.created_at.toISOString(),
+    createdBy: token.created_by,
+    lastUsedAt: token.last_used_at?.toISOString() ?? null,
+    despiteCertificate: token.despite_certificate,
+  }
+}
 
 function productView(product: Product): ProductView {
   return {
@@ -134,7 +177,13 @@ function lineView(line: Line): LineView {
   }
 }
 
-function deviceView({ poller, shown }: { poller: Poller; shown: Shown }): DdiDeviceView {
+interface Looked {
+  poller: Poller
+  shown: Shown
+  token: Token | undefined
+}
+
+function deviceView({ poller, shown, token }: Looked): DdiDeviceView {
   const { action } = poller
   return {
     deviceId: poller.device_id,
@@ -142,6 +191,7 @@ function deviceView({ poller, shown }: { poller: Poller; shown: Shown }): DdiDev
     profile: poller.profile,
     link: shown.link,
     reason: shown.link === 'none' ? shown.reason : null,
+    targetToken: token ? tokenView(token) : null,
     autoConfirmAt: poller.auto_confirm_at?.toISOString() ?? null,
     action: action && {
       id: action.id,

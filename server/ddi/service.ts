@@ -17,6 +17,7 @@ import {
   saveProduct,
   unknownHardware,
 } from './product-store.ts'
+import { findToken, type Token } from './token-store.ts'
 import type { LineBody, ProductBody } from './wire.ts'
 
 type Deps = Pick<Context, 'db' | 'clock'>
@@ -166,7 +167,8 @@ export async function setController(
 export async function lookAtPoller(
   { db, clock }: Deps,
   deviceId: string,
-): Promise<{ poller: Poller; shown: Shown }> {
+): Promise<{ poller: Poller; shown: Shown; token: Token | undefined }> {
   const poller = await getPoller({ db }, deviceId)
-  return { poller, shown: whatIsShown(poller, clock.now()) }
+  const token = await findToken(db, deviceId)
+  return { poller, shown: whatIsShown(poller, clock.now()), token }
 }

@@ -82,6 +82,20 @@ export const ControllerBody = z.strictObject({
   controllerId: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:@-]{0,255}$/),
 })
 
+/** A token for a device that cannot show a certificate yet. What it is has to be said where nothing else says it. */
+export const TokenBody = z.strictObject({
+  reason: z.string().trim().min(1).max(500),
+  /** Also for a device that has had a certificate. */
+  despiteCertificate: z.boolean().default(false),
+  model: name.optional(),
+  hardwareIds: z.array(hardwareId).min(1).max(16).optional(),
+})
+export type TokenBody = z.infer<typeof TokenBody>
+
+/** Shown this once. */
+export const TokenView = z.object({ deviceId: z.uuid(), token: z.string() })
+export type TokenView = z.infer<typeof TokenView>
+
 /** What a device is shown at its next poll, and why. */
 export const DdiDeviceView = z.object({
   deviceId: z.uuid(),
@@ -91,6 +105,15 @@ export const DdiDeviceView = z.object({
   reason: z.string().nullable(),
   /** Since when the owner has agreed beforehand to every update that would ask. */
   autoConfirmAt: z.iso.datetime().nullable(),
+  /** It may show a token instead of a certificate: a weakness. `lastUsedAt` is to the hour. */
+  targetToken: z
+    .object({
+      createdAt: z.iso.datetime(),
+      createdBy: z.string(),
+      lastUsedAt: z.iso.datetime().nullable(),
+      despiteCertificate: z.boolean(),
+    })
+    .nullable(),
   action: z
     .object({
       id: z.int(),

@@ -108,6 +108,7 @@ function view(device: DeviceDetails): DeviceView {
     updateOptOut: device.update_opt_out,
     managed: device.is_managed,
     certificate: certificateOf(device),
+    targetToken: device.has_token,
     groupIds: device.group_ids,
     createdAt: device.created_at.toISOString(),
     changedAt: device.changed_at.toISOString(),

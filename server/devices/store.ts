@@ -17,6 +17,7 @@ export interface DeviceDetails extends Selectable<DeviceTable> {
   certificate_not_after: Date | null
   group_ids: string[]
   is_managed: boolean
+  has_token: boolean
 }
 
 /** A device with its presence, its newest certificate and its groups: one statement whatever the number of rows. */
@@ -39,6 +40,9 @@ function devices(db: Db) {
     .selectAll('device')
     .select([
       isManaged().as('is_managed'),
+      sql<boolean>`exists (select from ddi_token where ddi_token.device_id = device.id)`.as(
+        'has_token',
+      ),
       'device_presence.connected',
       'device_presence.last_seen_at',
       'newest.id as certificate_id',

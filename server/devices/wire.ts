@@ -68,6 +68,8 @@ export const DeviceView = z.object({
       notAfter: z.iso.datetime(),
     })
     .nullable(),
+  /** It may poll with a token instead of a certificate: a weakness (docs/devices/). */
+  targetToken: z.boolean(),
   groupIds: z.array(z.uuid()),
   createdAt: z.iso.datetime(),
   changedAt: z.iso.datetime(),

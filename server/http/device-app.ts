@@ -5,6 +5,7 @@ import { artifactRouter } from '../artifacts/device-router.ts'
 import type { Context } from '../context.ts'
 import type { QuietDevices } from '../ddi/quiet-devices.ts'
 import { ddiRouter } from '../ddi/router.ts'
+import { targetTokens } from '../ddi/token-auth.ts'
 import { estRouter } from '../enrollment/est-router.ts'
 import { DomainError } from '../errors.ts'
 import { tufRouter } from '../metadata/device-router.ts'
@@ -26,10 +27,12 @@ export function createDeviceApp(
   app.use(deviceAuth(ctx))
   app.use('/.well-known/est', estRouter(ctx))
   app.use('/scep', scepRouter(ctx))
+  const ddi = ddiRouter(ctx, { downloads, quiet })
+  app.use(targetTokens(ctx, ddi))
   app.use(requireDevice)
   app.use(artifactRouter(ctx, {}, downloads))
   app.use(tufRouter(ctx))
-  app.use(ddiRouter(ctx, { downloads, quiet }))
+  app.use(ddi)
   app.use((req) => {
     throw new DomainError('not-found', `There is nothing at ${req.path.slice(0, 200)}`)
   })

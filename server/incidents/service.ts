@@ -5,6 +5,7 @@ import type { RevocationReason } from '../certificates/state.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
+import { hasTargetToken } from '../ddi/token-service.ts'
 import { announceIdentityChange, recordIdentityChanges } from '../devices/identity-change.ts'
 import { type LockedDevice, lockDevice, moveDevice } from '../devices/lifecycle.ts'
 import type { DeviceAction, DeviceState, operatorActions } from '../devices/state.ts'
@@ -117,7 +118,8 @@ async function moveFor(
 ): Promise<DeviceAction | undefined> {
   if (targets[action].includes(device.state)) return undefined
   if (action !== 'enable') return action
-  return (await wasEverEnrolled(tx, device.id)) ? 'enable' : 'reinstate'
+  const isEnrolled = (await wasEverEnrolled(tx, device.id)) || (await hasTargetToken(tx, device.id))
+  return isEnrolled ? 'enable' : 'reinstate'
 }
 
 export interface GroupCommand {

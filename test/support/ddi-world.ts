@@ -23,7 +23,7 @@ export async function ddiWorld(handle: DatabaseHandle) {
   const base = rolloutWorld(handle)
   const ctx = Object.assign(base.ctx, {
     nodeId: newId(base.clock.now()),
-    config: { publicHost: 'ota.example', ports: { device: 8_443 } },
+    config: { ...base.ctx.config, publicHost: 'ota.example', ports: { device: 8_443 } },
     identities: { sweep: async () => {} },
     storage: {
       open: async (sha256: string) => {
