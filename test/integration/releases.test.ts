@@ -137,7 +137,7 @@ describe('what the next file lists', () => {
 })
 
 test('a gap before a release is refused, and is none for devices that come with such a build', async () => {
-  const id = await world.draftRelease({ version: '5.9', build: 590, minPrevious: 580 })
+  const id = await world.draftRelease({ version: '8.9', build: 890, minPrevious: 880 })
   const submit = async () => {
     const path = `/releases/${id}/actions`
     return await world.api.call('POST', path, { action: 'submit' })
@@ -146,7 +146,7 @@ test('a gap before a release is refused, and is none for devices that come with 
   expect(refused.status).toBe(409)
   expect(refused.body).toMatchObject({ code: 'conflict', at: 'minPrevious' })
   const device = await world.device()
-  const runs = { component: 'main', version: '5.8', build: 580, svn: 1, sha256: '0'.repeat(64) }
+  const runs = { component: 'main', version: '8.8', build: 880, svn: 1, sha256: '0'.repeat(64) }
   await world.ctx.db
     .updateTable('device')
     .set({ model: 'gate-2', installed: JSON.stringify([runs]) })
