@@ -1,3 +1,4 @@
+import { AuthorityView } from '../server/authorities/wire.ts'
 import { DeviceView } from '../server/devices/wire.ts'
 import { ProfileView } from '../server/enrollment/wire.ts'
 import { GroupView } from '../server/groups/wire.ts'
@@ -28,6 +29,17 @@ export async function deviceId(client: ApiClient, given: string): Promise<string
     if (device.serialNumber === given) return device.id
   }
   throw notFound('device', given)
+}
+
+/** The id of an authority that is given by id or by its exact name. */
+export async function authorityId(client: ApiClient, given: string): Promise<string> {
+  if (isId(given)) return given.toLowerCase()
+  for await (const authority of client.list(Page(AuthorityView), '/authorities')) {
+    if (authority.name === given) return authority.id
+  }
+  throw new Failure('not-found', `There is no authority ${given}`, {
+    nextStep: 'fleetseal authority list',
+  })
 }
 
 /** The id of a rollout that is given by id or by name; names of rollouts need not be unique, so a second one is refused. */

@@ -30,12 +30,21 @@ export function showRollout(out: CommandInput['out'], rollout: RolloutView): voi
     ...approvalFields(one),
     ...windowFields(one),
     ...(one.startAt === null || one.phase > 0 ? [] : [['starts at', one.startAt] as const]),
-    ['release', one.releaseId],
+    ...subjectFields(one),
     ...(one.with.length > 0 ? [['with', one.with.join(', ')] as const] : []),
     ['group', one.groupId],
     ...(one.query === null ? [] : [['query', one.query] as const]),
     ['id', one.id],
   ])
+}
+
+function subjectFields({ releaseId, certificate }: RolloutView) {
+  if (!certificate) return [['release', releaseId]] as const
+  const { issuerId, issuedBefore } = certificate
+  return [
+    ...(issuerId === null ? [] : [['certificates of', issuerId] as const]),
+    ...(issuedBefore === null ? [] : [['those made before', issuedBefore] as const]),
+  ]
 }
 
 function approvalFields({ approvals, definitionHash }: RolloutView) {

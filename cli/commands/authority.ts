@@ -12,7 +12,7 @@ import type { ApiClient } from '../client.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun, Option } from '../command.ts'
 import { Failure, usageError } from '../failure.ts'
-import { isId } from '../lookup.ts'
+import { authorityId } from '../lookup.ts'
 import { Page } from '../page.ts'
 import { readSmall } from '../settings.ts'
 import type { Column } from '../table.ts'
@@ -283,16 +283,6 @@ async function activeRoot(api: ApiClient): Promise<string> {
     if (purpose === 'root' && state === 'active') return id
   }
   throw new Failure('not-found', 'There is no active root', {
-    nextStep: 'fleetseal authority list',
-  })
-}
-
-async function authorityId(api: ApiClient, given: string): Promise<string> {
-  if (isId(given)) return given.toLowerCase()
-  for await (const authority of api.list(Page(AuthorityView), '/authorities')) {
-    if (authority.name === given) return authority.id
-  }
-  throw new Failure('not-found', `There is no authority ${given}`, {
     nextStep: 'fleetseal authority list',
   })
 }

@@ -4,10 +4,11 @@ import type { ApiClient } from '../client.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun, Option } from '../command.ts'
 import { Failure, usageError } from '../failure.ts'
-import { groupId, releaseId, rolloutId } from '../lookup.ts'
+import { groupId, rolloutId } from '../lookup.ts'
 import { Page } from '../page.ts'
 import { withCohortIds } from '../phase-bounds.ts'
 import { parsePhase } from '../phases.ts'
+import { subjectOf, subjectOptions } from '../rollout-subject.ts'
 import { showRollout } from '../rollout-fields.ts'
 import { settingBody, settingOptions } from '../rollout-settings.ts'
 import type { Column } from '../table.ts'
@@ -54,19 +55,9 @@ export const rolloutNoun: Noun = {
     {
       verb: 'create',
       args: 'NAME',
-      summary: 'Draft a rollout of a published release to a group',
+      summary: 'Draft a rollout to a group: of a published release, or of new certificates',
       options: {
-        release: {
-          type: 'string',
-          value: 'RELEASE',
-          about: 'id or MODEL/COMPONENT/VERSION (needed)',
-        },
-        with: {
-          type: 'string',
-          multiple: true,
-          value: 'RELEASE',
-          about: 'one of another component, installed together with it or not at all',
-        },
+        ...subjectOptions,
         group: { type: 'string', value: 'GROUP', about: 'the group (needed)' },
         query: {
           type: 'string',
@@ -151,18 +142,14 @@ export const rolloutNoun: Noun = {
 }
 
 async function create({ client, args: [name], values, out, world }: CommandInput): Promise<void> {
-  const release = values.needed('release')
   const group = values.needed('group')
   if (follows(values) && !values.flag('start')) throw usageError('To wait for it needs --start')
   const typed = values.texts('phase').map(parsePhase)
   const phases = typed.length > 0 ? typed : [{ percent: 100 }]
   const api = await client()
-  const along: string[] = []
-  for (const one of values.texts('with')) along.push(await releaseId(api, one))
   const body = {
     name,
-    releaseId: await releaseId(api, release),
-    with: along,
+    ...(await subjectOf(client, values)),
     groupId: await groupId(api, group),
     query: values.text('query'),
     phases: await withCohortIds(api, phases),

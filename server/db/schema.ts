@@ -37,6 +37,7 @@ import type {
   IdentityChangeTable,
 } from './identity-tables.ts'
 import type { DeploymentCodeCountTable, RollbackTargetTable } from './outcome-tables.ts'
+import type { UpdateOverrideTable } from './override-tables.ts'
 import type {
   ArtifactTable,
   ModelTable,
@@ -62,7 +63,6 @@ import type {
   DeploymentEventTable,
   ChoiceEventTable,
   DevicePenaltyLiftTable,
-  UpdateOverrideTable,
 } from './updates-tables.ts'
 import type { BlackoutCalendarTable, MaintenanceWindowTable } from './window-tables.ts'
 
@@ -140,4 +140,5 @@ export type * from './ddi-tables.ts'
 export type * from './window-tables.ts'
 export type * from './identity-tables.ts'
 export type * from './outcome-tables.ts'
+export type * from './override-tables.ts'
 export type * from './updates-tables.ts'

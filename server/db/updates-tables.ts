@@ -134,7 +134,8 @@ export interface DeliveryPlanTable {
 export interface RolloutTable {
   id: string
   name: string
-  release_id: string
+  /** Null for kind `certificate`. */
+  release_id: string | null
   group_id: string
   seed: Buffer
   state: Generated<RolloutState>
@@ -161,6 +162,8 @@ export interface RolloutTable {
   edited_by: string | null
   start_at: Date | null
   parent_id: string | null
+  certificate_issuer: string | null
+  certificate_before: Date | null
   rate_at: Date | null
   bytes_at: Date | null
   created_by: string
@@ -250,7 +253,8 @@ export interface DeploymentTable {
   id: string
   rollout_id: string
   device_id: string
-  release_id: string
+  /** Null for kind `certificate`. */
+  release_id: string | null
   component: string
   phase_no: number
   /** Of a release that leads to the rollout's own: once it is behind the device it is in no count. */
@@ -318,19 +322,4 @@ export interface DevicePenaltyLiftTable {
   rolled_back_until: Date | null
   lifted_by: string
   reason: string
-}
-
-/** An operator's word over the owner's, on one managed device (updates.md §7.2). */
-export interface UpdateOverrideTable {
-  id: string
-  deployment_id: string
-  reason: string
-  until: Date
-  /** Two, and neither is who asked for it. */
-  approved_by: Generated<string[]>
-  created_by: string
-  created_at: Date
-  approved_at: Date | null
-  revoked_by: string | null
-  revoked_at: Date | null
 }

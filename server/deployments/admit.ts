@@ -8,7 +8,8 @@ import { type Deployment, insertDeployments, saveChanges } from './store.ts'
 export interface Admission {
   rolloutId: string
   deviceId: string
-  releaseId: string
+  /** Null for a certificate. */
+  releaseId: string | null
   component: string
   phaseNo: number
   /** The release only leads to the rollout's own (rollouts.md §11). */

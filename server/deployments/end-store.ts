@@ -20,11 +20,12 @@ export async function lockCancelled(
   return await tx
     .selectFrom('deployment')
     .innerJoin('rollout', 'rollout.id', 'deployment.rollout_id')
-    .innerJoin('release', 'release.id', 'rollout.release_id')
+    // Without one: a certificate.
+    .leftJoin('release', 'release.id', 'rollout.release_id')
     .selectAll('deployment')
     .select('rollout.state as rollout_state')
     .where('rollout.state', 'in', ['cancelled', 'failed'])
-    .where('release.state', '<>', 'withdrawn')
+    .where('release.state', 'is distinct from', 'withdrawn')
     .where('deployment.state', 'in', stoppableStates)
     .limit(limit)
     .forUpdate('deployment')

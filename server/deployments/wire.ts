@@ -15,7 +15,8 @@ const Deployment = z.object({
   id: z.string(),
   rolloutId: z.string(),
   deviceId: z.string(),
-  releaseId: z.string(),
+  /** Null for a certificate. */
+  releaseId: z.string().nullable(),
   component: z.string(),
   phase: z.number(),
   state,

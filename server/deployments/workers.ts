@@ -1,5 +1,6 @@
 import type { Context } from '../context.ts'
 import type { Worker } from '../workers/worker.ts'
+import { certificateWorker } from './certificates.ts'
 import { endCancelled, endGone, endOverdue, endWithdrawn } from './end.ts'
 
 /** End what was cancelled or withdrawn, what belongs to devices that are gone, and what is past its limit. Safe in many processes. */
@@ -8,6 +9,7 @@ export function deploymentWorkers(ctx: Context): Worker[] {
     { name: 'deployments.cancelled', idleMs: 1_000, step: async () => await endCancelled(ctx) },
     { name: 'deployments.withdrawn', idleMs: 1_000, step: async () => await endWithdrawn(ctx) },
     goneWorker(ctx),
+    certificateWorker(ctx),
     { name: 'deployments.overdue', idleMs: 5_000, step: async () => await endOverdue(ctx) },
   ]
 }

@@ -2,8 +2,11 @@ import { isDeepStrictEqual } from 'node:util'
 
 import { type Selectable, sql } from 'kysely'
 
+import { isNotRenewing, isWanted, mayComeFrom } from '../db/certificate-target.ts'
 import type { Db, Tx } from '../db/client.ts'
 import type { EstPolicyTable } from '../db/schema.ts'
+import { certificateComponent } from '../deployments/state.ts'
+import { type DeploymentState, endedStates } from '../protocol/deployment.ts'
 
 export type EstPolicyRow = Selectable<EstPolicyTable>
 
@@ -53,9 +56,26 @@ export interface RenewableRow {
   not_after: Date
   created_at: Date
   enrollment_profile_id: string | null
-  /** When an issuer took over from this certificate's own; null while that is the active one. */
+  /** When an issuer took over from this certificate's own; null while that is the active one, or a rollout decides who changes. */
   issuer_replaced_at: Date | null
+  /** Its place in a rollout of certificates. */
+  renewal: { state: DeploymentState; isRunning: boolean } | null
+  /** A running rollout of certificates could tell it to renew. */
+  isTurnPossible: boolean
 }
+
+const ended = sql.join(endedStates.map((state) => sql.lit(state)))
+
+const renewal = sql<RenewableRow['renewal']>`(
+  select jsonb_build_object('state', deployment.state, 'isRunning', rollout.state = 'running')
+  from deployment join rollout on rollout.id = deployment.rollout_id
+  where deployment.device_id = device.id and deployment.component = ${sql.lit(certificateComponent)}
+    and deployment.state not in (${ended}))`
+
+const isTurnPossible = sql<boolean>`exists (
+  select from rollout join device_group_member member on member.group_id = rollout.group_id
+  where member.device_id = device.id and rollout.kind = 'certificate' and rollout.state = 'running'
+    and not ${isWanted('certificate')} and ${mayComeFrom()} and ${isNotRenewing()})`
 
 function renewables(db: Db) {
   return db
@@ -72,7 +92,15 @@ function renewables(db: Db) {
       sql<Date | null>`case when authority.state = 'active' then null else (
         select max(successor.changed_at) from authority successor
         where successor.purpose = authority.purpose and successor.series = authority.series
-          and successor.state = 'active') end`.as('issuer_replaced_at'),
+          and successor.state = 'active'
+          and not exists (select from rollout
+            join device_group_member member on member.group_id = rollout.group_id and member.device_id = device.id
+            where rollout.kind = 'certificate' and rollout.certificate_issuer = successor.id
+              and rollout.state in ('draft', 'approved', 'running', 'paused'))) end`.as(
+        'issuer_replaced_at',
+      ),
+      renewal.as('renewal'),
+      isTurnPossible.as('isTurnPossible'),
     ])
     .where('certificate.kind', '=', 'device')
     .where('certificate.state', '=', 'issued')

@@ -11,6 +11,7 @@ import {
 } from '../certificates/service.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
+import { noteRenewalRefused } from '../deployments/certificates.ts'
 import { lockDevice } from '../devices/lifecycle.ts'
 import { DomainError } from '../errors.ts'
 import { noteEvent } from '../events/record.ts'
@@ -51,7 +52,12 @@ const noDate = new Date(0)
  * @throws DomainError `not-allowed`, `invalid-request`, `rate-limited`, `busy`
  */
 export async function renew(ctx: IssueDeps, renewal: Renewal): Promise<Buffer> {
-  const intent = await inTransaction(ctx.db, (tx) => admit(tx, ctx, renewal))
+  const intent = await inTransaction(ctx.db, (tx) => admit(tx, ctx, renewal)).catch(
+    async (refusal: unknown) => {
+      await noteRenewalRefused(ctx, renewal.identity.deviceId, refusal)
+      throw refusal
+    },
+  )
   const der = await issueToDevice(ctx, intent)
   if (renewal.isLapsed && intent.state === 'pending') {
     const { deviceId, fingerprint } = renewal.identity

@@ -1,6 +1,8 @@
 import type { Context } from '../context.ts'
 import type { Db } from '../db/client.ts'
+import { noteTold } from '../deployments/certificates.ts'
 import type { Command } from '../protocol/messages.ts'
+import { admitRenewals } from '../rollouts/certificates.ts'
 import {
   findRenewable,
   listEstPolicies,
@@ -9,6 +11,8 @@ import {
 } from './est-policy-store.ts'
 import { policyIn } from './est-policy.ts'
 import { type RenewalTimes, renewalTimes } from './renewal-window.ts'
+
+type HintDeps = Pick<Context, 'config' | 'db' | 'clock' | 'transport' | 'metrics' | 'log'>
 
 /** A hint further away is not worth a message: it came with the certificate, and comes with a later `hello`. */
 const aheadMs = 2 * 86_400_000
@@ -22,16 +26,31 @@ export async function renewalHintFor(
   return row && (await timesOf(db, [row])).get(row.device_id)
 }
 
+/** How long before it is to renew a device in a rollout is told: it may be on its way, and its clock not quite right. */
+const leadMs = 10_000
+
 /**
  * Tells devices that said hello when to renew, if that is soon or over. It makes good a hint that was given under other rules
- * or got lost; a device that renews in time needs none.
+ * or got lost; a device that renews in time needs none. A device whose turn it is in a rollout of certificates gets its place
+ * in it here, and is told to renew at once.
  */
-export async function sendRenewalHints(
-  { db, clock, transport }: Pick<Context, 'db' | 'clock' | 'transport'>,
-  deviceIds: readonly string[],
-): Promise<void> {
+export async function sendRenewalHints(ctx: HintDeps, deviceIds: readonly string[]): Promise<void> {
   if (deviceIds.length === 0) return
-  const times = await timesOf(db, await listRenewables(db, deviceIds))
+  const { db, clock, transport } = ctx
+  const rows = await listRenewables(db, deviceIds)
+  const turns = await turnsOf(ctx, rows)
+  const told: string[] = []
+  for (const { device_id: deviceId, fingerprint: certificate } of turns) {
+    const at = new Date(clock.now().getTime() + leadMs).toISOString()
+    const sent = await transport.send(deviceId, 'command', { command: 'renew', certificate, at })
+    if (sent === 'sent') told.push(deviceId)
+  }
+  await noteTold(ctx, told)
+  const inTurn = new Set(turns.map((row) => row.device_id))
+  const times = await timesOf(
+    db,
+    rows.filter((row) => !inTurn.has(row.device_id)),
+  )
   const before = clock.now().getTime() + aheadMs
   const due = [...times].filter(([, { renewAt }]) => renewAt.getTime() <= before)
   await Promise.all(
@@ -40,6 +59,17 @@ export async function sendRenewalHints(
       await transport.send(deviceId, 'command', command)
     }),
   )
+}
+
+/** Those that are to renew now because a rollout says so. */
+async function turnsOf(ctx: HintDeps, rows: readonly RenewableRow[]): Promise<RenewableRow[]> {
+  const possible = rows.filter((row) => row.isTurnPossible).map((row) => row.device_id)
+  const admitted = new Set(await admitRenewals(ctx, possible))
+  return rows.filter(({ device_id, renewal }) => {
+    if (admitted.has(device_id)) return true
+    // Who was not told yet when the rollout was paused is not told.
+    return renewal?.state === 'accepted' || (renewal?.state === 'queued' && renewal.isRunning)
+  })
 }
 
 /** By device; of two certificates of a device the older. */
@@ -63,7 +93,8 @@ async function timesOf(
       }
       const { renewal } = policyIn(policies.get(row.enrollment_profile_id ?? ''))
       const times = renewalTimes(certificate, renewal, row.issuer_replaced_at)
-      return [row.device_id, { ...times, fingerprint }]
+      const turn = row.renewal ? { opensAt: new Date(0) } : {}
+      return [row.device_id, { ...times, ...turn, fingerprint }]
     }),
   )
 }

@@ -12,7 +12,10 @@ const pageSize = 500
  * those connected to it; a hint that a device had already changes nothing there.
  */
 export function renewalWorkers(
-  ctx: Pick<Context, 'db' | 'clock' | 'transport' | 'bus' | 'log' | 'identities'>,
+  ctx: Pick<
+    Context,
+    'config' | 'db' | 'clock' | 'transport' | 'bus' | 'log' | 'identities' | 'metrics'
+  >,
 ): Worker[] {
   let waiting: string[] = []
   const step = async () => {

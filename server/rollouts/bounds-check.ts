@@ -23,7 +23,8 @@ export async function checkBounds(
 }
 
 interface Bounded {
-  releaseId: string
+  /** Null for certificates. */
+  releaseId: string | null
   phases: readonly Pick<NewPhase, 'cohort_id'>[]
   passQueue: boolean
 }

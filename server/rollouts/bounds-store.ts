@@ -156,10 +156,10 @@ export async function bookAdmissions(tx: Tx, bookings: readonly Booking[]): Prom
 /** Is the release a security release; and those of the groups that there are. */
 export async function factsFor(
   db: Db,
-  { releaseId, groupIds }: { releaseId: string; groupIds: readonly string[] },
+  { releaseId, groupIds }: { releaseId: string | null; groupIds: readonly string[] },
 ): Promise<{ is_security: boolean; groups: string[] }> {
   const { rows } = await sql<{ is_security: boolean; groups: string[] }>`
-    select coalesce((select class = 'security' from release where id = ${releaseId}), false) as is_security,
+    select coalesce((select class = 'security' from release where id = ${releaseId}::uuid), false) as is_security,
       coalesce((select jsonb_agg(id) from device_group where id = any(${[...groupIds]}::uuid[])), '[]') as groups`.execute(
     db,
   )

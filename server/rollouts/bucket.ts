@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 
-import type { OpenPhase } from './meet-store.ts'
+import type { OpenPhase } from '../db/open-phases.ts'
 
 const firstBits = 2 ** 52
 

@@ -13,6 +13,8 @@ export type SettingColumns = Partial<
   Pick<
     Insertable<RolloutTable>,
     | 'kind'
+    | 'certificate_issuer'
+    | 'certificate_before'
     | 'query'
     | 'parent_id'
     | 'priority'

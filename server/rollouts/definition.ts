@@ -27,6 +27,8 @@ export const definingColumns = {
   start_at: true,
   parent_id: true,
   limits: true,
+  certificate_issuer: true,
+  certificate_before: true,
   state: false,
   phase_no: false,
   reason: false,

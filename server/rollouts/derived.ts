@@ -37,10 +37,9 @@ export interface DeriveCommand {
  */
 export async function retryFailed(ctx: Deps, command: DeriveCommand): Promise<Rollout> {
   return await derive(ctx, command, 'retry', async (tx, parent, now) => {
-    if (!(await isPublished(tx, parent.release_id))) {
-      throw new DomainError('not-ready', 'The release is not published', {
-        releaseId: parent.release_id,
-      })
+    const { release_id: releaseId } = parent
+    if (releaseId === null || !(await isPublished(tx, releaseId))) {
+      throw new DomainError('not-ready', 'The release is not published', { releaseId })
     }
     return await draftRetry(tx, { ...command, parent, now, least: ctx.config.rolloutApprovals })
   })
@@ -155,7 +154,12 @@ export async function draftRollback(tx: Tx, draft: Draft): Promise<Rollout | und
 async function draftFor(
   tx: Tx,
   { id, parent, name, actor, requestId, now, least }: Draft,
-  row: { kind: 'retry' | 'rollback'; release_id: string; priority: number; abort_rules?: string },
+  row: {
+    kind: 'retry' | 'rollback'
+    release_id: string | null
+    priority: number
+    abort_rules?: string
+  },
   companions: readonly { id: string; component: string }[],
   freeze: () => Promise<number>,
 ): Promise<Rollout> {

@@ -6,6 +6,7 @@ import { executedStates, openStates } from '../protocol/deployment.ts'
 import { judgedOf } from './abort-facts.ts'
 import { type KindCount, kindCountsOf } from './abort-store.ts'
 import { abortOf, firstHit, type Hit } from './abort.ts'
+import { isSomeoneToRenew } from './certificates.ts'
 import { notesOf, takeNotes } from './gate-notes.ts'
 import { judgePhase } from './gate.ts'
 import { type Progress, progressesOf } from './progress.ts'
@@ -111,7 +112,8 @@ async function kindsAmong(
 }
 
 async function isSomeoneLeft(ctx: Deps, rollout: Rollout, mayLook: LookLimit): Promise<boolean> {
-  return await mayLook(rollout.id, () => isSomeoneToMeet(ctx, rollout))
+  const isSomeone = rollout.kind === 'certificate' ? isSomeoneToRenew : isSomeoneToMeet
+  return await mayLook(rollout.id, () => isSomeone(ctx, rollout))
 }
 
 async function act(

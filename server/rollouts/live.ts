@@ -62,7 +62,7 @@ export type EndReason = 'rollout-ended' | 'key-refused' | 'not-available'
 
 /**
  * The progress of rollouts for those who watch it (server-sent events, HTML §9.2). However many watch however many rollouts,
- * the database is asked five questions a second, all of them about kept counts; without a watcher, none. What other
+ * the database is asked the same few questions once a second, none of which counts rows; without a watcher, none. What other
  * processes do is seen the same way.
  *
  * Each event holds the whole view, so a reader that is slow or away for a while misses nothing that matters: it is

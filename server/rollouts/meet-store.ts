@@ -1,8 +1,8 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely'
 
 import type { Db } from '../db/client.ts'
+import { isBounded, isTakenByPhase, type OpenPhase, openPhases } from '../db/open-phases.ts'
 import {
-  bucketSql,
   hasFirstStep,
   failureColumns,
   type Failures,
@@ -14,21 +14,6 @@ import {
 } from '../db/release-fit.ts'
 import { type WindowFacts, windowFacts } from '../db/window-facts.ts'
 import { type DeploymentState, endedStates } from '../protocol/deployment.ts'
-
-/** Whom an open phase takes, as far as one device is concerned. */
-export interface OpenPhase {
-  no: number
-  kind: 'percent' | 'count' | 'cohort'
-  /** Cumulative; of a share only. */
-  percent: number | null
-  /** So many and no more; of a count only. */
-  count: number | null
-  admitted: number
-  /** Only devices seen in the last so many seconds. */
-  seen_within_s: number | null
-  /** Is the device in the frozen cohort? */
-  in_cohort: boolean
-}
 
 /** A rollout and a device that is in its group, whatever share is open. */
 export interface Candidate extends Failures {
@@ -91,14 +76,11 @@ const columns = (now: Date) => sql`
   release.requires, release.hardware_ids as release_hardware_ids, rollout.seed,
   (select runs.version from jsonb_to_recordset(device.installed) runs(component text, version text)
     where runs.component = release.component limit 1) as runs_version,
-  (select jsonb_agg(jsonb_build_object('no', phase.no, 'kind', phase.kind, 'percent', phase.percent, 'count', phase.count,
-      'admitted', phase.admitted, 'seen_within_s', phase.seen_within_s, 'in_cohort', ${inCohort()}) order by phase.no)
-    from rollout_phase phase
-    where phase.rollout_id = rollout.id and phase.no <= greatest(rollout.phase_no, 1)) as open_phases,
+  ${openPhases()} as open_phases,
   (select min(begun.phase_no) from deployment begun
     where begun.rollout_id = rollout.id and begun.device_id = device.id) as begun_phase,
   (select presence.last_seen_at from device_presence presence where presence.device_id = device.id) as seen_at,
-  (${isBounded()}) as bounded, ${windowFacts()} as windows,
+  ${isBounded()} as bounded, ${windowFacts()} as windows,
   (select jsonb_build_object('id', other.id, 'state', other.state, 'build', runs.build,
       'version', runs.version, 'class', runs.class)
     from deployment other join release runs on runs.id = other.release_id
@@ -197,18 +179,6 @@ function releaseFor(): RawBuilder<string> {
     where target.rollout_id = rollout.id and target.device_id = device.id) else rollout.release_id end`
 }
 
-function isBounded(): RawBuilder<SqlBool> {
-  return sql<SqlBool>`rollout.max_in_flight is not null or rollout.bytes_per_minute is not null or exists (
-    select from rollout_phase phase where phase.rollout_id = rollout.id and phase.no <= rollout.phase_no
-      and (phase.kind = 'count' or phase.rate is not null))`
-}
-
-/** Is `device` in the frozen cohort of `phase`? */
-function inCohort(): RawBuilder<SqlBool> {
-  return sql<SqlBool>`(phase.kind = 'cohort' and exists (select from rollout_cohort_member cohort
-    where cohort.rollout_id = phase.rollout_id and cohort.phase_no = phase.no and cohort.device_id = device.id))`
-}
-
 /**
  * Is there a member of the rollout's group that it could still meet: one that `matching` finds, taken by an open
  * phase, able to take part (or registered and still to enroll), and either never heard of or one that the release fits,
@@ -231,13 +201,7 @@ export async function someoneToMeet(
       and (device.state = 'registered' or (device.model is null and ${mayTakePart()})
         or (${unfitness()} is null and (not ${needsStep()} or ${hasFirstStep()})))
       and ${matching}
-      and exists (select from rollout_phase phase
-        where phase.rollout_id = rollout.id and phase.no <= rollout.phase_no
-          and case phase.kind when 'percent' then ${bucketSql(sql.raw('rollout.seed'))} < phase.percent / 100
-            when 'count' then phase.admitted < phase.count else ${inCohort()} end
-          and (phase.seen_within_s is null or exists (select from device_presence presence
-            where presence.device_id = device.id
-              and presence.last_seen_at >= ${now}::timestamptz - phase.seen_within_s * interval '1 second')))
+      and ${isTakenByPhase(now)}
     limit 1`.execute(db)
   return rows.length > 0
 }

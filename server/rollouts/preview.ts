@@ -34,7 +34,7 @@ export async function previewRollout(deps: Deps, rolloutId: string): Promise<Pre
   const now = clock.now()
   const question = {
     groupId: row.group_id,
-    releaseId: row.release_id,
+    releaseId: releaseOf(row.release_id),
     companions: (await companionsOf(db, [rolloutId])).map((one) => one.release_id),
     rollout: { id: row.id, seed: row.seed, started: row.started_at !== null },
     matching: targetedSql(row.query, now),
@@ -42,6 +42,14 @@ export async function previewRollout(deps: Deps, rolloutId: string): Promise<Pre
     now,
   }
   return await preview(deps, question, row)
+}
+
+/** Who has to renew is known when it is met, by its certificate. */
+function releaseOf(releaseId: string | null): string {
+  if (releaseId !== null) return releaseId
+  const message =
+    'A rollout of certificates has no preview: list the certificates of the issuer before'
+  throw new DomainError('not-ready', message, { next: 'fleetseal certificate list' })
 }
 
 export interface Definition {

@@ -7,6 +7,7 @@ import { abortOf } from './abort.ts'
 import { type Approval, countingApprovals } from './approval-store.ts'
 import { getDefinition } from './approval.ts'
 import { boundsOf, phaseBoundsOf } from './bounds-view.ts'
+import { certificateColumns } from './certificates.ts'
 import { phaseColumns, settingColumns } from './columns.ts'
 import { editRollout } from './edit.ts'
 import { gateTimes, gateView } from './gate-view.ts'
@@ -69,7 +70,7 @@ export const rolloutRoutes = [
         with: along,
         groupId,
         phases: phaseColumns(body.phases),
-        settings: settingColumns(body),
+        settings: { ...settingColumns(body), ...certificateColumns(body) },
         ...by(actor),
       }
       const rollout = await createRollout(ctx, command)
@@ -185,6 +186,13 @@ function view(
     id: rollout.id,
     name: rollout.name,
     releaseId: rollout.release_id,
+    certificate:
+      rollout.kind === 'certificate'
+        ? {
+            issuerId: rollout.certificate_issuer,
+            issuedBefore: rollout.certificate_before?.toISOString() ?? null,
+          }
+        : null,
     with: along
       .filter(({ rollout_id }) => rollout_id === rollout.id)
       .map(({ release_id }) => release_id),

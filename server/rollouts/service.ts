@@ -9,6 +9,7 @@ import { DomainError } from '../errors.ts'
 import { baseOf } from './abort-facts.ts'
 import { approveRollout, mustBeApproved } from './approval.ts'
 import { checkBounds } from './bounds-check.ts'
+import { assertTarget } from './certificates.ts'
 import type { SettingColumns } from './columns.ts'
 import { definitionHash } from './definition.ts'
 import { judgePhase } from './gate.ts'
@@ -40,7 +41,8 @@ interface By {
 export interface NewRolloutCommand extends By {
   id: string
   name: string
-  releaseId: string
+  /** Absent: the settings say what certificates are to become. */
+  releaseId?: string | undefined
   /** Releases of other components that are installed together with it, or none of them. */
   with?: readonly string[]
   groupId: string
@@ -62,17 +64,17 @@ export async function createRollout(
   const settings = withPolicy(command, config.rolloutApprovals)
   mustBeInTime(settings.start_at, now)
   return await inTransaction(db, async (tx) => {
-    await mustBePublished(tx, releaseId)
-    const companions = await companionsFor(tx, releaseId, along)
+    const companions = await subjectOf(tx, command, now)
     if (!(await groupExists(tx, groupId))) {
       throw new DomainError('not-found', 'No such group', { groupId })
     }
-    await checkBounds(tx, { releaseId, phases, passQueue: settings.pass_queue === true })
-    await checkWindowSettings(tx, { releaseId, settings, now })
+    const subject = { releaseId: releaseId ?? null }
+    await checkBounds(tx, { ...subject, phases, passQueue: settings.pass_queue === true })
+    await checkWindowSettings(tx, { ...subject, settings, now })
     const row = {
       id,
       name,
-      release_id: releaseId,
+      release_id: releaseId ?? null,
       group_id: groupId,
       seed: randomBytes(16),
       created_by: actor,
@@ -112,6 +114,20 @@ function withPolicy({ settings = {}, actor }: NewRolloutCommand, least: number):
     })
   }
   return { ...settings, approvals_needed: asked ?? least }
+}
+
+/** Checks what is given out, and answers what comes with it. */
+async function subjectOf(
+  db: Db,
+  { releaseId, with: along = [], settings }: NewRolloutCommand,
+  now: Date,
+): Promise<{ id: string; component: string }[]> {
+  if (releaseId === undefined) {
+    await assertTarget(db, settings ?? {}, { now, isStart: false })
+    return []
+  }
+  await mustBePublished(db, releaseId)
+  return await companionsFor(db, releaseId, along)
 }
 
 export interface RolloutCommand extends By {
@@ -181,7 +197,7 @@ async function changesOf(
   switch (action) {
     case 'start':
       mustBeDue(before, now)
-      await allMustBePublished(db, before)
+      await mustBeReady(db, before, now)
       return {
         set: { ...(await base()), phase_no: 1, started_at: now, reason: null },
         facts: {
@@ -190,7 +206,7 @@ async function changesOf(
         },
       }
     case 'resume':
-      await allMustBePublished(db, before)
+      await mustBeReady(db, before, now)
       return {
         set: { ...(await base()), reason: null },
         facts: { ...seenSoFar(progress), ...(await mustBeApproved(db, before, policy)) },
@@ -230,8 +246,9 @@ function advance(before: Rollout, progress: Progress, seen: number | undefined):
   }
 }
 
-async function allMustBePublished(db: Db, { id }: Rollout): Promise<void> {
-  const releaseId = await notPublishedOf(db, id)
+async function mustBeReady(db: Db, rollout: Rollout, now: Date): Promise<void> {
+  if (rollout.kind === 'certificate') await assertTarget(db, rollout, { now, isStart: true })
+  const releaseId = await notPublishedOf(db, rollout.id)
   if (releaseId !== undefined) throw notPublished(releaseId)
 }
 

@@ -10,15 +10,17 @@ import { matchingSql } from '../device-query/sql.ts'
 import { DomainError } from '../errors.ts'
 import { type Candidate, someoneToMeet } from './meet-store.ts'
 
+type Asked = Pick<Candidate, 'query' | 'device_id'>
+
 /**
  * Which candidates their rollout's query finds, by what is true of the device now. One read when there is a query among them,
  * none when there is not.
  */
 export async function targeted(
   db: Db,
-  candidates: readonly Candidate[],
+  candidates: readonly Asked[],
   now: Date,
-): Promise<(candidate: Candidate) => boolean> {
+): Promise<(candidate: Asked) => boolean> {
   const asked = candidates.filter(({ query }) => query !== null)
   const ids = [...new Set(asked.map(({ device_id }) => device_id))]
   const facts = new Map((await loadDeviceFacts(db, ids)).map((device) => [device.id, device]))

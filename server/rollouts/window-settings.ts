@@ -7,7 +7,8 @@ import { windowView } from './window-view.ts'
 import { IgnoreWindows, WindowRule } from './window-wire.ts'
 
 interface Asked {
-  releaseId: string
+  /** Null for certificates. */
+  releaseId: string | null
   settings: { install_window?: unknown; ignore_windows?: unknown }
   now: Date
 }
@@ -21,6 +22,11 @@ export async function checkWindowSettings(
   { releaseId, settings, now }: Asked,
 ): Promise<void> {
   const { install_window: rule, ignore_windows: ignore } = settings
+  if (releaseId === null) {
+    if (!rule && !ignore) return
+    const message = 'A renewal interrupts nothing, so no window holds it up: leave it out'
+    throw new DomainError('invalid-request', message, { at: 'window' })
+  }
   if (rule) {
     checkWindow(WindowRule.parse(rule), now)
     const neededMs = (await measuredMs(db, releaseId)) ?? null

@@ -237,8 +237,10 @@ export async function rolloutsToMeasure(
 ): Promise<{ id: string; release_id: string }[]> {
   return await db
     .selectFrom('rollout')
-    .select(['id', 'release_id'])
+    .select('id')
+    .select((eb) => eb.ref('release_id').$notNull().as('release_id'))
     .where('state', '=', 'running')
+    .where('release_id', 'is not', null)
     .where('id', '>', after)
     .where(
       sql<boolean>`(install_window is not null or exists (select from maintenance_window)

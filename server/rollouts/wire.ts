@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { deploymentStates } from '../protocol/deployment.ts'
 import { AbortBody, AbortView } from './abort-wire.ts'
 import { bounds, BoundsView, phaseBounds, PhaseBoundsView } from './bounds-wire.ts'
+import { CertificateBody, CertificateTargetView } from './certificate-wire.ts'
 import { GateView, Span, waitsForWords } from './gate-wire.ts'
 import { Approvals, ApprovalsView, DefinitionHash, StartAt } from './governance-wire.ts'
 import { operatorActions, rolloutStates } from './state.ts'
@@ -75,9 +76,12 @@ const settings = {
 }
 
 const definition = {
-  releaseId: id,
+  /** What is given out; or `certificate`. */
+  releaseId: id.optional(),
   /** Releases of other components, installed with it or none of them. */
   with: z.array(id).max(7).default([]),
+  /** Instead of a release: devices renew their certificates. */
+  certificate: CertificateBody.optional(),
   groupId: id,
   phases: Phases,
   /** Which devices of the group (docs/device-queries.md); frozen, and asked of a device when it is met. */
@@ -85,7 +89,15 @@ const definition = {
   ...settings,
 }
 
-export const RolloutBody = z.strictObject({ name: text(200), ...definition })
+/** One of the two, and nothing that comes along without a release. */
+const isOneThing = (given: { releaseId?: unknown; certificate?: unknown; with: unknown[] }) =>
+  (given.releaseId === undefined) !== (given.certificate === undefined) &&
+  (given.releaseId !== undefined || given.with.length === 0)
+const oneThing = 'name a releaseId (and what comes with it), or a certificate'
+
+export const RolloutBody = z
+  .strictObject({ name: text(200), ...definition })
+  .refine(isOneThing, oneThing)
 export type RolloutBody = z.infer<typeof RolloutBody>
 
 /** What an edit changes; what it leaves out stays. */
@@ -99,10 +111,17 @@ export const EditBody = z.strictObject({
   reason: text(500).optional(),
 })
 
+const notForPreview = z.never({ error: 'draft it, and preview the draft' }).optional()
+
 /** Of a rollout that exists, with its own seed; or of a definition. */
 export const PreviewBody = z.union([
   z.strictObject({ rolloutId: id }),
-  z.strictObject({ name: text(200).optional(), ...definition }),
+  z.strictObject({
+    name: text(200).optional(),
+    ...definition,
+    certificate: notForPreview,
+    releaseId: id,
+  }),
 ])
 
 export const RolloutParams = z.object({ rolloutId: id })
@@ -122,7 +141,10 @@ const Counts = z.partialRecord(z.enum(deploymentStates), z.number())
 export const RolloutView = z.object({
   id: z.string(),
   name: z.string(),
-  releaseId: z.string(),
+  /** Null for a rollout of certificates. */
+  releaseId: z.string().nullable(),
+  /** What certificates are to become; null for a release. */
+  certificate: CertificateTargetView.nullable(),
   with: z.array(z.string()),
   groupId: z.string(),
   query: z.string().nullable(),

@@ -1,6 +1,7 @@
 import type { Context } from '../context.ts'
 import { nudgeSilent } from '../deployments/nudge.ts'
 import { wakeDevices } from '../deployments/wake.ts'
+import { sendRenewalHints } from '../enrollment/renewal-hint.ts'
 import type { Worker } from '../workers/worker.ts'
 import { admitWaiting, claimOrWait } from './admit-waiting.ts'
 import { createLookLimit, driveRollouts } from './drive.ts'
@@ -53,8 +54,10 @@ export function meetingWorker(ctx: Context): Worker {
   let walk: string[] = []
   let sweepAt = 0
   const room = new WaitingRoom()
+  let hasCertificates = false
   const isTime = async () => {
     const running = await runningRollouts(ctx.db, beforeAll, maxRunning)
+    hasCertificates = running.some(({ kind }) => kind === 'certificate')
     const now = ctx.clock.now().getTime()
     const isNew = running.some(({ id, changed_at }) => worked.get(id) !== changed_at.getTime())
     // Before the walk: what changes during it starts another one.
@@ -86,6 +89,7 @@ export function meetingWorker(ctx: Context): Worker {
         ctx,
         batch.filter((id) => !closed.has(id)),
       )
+      if (hasCertificates) await sendRenewalHints(ctx, batch)
       return walk.length > 0 || room.size > 0
     },
   }

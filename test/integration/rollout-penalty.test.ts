@@ -129,7 +129,7 @@ test('a rollout back is exempt', async () => {
     .updateTable('rollout')
     .set({ kind: 'rollback' })
     .where('id', '=', next)
-    .returning('release_id')
+    .returning((eb) => eb.ref('release_id').$notNull().as('release_id'))
     .executeTakeFirstOrThrow()
   await world.db
     .insertInto('rollback_target')

@@ -21,6 +21,7 @@ const source = [
   'identity-tables',
   'updates-tables',
   'outcome-tables',
+  'override-tables',
   'ddi-tables',
   'window-tables',
 ]

@@ -1,3 +1,4 @@
+import type { OpenPhase } from '../../../server/db/open-phases.ts'
 import { limits } from '../../../server/deployments/end.ts'
 import { type DeploymentState, executedStates } from '../../../server/protocol/deployment.ts'
 import { usualShare } from '../../../server/rollouts/abort-sequential.ts'
@@ -6,7 +7,6 @@ import { offerHoldsMs, type Standing, slotStates } from '../../../server/rollout
 import { pacesOf, trim, usOf, type Wanted } from '../../../server/rollouts/bounds.ts'
 import { bucketOf, phasesFor } from '../../../server/rollouts/bucket.ts'
 import { decide } from '../../../server/rollouts/drive.ts'
-import type { OpenPhase } from '../../../server/rollouts/meet-store.ts'
 import { metIn, type Progress, type StateCounts } from '../../../server/rollouts/progress.ts'
 import type { Rollout } from '../../../server/rollouts/store.ts'
 import type { RolloutBody } from '../../../server/rollouts/wire.ts'

@@ -31,6 +31,7 @@ const rollout = (more: Partial<RolloutView>): RolloutView => ({
   with: [],
   releaseId: 'x',
   query: null,
+  certificate: null,
   groupId: 'g',
   priority: 500,
   maxInFlight: null,

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 
 import { expect, test } from 'vitest'
 
+import type { OpenPhase } from '../../../server/db/open-phases.ts'
 import { bucketOf, phasesFor } from '../../../server/rollouts/bucket.ts'
-import type { OpenPhase } from '../../../server/rollouts/meet-store.ts'
 
 const seed = Buffer.alloc(16, 7)
 const deviceIds = Array.from({ length: 20_000 }, (_, n) => {
