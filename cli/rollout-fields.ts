@@ -1,6 +1,7 @@
 import type { RolloutView } from '../server/rollouts/wire.ts'
 import { abortFields, waitsForWords } from './abort-rules.ts'
 import type { CommandInput } from './command.ts'
+import { limitFields } from './limits-text.ts'
 import { boundFields, extentText } from './phase-bounds.ts'
 import { windowFields } from './window-text.ts'
 
@@ -13,6 +14,7 @@ export function showRollout(out: CommandInput['out'], rollout: RolloutView): voi
     ['phase', `${one.phase} of ${one.phases.length}`],
     ['waits for', waitsForWords(one)],
     ...abortFields(one),
+    ...limitFields(one),
     ...one.phases.map(
       (phase) =>
         [

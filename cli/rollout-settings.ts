@@ -1,5 +1,6 @@
 import { abortBody, abortOptions } from './abort-rules.ts'
 import type { Option } from './command.ts'
+import { limitBody, limitOptions } from './limits-text.ts'
 import { boundOptions, boundsBody } from './phase-bounds.ts'
 import type { Values } from './values.ts'
 import { windowBody, windowOptions } from './window-text.ts'
@@ -8,6 +9,7 @@ import { windowBody, windowOptions } from './window-text.ts'
 export const settingOptions: Record<string, Option> = {
   ...boundOptions,
   ...abortOptions,
+  ...limitOptions,
   ...windowOptions,
   approvals: {
     type: 'string',
@@ -27,6 +29,7 @@ export function settingBody(values: Values, now: Date) {
   return {
     ...boundsBody(values),
     ...abortBody(values),
+    ...limitBody(values),
     ...windowBody(values),
     approvals: values.number('approvals'),
     startAt: values.text('start-at') === 'none' ? null : values.instant('start-at', now),

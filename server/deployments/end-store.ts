@@ -1,4 +1,4 @@
-import { type Expression, type Selectable, type SqlBool, sql } from 'kysely'
+import { type Expression, type RawBuilder, type Selectable, type SqlBool, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import type { DeploymentTable } from '../db/schema.ts'
@@ -99,39 +99,28 @@ export async function lockOverdue(
   now: Date,
   limit: number,
 ): Promise<Overdue[]> {
-  const before = (ms: number) => new Date(now.getTime() - ms)
   return await tx
     .selectFrom('deployment')
     .innerJoin('device', 'device.id', 'deployment.device_id')
+    .innerJoin('rollout', 'rollout.id', 'deployment.rollout_id')
     .selectAll('deployment')
-    .select((eb) =>
-      eb
-        .not(
-          eb.exists(
-            eb
-              .selectFrom('device_presence')
-              .select('device_presence.device_id')
-              .whereRef('device_presence.device_id', '=', 'deployment.device_id')
-              .where('device_presence.connected', '=', true),
-          ),
-        )
-        .as('dark'),
-    )
+    .select(sql<boolean>`not ${isInContact(now)}`.as('dark'))
     .where((eb) =>
       eb.or(
-        Object.entries(limits).map(([state, ms]): Expression<SqlBool> =>
-          eb.and([
+        Object.entries(limits).map(([state, ms]): Expression<SqlBool> => {
+          const start = startOf(state, ms, now)
+          return eb.and([
             eb('deployment.state', '=', state as DeploymentState),
-            eb('deployment.changed_at', '<', before(ms)),
-            eb('device.changed_at', '<', before(ms)),
-            sql<boolean>`not exists ${incidentSince(before(ms))}`,
-          ]),
-        ),
+            eb('deployment.changed_at', '<', start),
+            eb('device.changed_at', '<', start),
+            sql<boolean>`not exists ${incidentSince(start)}`,
+          ])
+        }),
       ),
     )
     .where('device.state', '<>', 'disabled')
-    // Said apart for the index `deployment_limit`: the shortest of the limits.
-    .where('deployment.changed_at', '<', before(Math.min(...Object.values(limits))))
+    // Said apart for the index `deployment_limit`: no limit is shorter.
+    .where('deployment.changed_at', '<', new Date(now.getTime() - shortestMs))
     .orderBy('deployment.changed_at')
     .limit(limit)
     .forUpdate('deployment')
@@ -140,7 +129,28 @@ export async function lockOverdue(
     .execute()
 }
 
-function incidentSince(at: Date) {
+/** What a rollout may set at the least (rollouts/limits-wire.ts). */
+const shortestMs = 300_000
+
+/** Whoever came into the state before this is past its limit, which a rollout may set for itself. */
+function startOf(state: string, ms: number, now: Date): RawBuilder<Date> {
+  return sql<Date>`${now}::timestamptz
+    - coalesce((rollout.limits->>${sql.lit(state)})::float8, ${ms}::float8) * interval '1 millisecond'`
+}
+
+/** Where no product says how often its devices poll. */
+const usualPollS = 300
+
+/** Connected, or heard of within three of the intervals in which it polls: it is slow, and not gone (rollouts.md §7). */
+function isInContact(now: Date): RawBuilder<SqlBool> {
+  return sql<SqlBool>`exists (select from device_presence presence
+    where presence.device_id = deployment.device_id and (presence.connected or presence.last_seen_at
+      >= ${now}::timestamptz - interval '3 seconds' * coalesce((select product.poll_seconds
+        from ddi_device polling join ddi_product product on product.model = device.model
+        where polling.device_id = deployment.device_id), ${sql.lit(usualPollS)})))`
+}
+
+function incidentSince(at: RawBuilder<Date>) {
   return sql`(select from incident join device_group_member member on member.group_id = incident.group_id
     where member.device_id = deployment.device_id
       and (incident.closed_at is null or incident.closed_at >= ${at}))`

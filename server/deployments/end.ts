@@ -71,7 +71,7 @@ export async function endGone(ctx: Deps, deviceIds: readonly string[] | 'all'): 
   )
 }
 
-/** Gives up on a batch of deployments past their limit: `dark` when the device is not connected, else `timeout`. */
+/** Gives up on a batch of deployments past their limit: `timeout` when the device is in contact, else `dark`. */
 export async function endOverdue(ctx: Deps): Promise<boolean> {
   return await endBatch(
     ctx,

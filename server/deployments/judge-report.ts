@@ -108,8 +108,19 @@ function moved(
             severity: 'warning' as const,
           },
         }
-      : {}),
+      : correctionOf(before, after, report)),
   }
+}
+
+/** It was counted as lost, and is not: whoever decided by that count is told. */
+function correctionOf(
+  before: Deployment,
+  { state }: Deployment,
+  report: CheckedReport,
+): Pick<Judgement, 'event'> {
+  if (before.state !== 'lost') return {}
+  const facts = { ...said(before, report).facts, was: before.code, now: state }
+  return { event: { facts, source: 'server', kind: 'outcome-corrected', severity: 'warning' } }
 }
 
 function proofOf({ proof, provenBy }: CheckedReport): Partial<Proof> {

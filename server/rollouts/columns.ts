@@ -5,6 +5,7 @@ import { canonicalQuery } from '../device-query/canonical.ts'
 import { secondsOf } from '../protocol/duration.ts'
 import { phaseBoundColumns } from './bounds-columns.ts'
 import type { bounds } from './bounds-wire.ts'
+import { limitColumn } from './limits.ts'
 import type { NewPhase } from './store.ts'
 import type { RolloutBody } from './wire.ts'
 
@@ -22,6 +23,7 @@ export type SettingColumns = Partial<
     | 'bytes_per_minute'
     | 'pass_queue'
     | 'abort_rules'
+    | 'limits'
     | 'install_window'
     | 'ignore_windows'
     | 'approvals_needed'
@@ -32,7 +34,14 @@ export type SettingColumns = Partial<
 type Settings = Partial<
   Pick<
     RolloutBody,
-    'abort' | 'approvals' | 'startAt' | 'query' | 'window' | 'ignoreWindows' | keyof typeof bounds
+    | 'abort'
+    | 'limits'
+    | 'approvals'
+    | 'startAt'
+    | 'query'
+    | 'window'
+    | 'ignoreWindows'
+    | keyof typeof bounds
   >
 >
 
@@ -42,6 +51,7 @@ type Settings = Partial<
  */
 export function settingColumns(body: Settings): SettingColumns {
   return given({
+    limits: body.limits === undefined ? undefined : limitColumn(body.limits ?? {}),
     abort_rules: body.abort === undefined ? undefined : JSON.stringify(body.abort ?? []),
     approvals_needed: body.approvals === null ? 0 : body.approvals,
     start_at: typeof body.startAt === 'string' ? new Date(body.startAt) : body.startAt,

@@ -13,6 +13,7 @@ import { editRollout } from './edit.ts'
 import { gateTimes, gateView } from './gate-view.ts'
 import { judgePhase } from './gate.ts'
 import { DefinitionView } from './governance-wire.ts'
+import { limitsView } from './limits.ts'
 import { PreviewView } from './preview-wire.ts'
 import { previewDefinition, previewRollout } from './preview.ts'
 import { noProgress, type Progress, progressesOf } from './progress.ts'
@@ -203,6 +204,7 @@ function view(
     phase: rollout.phase_no,
     reason: rollout.reason,
     abort: abortOf(rollout.abort_rules),
+    limits: limitsView(rollout.limits),
     waitsFor: waitsFor(rollout, progress),
     phases: progress.phases.map(({ no, gate, facts, openedAt, counts, verdicts, ...phase }) => ({
       no,

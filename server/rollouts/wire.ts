@@ -6,6 +6,7 @@ import { bounds, BoundsView, phaseBounds, PhaseBoundsView } from './bounds-wire.
 import { CertificateBody, CertificateTargetView } from './certificate-wire.ts'
 import { GateView, Span, waitsForWords } from './gate-wire.ts'
 import { Approvals, ApprovalsView, DefinitionHash, StartAt } from './governance-wire.ts'
+import { Limits, LimitsView } from './limits-wire.ts'
 import { operatorActions, rolloutStates } from './state.ts'
 import { DeviceQueryText } from './target-wire.ts'
 import { IgnoreWindows, RolloutWindowView, WindowRule } from './window-wire.ts'
@@ -66,6 +67,8 @@ const Phases = z
 const settings = {
   /** When to stop by itself, beside the built-in rules or instead of them. */
   abort: AbortBody.nullish(),
+  /** How long a deployment may stay in a state until it is given up for lost; states that are not named have the server's. */
+  limits: Limits.nullish(),
   /** When devices may begin, beside the windows that they and their groups have. */
   window: WindowRule.nullish(),
   /** Only for a security release: passes the windows of devices and groups. */
@@ -156,6 +159,7 @@ export const RolloutView = z.object({
   phase: z.number(),
   reason: z.string().nullable(),
   abort: AbortView,
+  limits: LimitsView,
   /** What a running rollout waits for before it opens the next phase or, in the last one, completes. */
   waitsFor: z.enum(waitsForWords).nullable(),
   phases: z.array(

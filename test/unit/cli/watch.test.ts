@@ -43,6 +43,7 @@ const rollout = (more: Partial<RolloutView>): RolloutView => ({
   phase: 1,
   reason: null,
   abort: { defaults: true, rules: [] },
+  limits: {},
   waitsFor: null,
   phases: [phase(1, 10), phase(2, 100)],
   counts: {},
