@@ -92,7 +92,12 @@ test('two edits of the same definition at once: one of them wins', async () => {
 test('an approval and an edit at once: it is never approved as what nobody approved', async () => {
   for (let turn = 0; turn < 5; turn++) {
     const { id } = await givenDraft(world, { settings: { approvals_needed: 1 } })
-    await Promise.allSettled([approve(world, id, ben), edit(world, id, { name: 'Second' })])
+    // Read before: who reads after the edit approves that one, rightly.
+    const { definitionHash } = await getDefinition(world.db, id)
+    await Promise.allSettled([
+      approve(world, id, ben, definitionHash),
+      edit(world, id, { name: 'Second' }),
+    ])
     const { state, name } = await getRollout(world.db, id)
     if (state === 'approved') expect(name).toBe('Spring update')
     else await expect(act(world, id, 'start')).rejects.toMatchObject({ code: 'not-ready' })
