@@ -36,7 +36,9 @@ export async function holdRunning(
 ): Promise<Map<string, { phase_no: number; is_unbounded: boolean }>> {
   const { rows } = await sql<{ id: string; phase_no: number; is_unbounded: boolean }>`
     ${all ? sql`with gate as materialized (select pg_advisory_xact_lock(${sql.lit(gate)}))` : sql``}
-    select rollout.id, rollout.phase_no, max_in_flight is null and bytes_per_minute is null as is_unbounded
+    select rollout.id, rollout.phase_no, max_in_flight is null and bytes_per_minute is null and not exists (
+        select from rollout_phase phase where phase.rollout_id = rollout.id and phase.no <= rollout.phase_no
+          and (phase.kind = 'count' or phase.rate is not null)) as is_unbounded
     from rollout ${all ? sql`, gate` : sql``}
     where rollout.id = any(${[...rolloutIds]}::uuid[]) and rollout.state = 'running'
     order by rollout.id ${alone ? sql`for no key update of rollout` : sql`for share of rollout`}`.execute(

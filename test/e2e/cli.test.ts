@@ -179,8 +179,13 @@ test('a rollout that another has to approve, edited and scheduled', async () => 
 
 test('a rollout is drafted, started, paused, resumed and cancelled', async () => {
   await ok(
-    'rollout create r1 --release pump/firmware/1.0.0 --group lab --phase 50:hold --phase 100',
+    'rollout create r1 --release pump/firmware/1.0.0 --group lab --phase cohort=lab:hold --phase count=5:seen=12h:rate=50/min --phase 100 --priority 600 --max-in-flight 20 --bytes-per-minute 1G',
   )
+  const shown = await fleetseal('rollout show r1')
+  expect(shown.out).toMatch(/phase 1: +cohort, hold/)
+  expect(shown.out).toMatch(/phase 2: +first 5, seen within PT12H, 50\/min/)
+  expect(shown.out).toMatch(/in flight: +at most 20/)
+  expect(shown.out).toMatch(/priority: +600/)
   expect(await ok('rollout start r1')).toMatchObject({ state: 'running', phase: 1 })
   expect(await ok('rollout pause r1 --reason lunch')).toMatchObject({ state: 'paused' })
   const watched = await fleetseal('rollout show r1 --watch')

@@ -109,8 +109,11 @@ async function happen(given: Scene, what: Event): Promise<void> {
       await driveRollouts(world.ctx, createLookLimit())
       await endOverdue(world.ctx)
       return
-    default:
+    case 'act':
       await act(world, rolloutId, what.action as 'pause').catch(onlyRefusals)
+      return
+    default:
+      throw new Error(what satisfies never)
   }
 }
 

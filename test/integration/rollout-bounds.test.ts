@@ -188,6 +188,30 @@ test('a rollout that gets a bound between the reading and the lock admits nobody
   expect(await meetDevices(world.ctx, ids)).toHaveLength(1)
 })
 
+test('nor one whose phase with a rate was opened meanwhile', async () => {
+  const phases = [{ percent: 100 }, { percent: 100 }]
+  const { ids, rolloutId, release } = await givenStarted(world, 3, phases)
+  const rate = JSON.stringify({ perMinute: 1 })
+  await world.db
+    .updateTable('rollout_phase')
+    .set({ rate })
+    .where('rollout_id', '=', rolloutId)
+    .where('no', '=', 2)
+    .execute()
+  await act(world, rolloutId, 'advance')
+  const stale = ids.map((deviceId) => ({
+    rolloutId,
+    deviceId,
+    releaseId: release.id,
+    component: 'main',
+    phaseNos: [1],
+    bucket: 0,
+    bounded: false,
+  }))
+  expect((await claimInDetail(world.ctx, stale)).met).toEqual([])
+  expect(await meetDevices(world.ctx, ids)).toHaveLength(1)
+})
+
 test('a device of two rollouts that are both bounded never waits in a circle', async () => {
   const groupId = await givenGroup(world)
   const ids = await givenDevices(world, groupId, 20)

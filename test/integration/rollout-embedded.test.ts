@@ -8,6 +8,7 @@ import { previewDefinition, previewRollout } from '../../server/rollouts/preview
 import { progressOf } from '../../server/rollouts/progress.ts'
 import { getRollout } from '../../server/rollouts/store.ts'
 import { createEmbeddedDatabase } from '../support/database.ts'
+import { brokenBounds, givenBounded } from '../support/rollout-bounds.ts'
 import { givenMet, givenStarted, ledgerOf } from '../support/rollout-given.ts'
 import { brokenInvariants } from '../support/rollout-invariants.ts'
 import { choose, deploymentIdOf, hello, report, update } from '../support/rollout-messages.ts'
@@ -48,6 +49,21 @@ test('phases, from the first device to the end', async () => {
   }
   await driveRollouts(world.ctx, createLookLimit())
   expect((await getRollout(world.db, rolloutId)).state).toBe('completed')
+})
+
+test('bounds: of one rollout and of all, a rate, a count and a frozen cohort', async () => {
+  const ctx = { ...world.ctx, config: { ...world.ctx.config, maxInFlight: 6 } }
+  const rate = { perMinute: 24 }
+  const rated = await givenBounded(world, 10, { max_in_flight: 5 }, { rate })
+  expect(await meetDevices(ctx, rated.ids)).toHaveLength(2)
+  const counted = await givenBounded(world, 10, {}, { kind: 'count', count: 3 })
+  expect(await meetDevices(ctx, counted.ids)).toHaveLength(3)
+  const rest = await givenStarted(world, 10)
+  expect(await meetDevices(ctx, rest.ids)).toHaveLength(1)
+  const rollouts = [rated, counted, rest].map((one) => one.rolloutId)
+  expect(await brokenBounds(world, rollouts)).toEqual([])
+  for (const id of rollouts) await act(world, id, 'cancel')
+  await endCancelled(world.ctx)
 })
 
 test('choices, silence, revocation and cancel', async () => {
