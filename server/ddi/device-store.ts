@@ -1,6 +1,7 @@
 import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { isMet } from '../db/release-fit.ts'
 import type { DdiActionTable } from '../db/schema.ts'
 import { type WindowFacts, windowFacts } from '../db/window-facts.ts'
 import type { DdiProfile } from '../protocol/ddi.ts'
@@ -94,8 +95,7 @@ export async function findPollers(db: Db, deviceIds: readonly string[]): Promise
       coalesce(nullif(device.hardware_ids, '{}'), line.hardware_ids) as hardware_ids,
       device.attributes, device.model is not null as is_described,
       exists (select from device_group_member member join rollout on rollout.group_id = member.group_id and rollout.state = 'running'
-        where member.device_id = device.id and not exists (select from deployment met
-          where met.rollout_id = rollout.id and met.device_id = device.id)) as may_be_met,
+        where member.device_id = device.id and not ${isMet()}) as may_be_met,
       (select past.id from ddi_action past join deployment proven on proven.id = past.deployment_id
         where past.device_id = device.id and proven.state = 'succeeded' order by past.id desc limit 1) as installed_action,
       newest.id as a_id, newest.deployment_id as a_deployment_id, newest.started_at as a_started_at,

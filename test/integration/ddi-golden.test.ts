@@ -13,7 +13,7 @@ import {
   givenUpdate,
   type Reply,
 } from '../support/ddi-world.ts'
-import { act } from '../support/rollout-world.ts'
+import { act, givenRelease } from '../support/rollout-world.ts'
 
 /* Conversations of ddi.md §12, as the clients have them; answers are compared whole. */
 
@@ -280,4 +280,23 @@ test('swupdate: late success after lost is answered 200 and counts', async () =>
   expect(await device.tell('closed', 'success')).toBe(200)
   await device.says(update.version)
   expect(await update.state()).toBe('succeeded')
+})
+
+test('all: after a step on the way the same rollout goes on, by polls alone', async () => {
+  await givenClient(world, 'swupdate')
+  const device = await givenPollingDevice(world)
+  const update = await givenUpdate(device)
+  await device.links()
+  expect(await device.tell('closed', 'failure')).toBe(200)
+  const step = await givenRelease(world, { build: 2, version: '1.0.2' })
+  await world.db
+    .updateTable('deployment')
+    .set({ release_id: step.id, is_step: true, state: 'succeeded' })
+    .where('id', '=', await update.id())
+    .execute()
+  await device.says('1.0.0')
+  const { json: root } = await device.call('GET', '')
+  expect(JSON.stringify(root)).toContain('/deploymentBase/1000000002?')
+  const { json: offer } = await device.call('GET', '/deploymentBase/1000000002')
+  expect(offer).toMatchObject({ deployment: { chunks: [{ version: update.version }] } })
 })
