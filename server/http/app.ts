@@ -11,6 +11,7 @@ import { certificateRoutes } from '../certificates/routes.ts'
 import type { Context } from '../context.ts'
 import { ddiRoutes } from '../ddi/routes.ts'
 import { deltaRoutes } from '../deltas/routes.ts'
+import { exportRoutes } from '../deployments/export-routes.ts'
 import { deploymentRoutes } from '../deployments/routes.ts'
 import { deviceRoutes } from '../devices/routes.ts'
 import { approvalRoutes } from '../enrollment/approval-routes.ts'
@@ -84,6 +85,7 @@ export const routes: readonly Route[] = [
   ...settingsRoutes,
   ...transparencyRoutes,
   ...deploymentRoutes,
+  ...exportRoutes,
   ...auditRoutes,
   ...eventRoutes,
 ]

@@ -1,0 +1,28 @@
+import { z } from 'zod'
+
+import { deploymentStates } from '../protocol/deployment.ts'
+
+const instant = z.iso.datetime().nullable()
+
+/** What became of one device in a rollout: one object of the JSON array, one line of the CSV, in this order. */
+export const ResultView = z.object({
+  deviceId: z.string(),
+  serialNumber: z.string().nullable(),
+  phase: z.number(),
+  state: z.enum(deploymentStates),
+  code: z.string().nullable(),
+  /** The device's own words. */
+  detail: z.string().nullable(),
+  attempts: z.number(),
+  component: z.string(),
+  admittedAt: z.iso.datetime(),
+  firstOfferedAt: instant,
+  startedAt: instant,
+  endedAt: instant,
+  fromBuild: z.number().nullable(),
+  toBuild: z.number().nullable(),
+  deploymentId: z.string(),
+})
+export type ResultView = z.infer<typeof ResultView>
+
+export const ResultQuery = z.strictObject({ format: z.enum(['csv', 'json']).default('json') })
