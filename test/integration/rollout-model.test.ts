@@ -4,7 +4,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { endCancelled, endGone, endOverdue } from '../../server/deployments/end.ts'
 import { DomainError } from '../../server/errors.ts'
+import { newId } from '../../server/ids.ts'
 import { deploymentStates } from '../../server/protocol/deployment.ts'
+import { retryFailed, rollBack } from '../../server/rollouts/derived.ts'
 import { createLookLimit, driveRollouts } from '../../server/rollouts/drive.ts'
 import { meetDevices } from '../../server/rollouts/meet.ts'
 import { operatorActions } from '../../server/rollouts/state.ts'
@@ -69,6 +71,14 @@ const event = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('work' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('revoke' as const), device }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('derive' as const),
+      rollout,
+      kind: fc.constantFrom('retry', 'rollback'),
+    }),
+  },
 )
 type Event = typeof event extends fc.Arbitrary<infer E> ? E : never
 
@@ -114,9 +124,19 @@ async function happen({ devices, rollouts }: Scene, what: Event): Promise<void> 
         .where('id', '=', deviceId)
         .execute()
       return
+    case 'derive':
+      return await derive(rolloutId, what.kind)
     default:
       return what satisfies never
   }
+}
+
+/** Tries again or goes back, at once. */
+async function derive(rolloutId: string, kind: 'retry' | 'rollback'): Promise<void> {
+  const command = { id: newId(world.clock.now()), rolloutId, ...world.by }
+  const make = kind === 'retry' ? retryFailed : rollBack
+  const made = await make(world.ctx, command).catch(onlyRefusals)
+  if (made) await act(world, made.id, 'start').catch(onlyRefusals)
 }
 
 async function reportAs(
@@ -175,4 +195,28 @@ test('the same when several things happen at once', async () => {
     ),
     { seed: 20_261_127, numRuns: 20 },
   )
+})
+
+test('abort: when the first ten all fail, nothing more is admitted, whoever asks', async () => {
+  const groupId = await givenGroup(world)
+  const devices = await givenDevices(world, groupId, 40)
+  const release = await givenRelease(world, { build: newBuild() })
+  const id = await givenRollout(world, groupId, release.id)
+  await act(world, id, 'start')
+  const first = devices.slice(0, 10)
+  await meetDevices(world.ctx, first)
+  await Promise.all(first.map(async (one) => await reportAs(id, one, 'failed_final')))
+  const met = await Promise.all([
+    meetDevices(world.ctx, devices),
+    meetDevices(world.ctx, devices.slice(10)),
+    work(),
+  ])
+  expect(met.slice(0, 2)).toEqual([[], []])
+  const rows = await world.db
+    .selectFrom('deployment')
+    .select('id')
+    .where('rollout_id', '=', id)
+    .execute()
+  expect(rows).toHaveLength(10)
+  expect(await brokenInvariants(world)).toEqual([])
 })

@@ -1,3 +1,4 @@
+import { kindOf } from '../../server/deployments/code-counts.ts'
 import { passedStates } from '../../server/protocol/deployment.ts'
 import type { RolloutWorld } from './rollout-world.ts'
 
@@ -13,6 +14,12 @@ export async function brokenInvariants({ db }: RolloutWorld): Promise<string[]> 
   for (const row of rows) {
     const isPassed = row.is_step && passedStates.some((state) => state === row.state)
     if (!isPassed) add(`${row.rollout_id} ${row.phase_no} ${row.state}`, -1)
+  }
+  const kinds = await db.selectFrom('deployment_code_count').selectAll().execute()
+  for (const { rollout_id, phase_no, kind, n } of kinds) add(`${rollout_id} ${phase_no} ${kind}`, n)
+  for (const row of rows) {
+    const kind = kindOf(row)
+    if (kind) add(`${row.rollout_id} ${row.phase_no} ${kind}`, -1)
   }
   for (const [key, n] of sums) if (n !== 0) broken.push(`count of ${key} is off by ${n}`)
   const ended = new Set([
