@@ -79,6 +79,8 @@ interface Told {
     deployment: InstalledAction['deployment'] | null
   }
   status?: 'RUNNING' | 'FINISHED'
+  /** Only where a window limits. */
+  maintenanceWindow?: 'available' | undefined
 }
 
 /** `deploymentBase/{id}`, or `confirmationBase/{id}` with `confirmation` in its place: always one part of one file. */
@@ -86,7 +88,7 @@ export function deploymentAnswer(
   where: Where,
   key: 'deployment' | 'confirmation',
   { sha1, md5 }: Digests,
-  { handling, history, of = where.poller, status = 'RUNNING' }: Told,
+  { handling, history, of = where.poller, status = 'RUNNING', maintenanceWindow }: Told,
 ): Record<string, unknown> {
   const { part } = where.poller
   const { action, deployment } = of
@@ -99,6 +101,7 @@ export function deploymentAnswer(
     [key]: {
       download: handling,
       update: handling,
+      ...(maintenanceWindow ? { maintenanceWindow } : {}),
       chunks: [
         {
           part,

@@ -6,6 +6,7 @@ import { DomainError } from '../errors.ts'
 import { openStates } from '../protocol/deployment.ts'
 import { leavesLine } from '../protocol/version-line.ts'
 import { bucketOf } from '../rollouts/bucket.ts'
+import { planOf } from '../rollouts/window-facts.ts'
 import { windowVerdict } from '../rollouts/window-place.ts'
 import { nextActionId } from './action-id.ts'
 import { confirm } from './confirmation.ts'
@@ -109,6 +110,15 @@ export function whatIsShown(poller: Poller, now: Date): Shown {
     },
     now,
   )
+}
+
+/**
+ * What is said of the windows with an offer, to the clients that read it: whoever is shown one may install it, or is at it already. Outside
+ * of them there is no offer (present.ts), so `unavailable` is never said. Undefined where nothing is limited.
+ */
+export function maintenanceWindowOf({ profile, deployment }: Poller): 'available' | undefined {
+  const isRead = profile === 'rauc' || profile === 'generic'
+  return isRead && deployment && !planOf(deployment.windows).isAlways ? 'available' : undefined
 }
 
 /** These clients know no policy: the server counts for their owners what an agent counts on the device (updates.md §7.2). */

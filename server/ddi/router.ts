@@ -12,7 +12,7 @@ import { findInstalled } from './device-store.ts'
 import { digestsOf } from './digests.ts'
 import { Downloads } from './downloads.ts'
 import { readFeedback } from './feedback.ts'
-import { getPoller, knownPoller, whatIsShown } from './poller.ts'
+import { getPoller, knownPoller, maintenanceWindowOf, whatIsShown } from './poller.ts'
 import { checkName, Polls } from './polls.ts'
 import type { QuietDevices } from './quiet-devices.ts'
 import {
@@ -131,10 +131,12 @@ class DdiEdge {
     const digests = await digestsOf(this.#ctx, poller.deployment.sha256)
     await takeRetrieval(this.#ctx, poller, key === 'deployment')
     const handling = shown.link === 'deploymentBase' ? shown.handling : 'attempt'
-    const history = historyIn(req)
-    res.json(
-      deploymentAnswer({ ...whereOf(this.#ctx, req), poller }, key, digests, { handling, history }),
-    )
+    const told = {
+      handling,
+      history: historyIn(req),
+      maintenanceWindow: maintenanceWindowOf(poller),
+    }
+    res.json(deploymentAnswer({ ...whereOf(this.#ctx, req), poller }, key, digests, told))
   }
 
   async feedback(req: Request, res: Response): Promise<void> {

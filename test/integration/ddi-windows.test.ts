@@ -65,6 +65,7 @@ test('what was shown is taken back at closing, and never by the word skip; what 
   expect(await begun.links()).toEqual(['deploymentBase'])
   const { json } = await begun.call('GET', '/deploymentBase/1000000001')
   expect(JSON.stringify(json)).not.toContain('skip')
+  expect(json.deployment).toMatchObject({ update: 'attempt', maintenanceWindow: 'available' })
   const { next } = await windowFor(world.ctx, shown.id, updates[0]?.rolloutId ?? '')
   const { json: root } = await shown.call('GET', '')
   const [hours = 0, minutes = 0, seconds = 0] = String(root.config.polling.sleep)
