@@ -125,12 +125,13 @@ const failures = sql.join(
   executedStates.filter((state) => state !== 'succeeded').map((state) => sql.lit(state)),
 )
 
-/** The columns of `Failures`. What an owner declined is no failure of the device. */
+/** The columns of `Failures`. What an owner declined is no failure of the device,
+ * and a certificate that was not renewed says nothing about updates. */
 export function failureColumns(now: Date): RawBuilder<Failures> {
   const forgiven = sql`coalesce((select lift.lifted_at from device_penalty_lift lift
     where lift.device_id = device.id), '-infinity')`
   return sql`(select max(past.changed_at) from deployment past
-      where past.device_id = device.id and past.state in (${failures})
+      where past.device_id = device.id and past.release_id is not null and past.state in (${failures})
         and past.code is distinct from 'declined' and past.changed_at > ${forgiven}
         and past.changed_at > ${now}::timestamptz - interval '24 hours') as failed_at,
     array(select extract(epoch from try.at)::float8 from deployment past

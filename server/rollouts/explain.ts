@@ -27,7 +27,12 @@ export async function explainRollout(
   await mustExist(ctx, deviceId)
   const concerns = await concernsOf(ctx.db, deviceId, { rolloutId, limit: 1 })
   const [explanation] = await explain(ctx, deviceId, concerns)
-  if (!explanation) throw new DomainError('not-found', 'No such rollout', { rolloutId })
+  if (concerns.length === 0) throw new DomainError('not-found', 'No such rollout', { rolloutId })
+  if (!explanation) {
+    const message =
+      'This rollout renews certificates: fleetseal rollout deployments ROLLOUT says where each device stands'
+    throw new DomainError('invalid-request', message, { rolloutId })
+  }
   return explanation
 }
 
