@@ -10,6 +10,7 @@ import { usageError } from '../failure.ts'
 import { deviceId, groupId } from '../lookup.ts'
 import { Page } from '../page.ts'
 import type { Column } from '../table.ts'
+import { deviceHistoryCommand } from './device-history.ts'
 import { importDevices } from './device-import.ts'
 import { overrideCommands } from './device-override.ts'
 import { liftPenalty, penaltyFields } from './device-penalty.ts'
@@ -72,6 +73,7 @@ export const deviceNoun: Noun = {
         show(out, await api.get(DeviceView, `/devices/${await deviceId(api, device)}`))
       },
     },
+    deviceHistoryCommand,
     {
       verb: 'register',
       args: 'SERIAL',

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 
 import { deploymentStates } from '../protocol/deployment.ts'
+import { DeploymentView } from './wire.ts'
 
 const instant = z.iso.datetime().nullable()
 
@@ -26,3 +27,20 @@ export const ResultView = z.object({
 export type ResultView = z.infer<typeof ResultView>
 
 export const ResultQuery = z.strictObject({ format: z.enum(['csv', 'json']).default('json') })
+
+/** One thing that was given to a device, with what was said when something went wrong. */
+export const PastDeploymentView = z.object({
+  ...DeploymentView.shape,
+  rolloutName: z.string(),
+  version: z.string().nullable(),
+  /** The last 20, in order, in the device's own words where they are its own. */
+  said: z.array(
+    z.object({
+      state: z.enum(deploymentStates),
+      code: z.string().nullable(),
+      detail: z.string().nullable(),
+      at: z.iso.datetime(),
+    }),
+  ),
+})
+export type PastDeploymentView = z.infer<typeof PastDeploymentView>

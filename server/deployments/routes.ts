@@ -4,8 +4,10 @@ import { DomainError } from '../errors.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { uuidPattern } from '../ids.ts'
+import { pastOf } from './device-history-store.ts'
 import { choicesOf, deploymentsOf, type LedgerRow, type ListedDeployment } from './list-store.ts'
 import { overrideRoutes } from './override-routes.ts'
+import { PastDeploymentView } from './result-wire.ts'
 import { getDeployment, historyOf } from './store.ts'
 import {
   ChoiceView,
@@ -63,6 +65,32 @@ export const deploymentRoutes = [
           at: step.at.toISOString(),
         })),
       }
+    },
+  }),
+
+  route({
+    method: 'get',
+    path: '/devices/:deviceId/deployments',
+    summary:
+      'Everything that was ever given to a device, newest first, with what it said when something went wrong',
+    allow: readers,
+    params: DeviceParams,
+    query: PageQuery,
+    response: Page(PastDeploymentView),
+    handle: async ({ ctx, params, query: { limit, cursor } }) => {
+      const before = cursorAs(cursor, uuidPattern)
+      const rows = await pastOf(ctx.db, params.deviceId, before, limit + 1)
+      return pageOf(
+        rows,
+        limit,
+        (row) => ({
+          ...view(row),
+          rolloutName: row.rollout_name,
+          version: row.version,
+          said: row.said,
+        }),
+        (row) => row.id,
+      )
     },
   }),
 
