@@ -140,4 +140,4 @@ test('whatever happens at once: no bound is passed, no slot is lost, nothing is 
     ),
     { seed: 20_261_126, numRuns: 6, endOnFailure: true },
   )
-})
+}, 180_000)
