@@ -52,19 +52,25 @@ export async function adopt(device: Device, verified: VerifiedBundle): Promise<v
   const also = targets
     .filter((one) => one !== target && !runs(device, one))
     .map((one) => ({ target: targetOf(one) }))
-  const wanted = { target: targetOf(target), also }
-  if (task?.deploymentId === deploymentId && isSameSet(task, wanted, targets)) {
+  const wanted = { target: targetOf(target), also, all: targets }
+  if (task?.deploymentId === deploymentId && isSameSet(device, task, wanted)) {
     if (isOpen(task)) await renewPolicy(device, task, policy)
     return
   }
-  const parsed = Task.safeParse({ deploymentId, state: 'queued', ...wanted, policy })
+  const parsed = Task.safeParse({
+    deploymentId,
+    state: 'queued',
+    target: wanted.target,
+    also,
+    policy,
+  })
   if (!parsed.success) {
     // Signed, and still nothing this device could keep or report about.
     const detail = `arbitrary: ${parsed.error.issues[0]?.path.join('.')} is not usable`
     const event = { kind: 'update-refused', detail, now: device.now() }
     return await device.store(securityEvent(device.journal, event))
   }
-  if (task && !isSameSet(task, wanted, targets)) await removeParts(device, task)
+  if (task && !isSameSet(device, task, wanted)) await removeParts(device, task)
   await device.store(newTask(device, parsed.data))
 }
 
@@ -113,24 +119,29 @@ function mainOf({ targets, state }: VerifiedBundle): VerifiedTarget | undefined 
 }
 
 /**
- * Does the task bring what is wanted? What came along with it and runs by now is no longer to be installed, and is the same set
- * still: an answer that was made before the server heard of the end must not begin it anew.
+ * Does the task bring what is wanted? What came along with it and runs by now is no longer to be installed, and the director may
+ * not name it any more; it is the same set still: an answer that was made before the server heard of the end must not begin it
+ * anew.
  */
-function isSameSet(
-  task: Task,
-  { target, also }: Pick<Task, 'target' | 'also'>,
-  all: readonly VerifiedTarget[],
-): boolean {
-  const own = new Set(task.also.map((one) => one.target.sha256))
+function isSameSet(device: Device, task: Task, { target, also, all }: Wanted): boolean {
+  const own = task.also.map((one) => one.target)
   const named = new Set(all.map((one) => one.sha256))
   return (
     task.target.sha256 === target.sha256 &&
-    also.every((one) => own.has(one.target.sha256)) &&
-    [...own].every((sha256) => named.has(sha256))
+    also.every((one) => own.some(({ sha256 }) => sha256 === one.target.sha256)) &&
+    own.every((one) => named.has(one.sha256) || runs(device, one))
   )
 }
 
-function runs(device: Device, { component, sha256 }: { component: string; sha256: string }) {
+interface Wanted extends Pick<Task, 'target' | 'also'> {
+  /** Whatever the director names. */
+  all: readonly VerifiedTarget[]
+}
+
+function runs(
+  device: Device,
+  { component, sha256 }: Pick<TaskTarget, 'component' | 'sha256'>,
+): boolean {
   const { slot, record } = device.running(component)
   return record.slots[slot]?.sha256 === sha256
 }

@@ -177,6 +177,14 @@ test('an answer that was made before the server heard of the end begins nothing 
   const told = life.reports.length
   await life.day()
   expect(life.state()).toBe('succeeded')
+  // Nor does one that leaves out what runs already.
+  const [main = '', radio = ''] = Object.keys(life.world.wanted)
+  const { [radio]: _, ...without } = life.world.wanted
+  expect([main, radio].join()).toMatch(/main.*radio/)
+  life.world.wanted = without
+  publish(life.world)
+  await life.day()
+  expect(life.state()).toBe('succeeded')
   expect(life.reports).toHaveLength(told)
   // The next one is taken as ever.
   life.pass({ hours: 1 })
