@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 import type { Db } from '../db/client.ts'
 import { type WindowFacts, windowFacts } from '../db/window-facts.ts'
 
-/** In the order of their ids: what has begun and is not verified yet, where some window has a hard end. */
+/** In the order of their ids: what has begun and is not verified yet, where some window has a hard end. Certificates know no windows. */
 export async function downloadingInWindows(
   db: Db,
   after: string,
@@ -14,7 +14,7 @@ export async function downloadingInWindows(
     from deployment
     join rollout on rollout.id = deployment.rollout_id
     join device on device.id = deployment.device_id
-    where deployment.state in ('accepted', 'downloading') and deployment.id > ${after}
+    where deployment.state in ('accepted', 'downloading') and deployment.release_id is not null and deployment.id > ${after}
       and (rollout.install_window->'hardClose' = 'true'
         or exists (select from maintenance_window own
           where own.device_id = device.id and own.rule->'hardClose' = 'true')

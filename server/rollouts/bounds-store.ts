@@ -57,7 +57,7 @@ export interface Standing {
   created_at: Date
   max_in_flight: number | null
   bytes_per_minute: number | null
-  /** Bytes of the images of all its releases. */
+  /** Bytes of the images of all its releases; 0 for certificates. */
   size: number
   /** Microseconds since 1970. */
   rate_us: number | null
@@ -89,8 +89,8 @@ export async function standingsOf(
   const since = new Date(now.getTime() - offerHoldsMs)
   const { rows } = await sql<Standing>`
     select rollout.id, rollout.phase_no, rollout.priority, rollout.created_at,
-      rollout.pass_queue and release.class = 'security' as pass_queue,
-      rollout.max_in_flight, rollout.bytes_per_minute, release.class = 'security' as is_security,
+      rollout.pass_queue and coalesce(release.class = 'security', false) as pass_queue,
+      rollout.max_in_flight, rollout.bytes_per_minute, coalesce(release.class = 'security', false) as is_security,
       (extract(epoch from rollout.rate_at) * 1000000)::bigint as rate_us,
       (extract(epoch from rollout.bytes_at) * 1000000)::bigint as bytes_us,
       (select jsonb_agg(jsonb_build_object('no', phase.no, 'kind', phase.kind, 'count', phase.count,
@@ -109,7 +109,7 @@ export async function standingsOf(
       (select coalesce(sum(done.n), 0)::int from deployment_count done
         where done.rollout_id = rollout.id and done.phase_no = rollout.phase_no and done.state = 'succeeded') as succeeded,
       ${maxInFlight === undefined ? sql`0` : allInFlight(now, since, maxInFlight)} as all_in_flight
-    from rollout join release on release.id = rollout.release_id
+    from rollout left join release on release.id = rollout.release_id
     where rollout.id = any(${[...rolloutIds]}::uuid[]) and rollout.state = 'running'`.execute(db)
   return new Map(rows.map((row) => [row.id, row]))
 }

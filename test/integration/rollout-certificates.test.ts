@@ -5,6 +5,7 @@ import { actOnAuthority } from '../../server/authorities/service.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { certificateWorker, followCertificates } from '../../server/deployments/certificates.ts'
 import { endCancelled, endOverdue } from '../../server/deployments/end.ts'
+import { endClosed } from '../../server/deployments/window-close.ts'
 import { sendRenewalHints } from '../../server/enrollment/renewal-hint.ts'
 import { newId } from '../../server/ids.ts'
 import { bucketOf } from '../../server/rollouts/bucket.ts'
@@ -88,6 +89,42 @@ test('a change of the issuer in phases: told, issued, used; and then it is over'
     .execute()
     .then((found) => ({ rows: found.map(({ to_state, actor }) => `${to_state} ${actor}`) }))
   expect(rows).toEqual(['queued engine', 'accepted engine', 'testing device', 'succeeded device'])
+})
+
+test('bounds hold for renewals too: the first so many, and no more at once than may be', async () => {
+  const { groupId, ids } = await world.givenFleet(5)
+  const issuer = await world.givenIssuer()
+  const target = { certificate_issuer: issuer, max_in_flight: 2 }
+  const first = { ...wholeGroup, kind: 'count' as const, percent: null, count: 3 }
+  const rolloutId = await world.givenCampaign(groupId, target, [first])
+  await world.act(rolloutId, 'start')
+  expect(await world.hint(ids)).toHaveLength(2)
+  expect(await world.hint(ids)).toHaveLength(2)
+  expect(Object.values(await world.statesOf(rolloutId))).toEqual(['accepted', 'accepted'])
+})
+
+test('a window with a hard end is about updates: renewals go on', async () => {
+  const { groupId, ids } = await world.givenFleet(1)
+  const issuer = await world.givenIssuer()
+  const rolloutId = await world.givenCampaign(groupId, { certificate_issuer: issuer })
+  const at = world.ctx.clock.now()
+  const tomorrow = new Date(at.getTime() + 43_200_000).getUTCHours()
+  const rule = { cron: `0 ${tomorrow} * * *`, duration: 'PT1H', zone: 'UTC', hardClose: true }
+  await handle.db
+    .insertInto('maintenance_window')
+    .values({
+      id: newId(at),
+      device_id: ids[0] ?? '',
+      rule: JSON.stringify(rule),
+      created_by: 'key:test',
+      created_at: at,
+      changed_at: at,
+    })
+    .execute()
+  await world.act(rolloutId, 'start')
+  await world.hint(ids)
+  await endClosed(world.ctx)
+  expect(Object.values(await world.statesOf(rolloutId))).toEqual(['accepted'])
 })
 
 test('renewal before its time: everything made before an instant', async () => {

@@ -13,6 +13,7 @@ import { newId } from '../../server/ids.ts'
 import type { Command } from '../../server/protocol/messages.ts'
 import { bucketOf } from '../../server/rollouts/bucket.ts'
 import { actOnRollout, createRollout } from '../../server/rollouts/service.ts'
+import type { NewPhase } from '../../server/rollouts/store.ts'
 import { by, createIdentityWorld, type Enrolled, type IdentityWorld } from './identity-world.ts'
 
 export const wholeGroup = {
@@ -85,8 +86,13 @@ function renewalGivens(world: IdentityWorld, ctx: RenewalContext) {
 
   async function givenCampaign(
     groupId: string,
-    target: { certificate_issuer?: string; certificate_before?: Date; install_window?: unknown },
-    phases = [wholeGroup],
+    target: {
+      certificate_issuer?: string
+      certificate_before?: Date
+      install_window?: unknown
+      max_in_flight?: number
+    },
+    phases: readonly NewPhase[] = [wholeGroup],
   ) {
     const rolloutId = id()
     const settings = { kind: 'certificate' as const, ...target }
