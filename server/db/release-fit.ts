@@ -150,6 +150,12 @@ export function isMet(): RawBuilder<SqlBool> {
       and not (met.is_step and met.state in (${passed})))`
 }
 
+/** The device took a step of the rollout, or was to: it belongs to it until it is met. */
+export function hasBegun(): RawBuilder<SqlBool> {
+  return sql<SqlBool>`exists (select from deployment begun
+    where begun.rollout_id = rollout.id and begun.device_id = device.id)`
+}
+
 /** `bucketOf` of bucket.ts, in SQL: the first 13 hex digits are 52 bits. */
 export function bucketSql(seed: RawBuilder<unknown>): RawBuilder<number> {
   return sql<number>`(('x' || left(encode(sha256(${seed} || uuid_send(device.id)), 'hex'), 13))::bit(52)::bigint

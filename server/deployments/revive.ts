@@ -1,6 +1,6 @@
 import type { Tx } from '../db/client.ts'
 import { lockDeployments } from './report-store.ts'
-import { type Change, saveChanges } from './store.ts'
+import { type Change, isGivenAgain, saveChanges } from './store.ts'
 
 /**
  * Takes back that a deployment was cancelled, because its device refuses: it installs already, or has (ddi.md §10). What becomes of it counts
@@ -14,6 +14,8 @@ export async function reviveCancelled(
 ): Promise<Change | undefined> {
   const [row] = await lockDeployments(tx, { ids: [deploymentId] })
   if (!row || row.state !== 'cancelled' || row.busy) return undefined
+  // A step that was begun again since and came to a verdict stays at that.
+  if (row.is_step && (await isGivenAgain(tx, row))) return undefined
   const said = { code: 'cancel-refused', detail: null, reported_at: null }
   const step = { from_state: row.state, to_state: 'installing', actor: 'engine', ...said } as const
   const change: Change = {

@@ -85,7 +85,7 @@ export async function insertDeployments(
   const inserted = await tx
     .insertInto('deployment')
     .values(rows.map((row) => ({ ...row, from_build: runningBuild(row) })))
-    // Any unique index: deployment_once or deployment_open.
+    // Any unique index: deployment_once (of a step: unless it is behind, as `isMet` says) or deployment_open.
     .onConflict((oc) => oc.doNothing())
     .returningAll()
     .execute()
@@ -99,6 +99,23 @@ export async function insertDeployments(
     inserted.map((row) => ({ ...row, n: 1 })),
   )
   return inserted
+}
+
+/** Did the device get the same of the same rollout once more, after this one was taken back? */
+export async function isGivenAgain(
+  db: Db,
+  { id, rollout_id, device_id, release_id }: Deployment,
+): Promise<boolean> {
+  const row = await db
+    .selectFrom('deployment')
+    .select('id')
+    .where('rollout_id', '=', rollout_id)
+    .where('device_id', '=', device_id)
+    .where('release_id', '=', release_id)
+    .where('id', '<>', id)
+    .limit(1)
+    .executeTakeFirst()
+  return row !== undefined
 }
 
 /** What runs of the component as the device last said: where it can go back to. */

@@ -3,6 +3,7 @@ import { type RawBuilder, type SqlBool, sql } from 'kysely'
 import type { Db } from '../db/client.ts'
 import { isBounded, isTakenByPhase, type OpenPhase, openPhases } from '../db/open-phases.ts'
 import {
+  hasBegun,
   hasFirstStep,
   failureColumns,
   type Failures,
@@ -181,7 +182,7 @@ function releaseFor(): RawBuilder<string> {
 
 /**
  * Is there a member of the rollout's group that it could still meet: one that `matching` finds, taken by an open
- * phase, able to take part (or registered and still to enroll), and either never heard of or one that the release fits,
+ * phase or on its way already, able to take part (or registered and still to enroll), and either never heard of or one that the release fits,
  * if need be by a step in between? Who was not seen lately is not waited for by a phase that takes only those who were.
  * Stops at the first one found.
  */
@@ -201,7 +202,7 @@ export async function someoneToMeet(
       and (device.state = 'registered' or (device.model is null and ${mayTakePart()})
         or (${unfitness()} is null and (not ${needsStep()} or ${hasFirstStep()})))
       and ${matching}
-      and ${isTakenByPhase(now)}
+      and (${hasBegun()} or ${isTakenByPhase(now)})
     limit 1`.execute(db)
   return rows.length > 0
 }

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
 import type { DatabaseHandle } from '../../server/db/client.ts'
-import { endWithdrawn } from '../../server/deployments/end.ts'
+import { endCancelled, endWithdrawn } from '../../server/deployments/end.ts'
 import { deploymentsOf } from '../../server/deployments/list-store.ts'
 import { createLookLimit, driveRollouts } from '../../server/rollouts/drive.ts'
 import { meetDevices } from '../../server/rollouts/meet.ts'
@@ -207,4 +207,43 @@ test('every deployment of a device is listed, whatever the size of a page', asyn
   }
   expect(new Set(seen).size).toBe(4)
   expect(seen).toHaveLength(4)
+})
+
+test('a rollout to the first so many waits for those of them that are on their way', async () => {
+  const given = await givenLine([[5], [10, 5]], [5, 1])
+  const { ids, rolloutId } = given
+  const [direct = '', stepping = ''] = ids
+  await world.db
+    .updateTable('rollout_phase')
+    .set({ kind: 'count', percent: null, count: 2, rate: JSON.stringify({ perMinute: 1 }) })
+    .where('rollout_id', '=', rolloutId)
+    .execute()
+  await take(given, direct)
+  world.clock.advance({ seconds: 61 })
+  expect((await take(given, stepping)).build).toBe(5)
+  // The step is behind it, and the rate lets nobody go on within this minute.
+  expect(await meetDevices(world.ctx, ids)).toEqual([])
+  await driveRollouts(world.ctx, createLookLimit())
+  expect((await getRollout(world.db, rolloutId)).state).toBe('running')
+  world.clock.advance({ seconds: 61 })
+  expect((await take(given, stepping)).build).toBe(10)
+  await driveRollouts(world.ctx, createLookLimit())
+  expect((await getRollout(world.db, rolloutId)).state).toBe('completed')
+})
+
+test('a step that a newer release took the place of, which was then taken back, is begun again', async () => {
+  const given = await givenLine([[5], [10, 5]], [1])
+  const { model, groupId, device, rolloutId } = given
+  await meetDevices(world.ctx, [device])
+  const newer = await givenRelease(world, { model, build: 30 })
+  const other = await givenRollout(world, groupId, newer.id)
+  await act(world, other, 'start')
+  expect(await meetDevices(world.ctx, [device])).toEqual([device])
+  expect(await openBuild(rolloutId, device)).toMatchObject({ build: 5, state: 'superseded' })
+  await act(world, other, 'cancel')
+  await endCancelled(world.ctx)
+  expect(await meetDevices(world.ctx, [device])).toEqual([device])
+  expect((await take(given, device)).build).toBe(5)
+  expect((await take(given, device)).build).toBe(10)
+  expect(await brokenInvariants(world)).toEqual([])
 })
