@@ -29,13 +29,17 @@ type Policy = Pick<Context, 'config'>
 
 /**
  * How many people have to approve: what its definition says, and no fewer than the server demands. What the engine itself
- * makes does what the definition of its parent said, which was approved.
+ * makes does what the definition of its parent said, which was approved; until a person edits it.
  */
 export function approvalsNeeded(
-  { approvals_needed, created_by }: Pick<Rollout, 'approvals_needed' | 'created_by'>,
+  {
+    approvals_needed,
+    created_by,
+    edited_by,
+  }: Pick<Rollout, 'approvals_needed' | 'created_by' | 'edited_by'>,
   { config }: Policy,
 ): number {
-  if (created_by === 'system') return approvals_needed
+  if (created_by === 'system' && edited_by === null) return approvals_needed
   return Math.max(approvals_needed, config.rolloutApprovals)
 }
 

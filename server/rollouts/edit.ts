@@ -58,7 +58,8 @@ export async function editRollout(
     if (before.definition_hash?.equals(hash)) return before
     const changed = definitionOf(stored)
     mustKeepOpened(old, changed, before.phase_no)
-    const pauses = before.state === 'running' && approvalsNeeded(stored.rollout, ctx) > 0
+    const needed = approvalsNeeded({ ...stored.rollout, edited_by: actor }, ctx)
+    const pauses = before.state === 'running' && needed > 0
     const state = pauses ? nextRolloutState('running', 'pause') : edited
     const why = pauses ? { reason: 'It was edited: it has to be approved again' } : {}
     const set = { state, definition_hash: hash, edited_by: actor, ...why }
