@@ -5,6 +5,7 @@ import type { Context } from '../context.ts'
 import type { Db, Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
+import type { SettingColumns } from './columns.ts'
 import { definitionHash } from './definition.ts'
 import { countWaysBack, findOpenChild, freezeFailed, freezeWaysBack } from './rollback-store.ts'
 import {
@@ -123,13 +124,25 @@ async function draftRetry(tx: Tx, draft: Draft): Promise<Rollout> {
     tx,
     along.map((one) => one.release_id),
   )
-  const settings = { abort_rules: JSON.stringify(parent.abort_rules), priority: parent.priority }
+  const settings = {
+    abort_rules: JSON.stringify(parent.abort_rules),
+    limits: JSON.stringify(parent.limits),
+    install_window: asColumn(parent.install_window),
+    ignore_windows: asColumn(parent.ignore_windows),
+    query: parent.query,
+    pass_queue: parent.pass_queue,
+    priority: parent.priority,
+  }
   const row = { kind: 'retry' as const, release_id: parent.release_id, ...settings }
   return await draftFor(tx, draft, row, releases, async () => {
     const devices = await freezeFailed(tx, { rolloutId: id, parentId: parent.id })
     if (devices > 0) return devices
     throw new DomainError('not-ready', 'No device of it failed', { rolloutId: parent.id })
   })
+}
+
+function asColumn(stored: unknown): string | null {
+  return stored === null ? null : JSON.stringify(stored)
 }
 
 const above = 100
@@ -158,8 +171,7 @@ async function draftFor(
     kind: 'retry' | 'rollback'
     release_id: string | null
     priority: number
-    abort_rules?: string
-  },
+  } & SettingColumns,
   companions: readonly { id: string; component: string }[],
   freeze: () => Promise<number>,
 ): Promise<Rollout> {
