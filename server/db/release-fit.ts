@@ -46,12 +46,27 @@ export function unfitness(
 
 /** A rollout took the release back from the device, and nobody has forgiven it since. */
 function isTakenBack(): RawBuilder<SqlBool> {
-  return sql<SqlBool>`exists (select from rollback_target target
+  return sql<SqlBool>`exists (${takenBack()} and taken.release_id = release.id)`
+}
+
+/** What rollouts back that have begun took from the device, as far as it is not forgiven. */
+function takenBack(): RawBuilder<unknown> {
+  return sql`select taken.release_id from rollback_target target
     join rollout back on back.id = target.rollout_id and back.started_at is not null
     join rollout taken on taken.id = back.parent_id
-    where target.device_id = device.id and taken.release_id = release.id
+    where target.device_id = device.id
       and back.started_at > coalesce((select lift.rolled_back_until from device_penalty_lift lift
-        where lift.device_id = device.id), '-infinity'))`
+        where lift.device_id = device.id), '-infinity')`
+}
+
+/** Ids of the releases that may be no step on the way either: the device rolled back from them, or they were taken back from it. */
+export function notAgain(): RawBuilder<string[]> {
+  return sql<string[]>`(select coalesce(jsonb_agg(gone.release_id), '[]') from (
+    ${takenBack()}
+    union all select past.release_id from deployment past
+    where past.device_id = device.id and past.state = 'rolled_back' and past.release_id is not null
+      and past.changed_at > coalesce((select lift.rolled_back_until from device_penalty_lift lift
+        where lift.device_id = device.id), '-infinity')) gone)`
 }
 
 /** May the release be installed only from a build that is higher than what runs, or from any at all when nothing does? */

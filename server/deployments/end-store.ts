@@ -49,6 +49,23 @@ export async function lockWithdrawn(tx: Tx, limit: number): Promise<Deployment[]
     .execute()
 }
 
+/** The same of rollouts back, which give each device a release of its own. */
+export async function lockWithdrawnBack(tx: Tx, limit: number): Promise<Deployment[]> {
+  return await tx
+    .selectFrom('deployment')
+    .innerJoin('rollout', 'rollout.id', 'deployment.rollout_id')
+    .innerJoin('release', 'release.id', 'deployment.release_id')
+    .selectAll('deployment')
+    .where('rollout.kind', '=', 'rollback')
+    .where('rollout.state', 'in', ['running', 'paused'])
+    .where('release.state', '=', 'withdrawn')
+    .where('deployment.state', 'in', stoppableStates)
+    .limit(limit)
+    .forUpdate('deployment')
+    .skipLocked()
+    .execute()
+}
+
 /** The same where only the step on the way was withdrawn, and not what it leads to. */
 export async function lockWithdrawnSteps(tx: Tx, limit: number): Promise<Deployment[]> {
   return await tx

@@ -9,6 +9,7 @@ import {
   lockGone,
   lockOverdue,
   lockWithdrawn,
+  lockWithdrawnBack,
   lockWithdrawnSteps,
 } from './end-store.ts'
 import { type Change, type Deployment, saveChanges } from './store.ts'
@@ -53,7 +54,8 @@ export async function endCancelled(ctx: Deps): Promise<boolean> {
 export async function endWithdrawn(ctx: Deps): Promise<boolean> {
   const end = (row: Deployment) => stop(row, 'cancelled', 'engine', 'release-withdrawn')
   const ofRollouts = await endBatch(ctx, lockWithdrawn, end)
-  return (await endBatch(ctx, lockWithdrawnSteps, end)) || ofRollouts
+  const back = await endBatch(ctx, lockWithdrawnBack, end)
+  return (await endBatch(ctx, lockWithdrawnSteps, end)) || back || ofRollouts
 }
 
 /**

@@ -11,6 +11,7 @@ import {
   isMet,
   mayTakePart,
   needsStep,
+  notAgain,
   unfitness,
 } from '../db/release-fit.ts'
 import { type WindowFacts, windowFacts } from '../db/window-facts.ts'
@@ -89,9 +90,7 @@ const columns = (now: Date) => sql`
       and other.state not in (${ended}) limit 1) as open,
   ${isExpiring(now)} as expiring, ${failureColumns(now)},
   case when ${needsStep()} then jsonb_build_object('hardware_ids', to_jsonb(device.hardware_ids),
-    'installed', device.installed, 'rolled_back', (select coalesce(jsonb_agg(past.release_id), '[]')
-      from deployment past where past.device_id = device.id and past.state = 'rolled_back'
-        and past.component = release.component)) end as standing`
+    'installed', device.installed, 'rolled_back', ${notAgain()}) end as standing`
 
 /** What passes the queue, then by priority, then security releases, then older rollouts. */
 const inOrder = sql`order by device.id, (rollout.pass_queue and release.class = 'security') desc, rollout.priority desc, (release.class = 'security') desc,
@@ -131,7 +130,7 @@ export async function candidatesAnyway(
     select ${columns(now)}, ${unfitness()} as unfit
     from device
     join rollout on rollout.id = any(${[...rolloutIds]}::uuid[])
-    join release on release.id = rollout.release_id
+    join release on release.id = coalesce(${releaseFor()}, rollout.release_id)
     where device.id = ${deviceId}
     ${inOrder}`.execute(db)
   return rows
@@ -196,7 +195,7 @@ export async function someoneToMeet(
     select from rollout
     join device_group_member member on member.group_id = rollout.group_id
     join device on device.id = member.device_id
-    join release on release.id = ${releaseFor()}
+    join release on release.id = ${releaseFor()} and release.state = 'published'
     where rollout.id = ${rolloutId}
       and not ${isMet()}
       and (device.state = 'registered' or (device.model is null and ${mayTakePart()})

@@ -46,14 +46,20 @@ export async function previewGroup(
   const share = rollout
     ? sql`${bucketSql(sql`${rollout.seed}::bytea`)} < phase.percent / 100`
     : sql`true`
+  const isBack = rollout?.isBack ? sql<SqlBool>`true` : sql<SqlBool>`false`
+  // A rollout back gives each device what it had.
+  const given = rollout?.isBack
+    ? sql`coalesce((select target.release_id from rollback_target target
+        where target.rollout_id = ${rollout.id} and target.device_id = device.id), ${releaseId})`
+    : sql`${releaseId}`
   const extents = sql`jsonb_to_recordset(${JSON.stringify(phases)}::jsonb)
     phase(no int, kind text, percent float8, cohort_id uuid, seen_within_s bigint)`
   const { rows } = await sql<Previewed>`
     with member_of as (
-      select case when (${matching}) is not true then 'not-targeted' else coalesce(${unfitness(along, sql`false`)},
+      select case when (${matching}) is not true then 'not-targeted' else coalesce(${unfitness(along, isBack)},
           case when ${isExpiring(now)} then 'certificate-expiring'
             when ${needsStep()} and not ${hasFirstStep()} then 'must-pass-through'
-            when failures.failed_at is not null then 'penalty' end) end as reason,
+            when failures.failed_at is not null and not ${isBack} then 'penalty' end) end as reason,
         case when presence.connected then 'now'
           when presence.last_seen_at > ${now}::timestamptz - interval '1 day' then 'day'
           when presence.last_seen_at > ${now}::timestamptz - interval '7 days' then 'week' else 'never' end as contact,
@@ -65,7 +71,7 @@ export async function previewGroup(
           order by phase.no) as phases
       from device_group_member member
       join device on device.id = member.device_id
-      join release on release.id = ${releaseId}
+      join release on release.id = ${given}
       left join device_presence presence on presence.device_id = device.id
       cross join lateral (select ${failureColumns(now)}) failures
       where member.group_id = ${groupId}
@@ -95,7 +101,7 @@ export interface PreviewQuestion {
   /** Which members are meant. */
   matching: RawBuilder<SqlBool>
   /** Absent for a definition. */
-  rollout?: { id: string; seed: Buffer; started: boolean }
+  rollout?: { id: string; seed: Buffer; started: boolean; isBack: boolean }
   phases: readonly PreviewPhase[]
   /** Of a large group: which part of it is looked at. */
   part?: number

@@ -36,7 +36,12 @@ export async function previewRollout(deps: Deps, rolloutId: string): Promise<Pre
     groupId: row.group_id,
     releaseId: releaseOf(row.release_id),
     companions: (await companionsOf(db, [rolloutId])).map((one) => one.release_id),
-    rollout: { id: row.id, seed: row.seed, started: row.started_at !== null },
+    rollout: {
+      id: row.id,
+      seed: row.seed,
+      started: row.started_at !== null,
+      isBack: row.kind === 'rollback',
+    },
     matching: targetedSql(row.query, now),
     phases: await phasesOf(db, [rolloutId]),
     now,
