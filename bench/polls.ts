@@ -137,7 +137,7 @@ async function measureOffers({
   say,
 }: Bench & { site: Site }): Promise<Row[]> {
   const image = Buffer.alloc(100_000, 7)
-  const names = { fileName: 'gate.swu', metadataVersion: 1 }
+  const names = { fileName: 'gate.bin', metadataVersion: 1 }
   const release = await publishRelease(site, { version: '2.0.0', build: 100, image, ...names })
   await startRollout(site, release)
   await sleep(2_000)
@@ -203,7 +203,7 @@ async function enrolled(
 ): Promise<Poller[]> {
   const { fleetseal } = site.operator
   const proof = ['--component', 'main', '--version-attribute', 'swVersion']
-  await fleetseal('ddi', 'model', model, 'swupdate', ...proof)
+  await fleetseal('ddi', 'model', model, 'generic', ...proof)
   await fleetseal('ddi', 'profile', site.profile, model, hardwareId)
   const root = await readFile(server.ca, 'utf8')
   const numbers = Array.from({ length: devices }, (_, number) => number)
