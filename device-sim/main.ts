@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util'
 
 import { choiceCommand, choiceHelp, isChoice } from './commands/choice.ts'
 import { enrollCommand, enrollHelp } from './commands/enroll.ts'
+import { fleetCommand, fleetHelp } from './commands/fleet.ts'
 import { ledgerCommand, ledgerHelp } from './commands/ledger.ts'
 import { runCommand } from './commands/run.ts'
 import { statusCommand } from './commands/status.ts'
@@ -15,6 +16,7 @@ const help = `The device agent. It opens no port; everything it keeps is in one 
   npm run device -- accept | postpone | opt-out | opt-in --dir DIR
   npm run device -- quiet 22:00-06:00 --zone Europe/Berlin --dir DIR
   npm run device -- ledger --dir DIR    what was offered, who chose what and when
+  npm run device -- fleet …             make twenty devices, or more, and run them all
   npm run device -- help [command]
 
 Exit codes: 0 done, 1 refused or failed, 2 usage, 3 server not reached.`
@@ -34,6 +36,8 @@ async function main([command = 'help', ...args]: string[]): Promise<void> {
       return await runCommand({ ...commonOf(args), print, stopped: signalled() })
     case 'status':
       return await statusCommand(commonOf(args).dir, print)
+    case 'fleet':
+      return await fleetCommand({ args, print, stopped: signalled() })
     case 'ledger':
       return await ledgerCommand(args, print)
     case 'help':
@@ -46,6 +50,7 @@ async function main([command = 'help', ...args]: string[]): Promise<void> {
 
 function helpFor(topic: string | undefined): string {
   if (topic === 'enroll') return enrollHelp
+  if (topic === 'fleet') return fleetHelp
   if (topic === 'ledger') return ledgerHelp
   return topic !== undefined && isChoice(topic) ? choiceHelp : help
 }

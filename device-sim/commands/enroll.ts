@@ -2,11 +2,11 @@ import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 
 import { DeviceConfig, type DeviceConfigInput } from '../config.ts'
-import { enrollDevice } from '../enroll.ts'
+import { type Enrollment, enrollDevice } from '../enroll.ts'
 import { DeviceError, messageOf } from '../errors.ts'
 import { pinsOf } from '../pins.ts'
 
-const options = {
+export const enrollOptions = {
   dir: { type: 'string' },
   server: { type: 'string' },
   'device-port': { type: 'string' },
@@ -53,31 +53,42 @@ export const enrollHelp = `enroll: makes a device and gets its first certificate
 
 export async function enrollCommand(args: string[], print: (line: string) => void): Promise<void> {
   const { values } = parse(args)
-  const need = (
-    name: 'dir' | 'ca' | 'image-root' | 'director-root' | 'profile' | 'model' | 'serial',
-  ) => {
+  const { serial } = values
+  if (serial === undefined) throw usage('--serial is missing')
+  const { config, ...rest } = await enrollmentOf(values)
+  const deviceId = await enrollDevice({ ...rest, config: { ...config, serialNumber: serial } })
+  print(`This is device ${deviceId}. Its key and certificate are in ${rest.dir}.`)
+  print(`Next: npm run device -- run --dir ${rest.dir}`)
+}
+
+type Values = ReturnType<typeof parse>['values']
+
+/** What the options say of a device, all but its serial number. Throws DeviceError `usage` for what is missing or wrong. */
+export async function enrollmentOf(
+  values: Values,
+): Promise<Omit<Enrollment, 'config'> & { config: Omit<DeviceConfigInput, 'serialNumber'> }> {
+  const need = (name: 'dir' | 'ca' | 'image-root' | 'director-root' | 'profile' | 'model') => {
     const value = values[name]
     if (value === undefined) throw usage(`--${name} is missing`)
     return value
   }
   const dir = need('dir')
   const directorRoot = await textOf(need('director-root'))
-  const config: DeviceConfigInput = {
-    format: 1,
+  const config = {
+    format: 1 as const,
     serverHost: values.server ?? 'localhost',
     ...portOf('devicePort', values['device-port']),
     ...portOf('mqttPort', values['mqtt-port']),
     model: need('model'),
     hardwareIds: values['hardware-id'] ?? [],
     components: componentsOf(values.component ?? ['main=1.0.0:1:0']),
-    serialNumber: need('serial'),
     ...keyAlgorithmOf(values['key-algorithm']),
     ...deliveryOf(values.delivery),
     allowEvaluation: values['allow-evaluation'] ?? false,
     managed: values.managed ?? false,
     ...(await profileOf(values, directorRoot)),
   }
-  const deviceId = await enrollDevice({
+  return {
     dir,
     config,
     root: await textOf(need('ca')),
@@ -86,14 +97,12 @@ export async function enrollCommand(args: string[], print: (line: string) => voi
     profile: need('profile'),
     token: await tokenOf(values),
     images: await imagesOf(values.image ?? []),
-  })
-  print(`This is device ${deviceId}. Its key and certificate are in ${dir}.`)
-  print(`Next: npm run device -- run --dir ${dir}`)
+  }
 }
 
 function parse(args: string[]) {
   try {
-    return parseArgs({ args, options, strict: true })
+    return parseArgs({ args, options: enrollOptions, strict: true })
   } catch (error) {
     throw usage(messageOf(error))
   }
