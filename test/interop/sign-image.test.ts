@@ -97,10 +97,18 @@ test('openssl verifies what signs a .swu, by that key and no other', async () =>
 const noSwupdate = existsSync('/usr/bin/swupdate') ? '' : ' (swupdate is not installed)'
 test.skipIf(noSwupdate !== '')(`SWUpdate itself takes it${noSwupdate}`, async () => {
   await sign('unsigned.swu', 'c.swu')
-  const check = (key: string) =>
-    run('swupdate', '-c', '-i', 'c.swu', '-k', `${key}.image.crt`, '-H', 'gate-2:gate-2-r3')
-  expect(check('release-1')).toMatchObject({ status: 0 })
-  expect(check('stranger').status).not.toBe(0)
+  const verdict = (key: string): string => {
+    const how = ['-c', '-i', 'c.swu', '-k', `${key}.image.crt`, '-H', 'gate-2:gate-2-r3']
+    // Another one on the same machine can be in its way: whoever said nothing about the signature is asked again.
+    for (let n = 0; n < 10; n++) {
+      const { status, stdout, stderr } = run('swupdate', ...how)
+      if (status === 0) return 'taken'
+      if (/Authentication of all signatures failed/.test(stdout + stderr)) return 'refused'
+    }
+    return 'no verdict'
+  }
+  expect(verdict('release-1')).toBe('taken')
+  expect(verdict('stranger')).toBe('refused')
 })
 
 test('openssl verifies what signs a bundle, plain and verity', async () => {

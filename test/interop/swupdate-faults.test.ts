@@ -55,7 +55,9 @@ story(`a cancelled download ends, and the next update is installed${why}`, async
   await site.reach(machine, update, 'downloading')
   await site.fleetseal('rollout', 'cancel', update.rollout)
   expect(await site.deploymentOf(update.rollout)).toMatchObject({ state: 'cancelled' })
-  await machine.until('told', async () => /cancellation acknowledged/i.test(machine.log))
+  // It asks and is told, or its download ends first: after a cancellation no more bytes go out.
+  const ends = /cancellation acknowledged|Error processing update chunk/i
+  await machine.until('told', async () => ends.test(machine.log))
   await machine.until('settled', async () => !(await hasLink(machine, 'cancelAction')))
   expect(existsSync(machine.target)).toBe(false)
   // Nothing of it is left that would be in the way of another.
