@@ -185,6 +185,8 @@ export class LiveRollouts {
 
   #send(watcher: Watcher, standing: Standing, event: 'snapshot' | 'change'): void {
     const { res, seen } = watcher
+    // One that is being let in gets its beginning first; one that was answered "no content", nothing.
+    if (!res.headersSent || res.writableEnded) return
     const { heartbeatMs, behindMs } = this.#limits
     const now = this.#now()
     const isNews = seen !== standing.id
