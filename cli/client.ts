@@ -6,7 +6,7 @@ import type { z } from 'zod'
 
 import { exitCodes, Failure } from './failure.ts'
 import { failureOf } from './problem.ts'
-import { createSender, type Sender } from './send.ts'
+import { createSender, readJson, type Sender } from './send.ts'
 
 export interface ClientOptions {
   /** `https://HOST:PORT`; plain http only to this machine. */
@@ -43,6 +43,19 @@ export interface ApiClient extends Disposable {
       query?: Query
     },
   ) => Promise<T>
+  /**
+   * An answer that is read piece by piece, as bytes. Breaking off fails the reading: nobody takes a part for the whole. Whoever does
+   * not read it to its end destroys it. Not repeated by itself.
+   */
+  stream: (
+    path: string,
+    wanted: {
+      accept: string
+      query?: Query
+      headers?: Record<string, string>
+      signal?: AbortSignal
+    },
+  ) => Promise<Readable>
   /** Every item of a list, page by page. Stops after `atMost` items. */
   list: <T>(
     page: z.ZodType<Listing<T>>,
@@ -96,6 +109,15 @@ export function createClient(options: ClientOptions): ApiClient {
         stream: { source, size },
         headers: { 'Content-Type': 'application/octet-stream', ...headers },
       }),
+    stream: async (path, { accept, query, headers, signal }) => {
+      const outgoing = { method: 'GET', path: withQuery(path, query) }
+      const incoming = await sender.open(
+        { ...outgoing, headers: { ...headers, Accept: accept } },
+        signal,
+      )
+      if (incoming.statusCode === 200) return incoming
+      throw failureOf(incoming.statusCode ?? 0, await readJson(incoming))
+    },
     list: async function* (page, path, { atMost = maxListed, ...query } = {}) {
       let cursor: string | undefined
       let left = atMost

@@ -29,6 +29,8 @@ export interface Outgoing {
 
 export interface Sender extends Disposable {
   send: (outgoing: Outgoing) => Promise<Answer>
+  /** The head of the answer; the body is for the caller to read, and to destroy. */
+  open: (outgoing: Outgoing, signal?: AbortSignal) => Promise<IncomingMessage>
 }
 
 interface SenderOptions {
@@ -53,36 +55,50 @@ export function createSender(options: SenderOptions): Sender {
         minVersion: 'TLSv1.2',
       })
     : new HttpAgent({ keepAlive: true, maxSockets: 8 })
+  const open: Sender['open'] = async (outgoing, signal) => {
+    const json =
+      outgoing.body === undefined ? undefined : Buffer.from(JSON.stringify(outgoing.body))
+    const size = outgoing.stream?.size ?? json?.length
+    const requestOptions: RequestOptions = {
+      method: outgoing.method,
+      host: base.hostname.replace(/^\[|\]$/g, ''),
+      port: base.port || (isTls ? 443 : 80),
+      path: outgoing.path,
+      agent,
+      timeout: options.timeoutMs,
+      ...(signal ? { signal } : {}),
+      headers: {
+        Accept: 'application/json',
+        Authorization: `Bearer ${options.apiKey}`,
+        ...(json ? { 'Content-Type': 'application/json' } : {}),
+        ...(size === undefined ? {} : { 'Content-Length': size }),
+        ...outgoing.headers,
+      },
+    }
+    return await exchange(isTls ? httpsRequest : httpRequest, requestOptions, {
+      json,
+      source: outgoing.stream?.source,
+      timeoutMs: options.timeoutMs,
+    })
+  }
+  const reached = async <T>(ask: () => Promise<T>): Promise<T> => {
+    try {
+      return await ask()
+    } catch (error) {
+      throw error instanceof Failure ? error : unreachable(base, error)
+    }
+  }
   return {
-    send: async (outgoing) => {
-      const json =
-        outgoing.body === undefined ? undefined : Buffer.from(JSON.stringify(outgoing.body))
-      const size = outgoing.stream?.size ?? json?.length
-      const requestOptions: RequestOptions = {
-        method: outgoing.method,
-        host: base.hostname.replace(/^\[|\]$/g, ''),
-        port: base.port || (isTls ? 443 : 80),
-        path: outgoing.path,
-        agent,
-        timeout: options.timeoutMs,
-        headers: {
-          Accept: 'application/json',
-          Authorization: `Bearer ${options.apiKey}`,
-          ...(json ? { 'Content-Type': 'application/json' } : {}),
-          ...(size === undefined ? {} : { 'Content-Length': size }),
-          ...outgoing.headers,
-        },
-      }
-      try {
-        return await exchange(isTls ? httpsRequest : httpRequest, requestOptions, {
-          json,
-          source: outgoing.stream?.source,
-          timeoutMs: options.timeoutMs,
-        })
-      } catch (error) {
-        throw error instanceof Failure ? error : unreachable(base, error)
-      }
-    },
+    open: async (outgoing, signal) => await reached(async () => await open(outgoing, signal)),
+    send: async (outgoing) =>
+      await reached(async () => {
+        try {
+          const incoming = await open(outgoing)
+          return { status: incoming.statusCode ?? 0, body: await readJson(incoming) }
+        } finally {
+          outgoing.stream?.source.destroy()
+        }
+      }),
     [Symbol.dispose]: () => agent.destroy(),
   }
 }
@@ -113,7 +129,7 @@ async function exchange(
   request: typeof httpsRequest,
   options: RequestOptions,
   payload: Payload,
-): Promise<Answer> {
+): Promise<IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   const outgoing = request(options, resolve)
   outgoing.once('error', reject)
@@ -129,15 +145,11 @@ async function exchange(
       if (error) reject(error)
     })
   } else outgoing.end(payload.json)
-  const incoming = await promise
-  try {
-    return { status: incoming.statusCode ?? 0, body: await readJson(incoming) }
-  } finally {
-    payload.source?.destroy()
-  }
+  return await promise
 }
 
-async function readJson(incoming: IncomingMessage): Promise<unknown> {
+/** The whole of an answer that is not read piece by piece. Throws when it is too large or not JSON. */
+export async function readJson(incoming: IncomingMessage): Promise<unknown> {
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of incoming as AsyncIterable<Buffer>) {

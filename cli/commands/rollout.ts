@@ -16,6 +16,7 @@ import { follow, followOptions, follows } from '../wait.ts'
 import { explainRollout } from './explain.ts'
 import { previewRollout } from './preview.ts'
 import { derivedCommands } from './rollout-derived.ts'
+import { exportRollout } from './rollout-export.ts'
 import { governanceCommands } from './rollout-governance.ts'
 
 const columns: Column<RolloutView>[] = [
@@ -106,6 +107,7 @@ export const rolloutNoun: Noun = {
         out.rows(await collect(api.list(Page(DeploymentView), path, query)), deploymentColumns)
       },
     },
+    exportRollout,
     explainRollout,
     previewRollout,
     ...governanceCommands,
