@@ -276,35 +276,6 @@ test('a reader that takes nothing in is dropped, and holds up nobody', async () 
   await quick.until(({ text }) => text().includes('paused'))
 })
 
-test('a look that is made while a reader is let in sends it nothing before its beginning', async () => {
-  const first = await givenStarted(world, 1)
-  const second = await givenStarted(world, 1)
-  const held = Promise.withResolvers<void>()
-  let reads = 0
-  const db = handle.db.withPlugin({
-    transformQuery: ({ node }) => node,
-    transformResult: async ({ result }) => {
-      // The second question of the one that is let in.
-      if (reads++ === 1) await held.promise
-      return result
-    },
-  })
-  const { feed, watch } = await givenFeed({}, { db })
-  reads = 2
-  const before = await watch(first.rolloutId)
-  await before.until(({ events }) => events().length === 1)
-  reads = 0
-  const coming = watch(second.rolloutId)
-  await expect.poll(() => reads, { timeout: 60_000 }).toBeGreaterThan(1)
-  await feed.tick()
-  held.resolve()
-  const reader = await coming
-  await reader.until(({ events }) => events().length > 0)
-  expect(reader).toMatchObject({ status: 200, type: 'text/event-stream' })
-  expect(reader.text().startsWith('retry: ')).toBe(true)
-  expect(reader.events().map(({ event }) => event)).toEqual(['snapshot'])
-})
-
 test('without the database everybody is let go before long, and nothing is invented', async () => {
   const { rolloutId } = await givenStarted(world, 1)
   let isAway = false
