@@ -95,7 +95,8 @@ both(
       },
     })
     const id = String(made.body['id'])
-    const shown = { ...made.body, lastRefusal: null }
+    const penalty = { until: null, why: null, rolledBackFrom: [] }
+    const shown = { ...made.body, lastRefusal: null, penalty }
     expect((await world.api.call('GET', `/devices/${id}`)).body).toEqual(shown)
     const found = async (query: string) =>
       (
