@@ -3,8 +3,10 @@ import { pipeline } from 'node:stream/promises'
 
 import { z } from 'zod'
 
+import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
 import { streamRoute } from '../http/stream-route.ts'
+import { standingActors } from '../operators/standing.ts'
 import { rolloutExists } from './export-store.ts'
 import { csvLine, resultsOf } from './export.ts'
 import { ResultQuery, ResultView } from './result-wire.ts'
@@ -22,11 +24,11 @@ export const exportRoutes = [
     query: ResultQuery,
     answers: { 'application/json': z.array(ResultView), 'text/csv': z.string() },
     shared: () => undefined,
-    handle: async ({ ctx, req, res, params: { rolloutId }, query: { format } }) => {
+    handle: async ({ ctx, req, res, actor, params: { rolloutId }, query: { format } }) => {
       if (!(await rolloutExists(ctx.db, rolloutId))) {
         throw new DomainError('not-found', 'No such rollout', { rolloutId })
       }
-      const pages = resultsOf(ctx.db, rolloutId)
+      const pages = whileAllowed(ctx, actor.id, resultsOf(ctx.db, rolloutId))
       res.type(format === 'csv' ? 'text/csv' : 'application/json')
       res.setHeader('Content-Disposition', `attachment; filename="rollout-${rolloutId}.${format}"`)
       if (req.method === 'HEAD') return void res.end()
@@ -38,6 +40,22 @@ export const exportRoutes = [
     },
   }),
 ]
+
+/** A key that was revoked meanwhile is handed no further page, however slowly its holder reads. */
+export async function* whileAllowed(
+  { db, clock }: Pick<Context, 'db' | 'clock'>,
+  actor: string,
+  pages: AsyncIterable<ResultView[]>,
+): AsyncGenerator<ResultView[]> {
+  let isFirst = true
+  for await (const page of pages) {
+    if (!isFirst && !(await standingActors(db, [actor], clock.now())).has(actor)) {
+      throw new DomainError('not-allowed', 'The key was revoked or is over: ask with another one')
+    }
+    isFirst = false
+    yield page
+  }
+}
 
 async function* asCsv(pages: AsyncIterable<ResultView[]>): AsyncGenerator<string> {
   yield csvLine(columns)

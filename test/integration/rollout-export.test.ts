@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
 import type { DatabaseHandle } from '../../server/db/client.ts'
+import { whileAllowed } from '../../server/deployments/export-routes.ts'
 import { csvLine, resultsOf } from '../../server/deployments/export.ts'
 import { startApi, type TestApi } from '../support/api.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -55,6 +56,7 @@ test.each([
   ['-1', `'-1`],
   ['@x', `'@x`],
   ['\tx', `'\tx`],
+  ['\n=1+1', `"'\n=1+1"`],
   ['a,b', '"a,b"'],
   ['a"b', '"a""b"'],
   ['a\r\nb', '"a\r\nb"'],
@@ -83,4 +85,23 @@ test('nobody met is an empty list; no rollout is none', async () => {
   const none = '0192f3c4-7d1e-7c3a-9b5e-2f60a1c4d7e8'
   expect((await api.call('GET', `/rollouts/${none}/results`)).status).toBe(404)
   expect((await api.call('GET', `/rollouts/${rolloutId}/results?format=xml`)).status).toBe(400)
+})
+
+test('a key that is revoked meanwhile is handed no further page', async () => {
+  const made = await api.call('POST', '/api-keys', { name: 'short', role: 'viewer' })
+  const id = String(made.body['id'])
+  async function* pages() {
+    for (const _ of [1, 2, 3]) yield await Promise.resolve([])
+  }
+  const all = async (actor: string, afterFirst: () => Promise<void>) => {
+    let count = 0
+    for await (const _ of whileAllowed(api.ctx, actor, pages()))
+      if (++count === 1) await afterFirst()
+    return count
+  }
+  expect(await all(`key:${id}`, async () => {})).toBe(3)
+  const revoke = async () => {
+    expect((await api.call('DELETE', `/api-keys/${id}`)).status).toBe(204)
+  }
+  await expect(all(`key:${id}`, revoke)).rejects.toMatchObject({ code: 'not-allowed' })
 })
