@@ -3,6 +3,7 @@ import { join } from 'node:path'
 
 import { DeviceAgent } from '../../device-sim/agent.ts'
 import type { Behavior } from '../../device-sim/behavior.ts'
+import type { DeviceClock } from '../../device-sim/clock.ts'
 import type { DeviceConfigInput } from '../../device-sim/config.ts'
 import { enrollDevice } from '../../device-sim/enroll.ts'
 import { hardwareId, model, type Site } from './operator.ts'
@@ -13,7 +14,7 @@ export interface Agents extends AsyncDisposable {
   /** Enrolls a device of the site and starts its agent. */
   powerUp: (
     serial: string,
-    options?: { behavior?: Behavior; config?: Partial<DeviceConfigInput> },
+    options?: { behavior?: Behavior; config?: Partial<DeviceConfigInput>; clock?: DeviceClock },
   ) => Promise<DeviceAgent>
 }
 
@@ -26,7 +27,7 @@ export function createAgents(
   const all: DeviceAgent[] = []
   return {
     all,
-    powerUp: async (serial, { behavior = {}, config: own = {} } = {}) => {
+    powerUp: async (serial, { behavior = {}, config: own = {}, clock } = {}) => {
       const dir = join(server.dataDir, '..', 'devices', serial)
       await enrollDevice({
         dir,
@@ -51,7 +52,7 @@ export function createAgents(
           ...own,
         },
       })
-      const agent = new DeviceAgent({ dir, behavior })
+      const agent = new DeviceAgent({ dir, behavior, ...(clock && { clock }) })
       all.push(agent)
       await agent.start()
       return agent
