@@ -1,4 +1,4 @@
-import { type Expression, type RawBuilder, type Selectable, type SqlBool, sql } from 'kysely'
+import { type RawBuilder, type Selectable, type SqlBool, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import type { DeploymentTable } from '../db/schema.ts'
@@ -116,25 +116,27 @@ export async function lockOverdue(
   now: Date,
   limit: number,
 ): Promise<Overdue[]> {
+  const start = startOf(limits, now)
   return await tx
     .selectFrom('deployment')
-    .innerJoin('device', 'device.id', 'deployment.device_id')
     .innerJoin('rollout', 'rollout.id', 'deployment.rollout_id')
+    // Devices are looked up one by one, of what is past its limit: else the whole fleet is read to find that nothing is.
+    .innerJoinLateral(
+      (eb) =>
+        eb
+          .selectFrom('device')
+          .select(['device.state', 'device.changed_at', 'device.model'])
+          .whereRef('device.id', '=', 'deployment.device_id')
+          .offset(0)
+          .as('device'),
+      (join) => join.onTrue(),
+    )
     .selectAll('deployment')
     .select(sql<boolean>`not ${isInContact(now)}`.as('dark'))
-    .where((eb) =>
-      eb.or(
-        Object.entries(limits).map(([state, ms]): Expression<SqlBool> => {
-          const start = startOf(state, ms, now)
-          return eb.and([
-            eb('deployment.state', '=', state as DeploymentState),
-            eb('deployment.changed_at', '<', start),
-            eb('device.changed_at', '<', start),
-            sql<boolean>`not exists ${incidentSince(start)}`,
-          ])
-        }),
-      ),
-    )
+    .where('deployment.state', 'in', Object.keys(limits) as DeploymentState[])
+    .where('deployment.changed_at', '<', start)
+    .where('device.changed_at', '<', start)
+    .where(sql<boolean>`not exists ${incidentSince(start)}`)
     .where('device.state', '<>', 'disabled')
     // Said apart for the index `deployment_limit`: no limit is shorter.
     .where('deployment.changed_at', '<', new Date(now.getTime() - shortestMs))
@@ -149,10 +151,16 @@ export async function lockOverdue(
 /** What a rollout may set at the least (rollouts/limits-wire.ts). */
 const shortestMs = 300_000
 
-/** Whoever came into the state before this is past its limit, which a rollout may set for itself. */
-function startOf(state: string, ms: number, now: Date): RawBuilder<Date> {
-  return sql<Date>`${now}::timestamptz
-    - coalesce((rollout.limits->>${sql.lit(state)})::float8, ${ms}::float8) * interval '1 millisecond'`
+/** Whoever came into its state before this is past its limit, which a rollout may set for itself. */
+function startOf(
+  limits: Readonly<Partial<Record<DeploymentState, number>>>,
+  now: Date,
+): RawBuilder<Date> {
+  const usual = Object.entries(limits).map(
+    ([state, ms]) => sql`when ${sql.lit(state)} then ${ms}::float8`,
+  )
+  return sql<Date>`(${now}::timestamptz - coalesce((rollout.limits->>deployment.state)::float8,
+    case deployment.state ${sql.join(usual, sql` `)} end) * interval '1 millisecond')`
 }
 
 /** Where no product says how often its devices poll. */

@@ -5,26 +5,28 @@ import { planOf } from '../rollouts/window-facts.ts'
 import { lockUnstarted } from './end-store.ts'
 import { type Change, type Deployment, saveChanges } from './store.ts'
 import { wakeDevices } from './wake.ts'
-import { downloadingInWindows } from './window-close-store.ts'
+import { type Begun, downloadingInWindows, isAnyHard } from './window-close-store.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'bus' | 'metrics'>
 
 const batchSize = 500
-const beforeAll = '00000000-0000-0000-0000-000000000000'
+const beforeAll: Begun = { id: '00000000-0000-0000-0000-000000000000', changed_at: new Date(0) }
 
 /**
  * Takes back what is still to be downloaded where a window with a hard end is closed (rollouts.md §8). Whoever has verified its image goes
  * on: nothing is gained by stopping there. Safe to run in any number of processes.
  */
 export async function endClosed(ctx: Deps): Promise<void> {
+  if (!(await isAnyHard(ctx.db))) return
+  const until = ctx.clock.now()
   for (let after = beforeAll; ;) {
-    const page = await downloadingInWindows(ctx.db, after, batchSize)
+    const page = await downloadingInWindows(ctx.db, { after, until, limit: batchSize })
     const now = ctx.clock.now()
     const ids = page.filter(({ facts }) => isClosed(facts, now)).map(({ id }) => id)
     if (ids.length > 0) await cancel(ctx, ids, now)
     const last = page.at(-1)
     if (!last || page.length < batchSize) return
-    after = last.id
+    after = last
   }
 }
 

@@ -183,7 +183,8 @@ function releaseFor(): RawBuilder<string> {
  * Is there a member of the rollout's group that it could still meet: one that `matching` finds, taken by an open
  * phase or on its way already, able to take part (or registered and still to enroll), and either never heard of or one that the release fits,
  * if need be by a step in between? Who was not seen lately is not waited for by a phase that takes only those who were.
- * Stops at the first one found.
+ * Stops at the first one found. Who was met falls out first (`offset 0`): when a rollout comes to its end that is nearly everybody, and
+ * what else is asked costs much more.
  */
 export async function someoneToMeet(
   db: Db,
@@ -193,11 +194,10 @@ export async function someoneToMeet(
 ): Promise<boolean> {
   const { rows } = await sql`
     select from rollout
-    join device_group_member member on member.group_id = rollout.group_id
-    join device on device.id = member.device_id
+    cross join lateral (select device.* from device_group_member member join device on device.id = member.device_id
+      where member.group_id = rollout.group_id and not ${isMet()} offset 0) device
     join release on release.id = ${releaseFor()} and release.state = 'published'
     where rollout.id = ${rolloutId}
-      and not ${isMet()}
       and (device.state = 'registered' or (device.model is null and ${mayTakePart()})
         or (${unfitness()} is null and (not ${needsStep()} or ${hasFirstStep()})))
       and ${matching}

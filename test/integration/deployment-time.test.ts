@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { endGone, endOverdue } from '../../server/deployments/end.ts'
 import { subscribeWake, wakeDevices } from '../../server/deployments/wake.ts'
+import { endClosed } from '../../server/deployments/window-close.ts'
 import { endedStates } from '../../server/protocol/deployment.ts'
 import { meetDevices } from '../../server/rollouts/meet.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -154,6 +155,11 @@ test('the index of open deployments and the protocol name the same ends', async 
     select indexdef as def from pg_indexes where indexname = 'deployment_open'`.execute(world.db)
   const named = [...(rows[0]?.def.matchAll(/'(\w+)'::text/g) ?? [])].map((match) => match[1])
   expect(new Set(named)).toEqual(new Set(endedStates))
+})
+
+test('where no window has a hard end, no deployment is read for one', async () => {
+  await givenMet(world, 2)
+  expect(await world.counter.during(() => endClosed(world.ctx))).toBe(1)
 })
 
 test('after all that, counts, histories and open rows are right', async () => {
