@@ -82,12 +82,21 @@ export function abortFields({ abort }: Pick<RolloutView, 'abort'>): (readonly [s
 }
 
 const words: Partial<Record<NonNullable<RolloutView['waitsFor']>, string>> = {
+  nothing: 'the next look of the engine',
+  hold: 'a person: fleetseal rollout advance',
+  devices: 'devices that it has not met or that are at work',
   contacts: 'a person: too few devices came in time',
   choices: 'owners who put it off or want none of it',
 }
 
 export function waitsForWords({ waitsFor, phase, phases }: RolloutView): string | null {
   const open = phases.find(({ no }) => no === phase)
+  if (waitsFor === 'executed' && open) {
+    return `devices that come to an end: ${open.executed} of at least ${open.success.minExecuted} did`
+  }
+  if (waitsFor === 'share' && open) {
+    return `more that succeed: ${open.succeeded} of ${open.executed} did, and ${open.success.percent} % are needed`
+  }
   if (waitsFor === 'soak' && open?.soakUntil) return `soak, until ${open.soakUntil}`
   return waitsFor && (words[waitsFor] ?? waitsFor)
 }

@@ -77,17 +77,26 @@ export async function withCohortIds<P extends PhaseBounds>(
 }
 
 /** What a phase takes and how fast, for a person. */
-export function extentText(phase: {
+interface Phase {
   percent: number | null
   count: number | null
   cohort: string | null
   seenWithin: string | null
   rate: Rate | null
-}): string {
+}
+
+export function extentText(phase: Phase): string {
   const { percent, count, cohort, seenWithin, rate } = phase
-  const extent = cohort === null ? (count === null ? `${percent}%` : `first ${count}`) : 'cohort'
+  const extent = reachOf({ percent, count, cohort })
   const seen = seenWithin === null ? '' : `, seen within ${seenWithin}`
   return `${extent}${seen}${rate === null ? '' : `, ${rateText(rate)}`}`
+}
+
+/** Of a second try and of a way back the devices are fixed when it is drafted: it has neither share nor number. */
+function reachOf({ percent, count, cohort }: Pick<Phase, 'percent' | 'count' | 'cohort'>) {
+  if (cohort !== null) return 'cohort'
+  if (count !== null) return `first ${count}`
+  return percent === null ? 'the devices of the other rollout' : `${percent}%`
 }
 
 function rateText(rate: Rate): string {

@@ -13,8 +13,9 @@ const Problem = z.looseObject({
 const nextSteps: Record<string, string> = {
   'not-authenticated':
     'Name the file that holds a valid API key: --api-key-file FILE (or FLEETSEAL_API_KEY)',
-  'not-allowed': 'Ask an administrator for a key whose role may do this: fleetseal api-key list',
-  'not-found': 'Look up the id: fleetseal help names the list command of every noun',
+  'not-allowed':
+    'Somebody else has to, or it takes a key of another role: fleetseal api-key whoami, fleetseal api-key list',
+  'not-found': 'Look at what there is: every noun has a list command, fleetseal help NOUN',
   conflict: 'Look at what stands in the way (shown above), then try again',
   'illegal-transition': 'Look at its present state with the show command of the noun',
   'quota-exhausted': 'Raise the quota of the enrollment profile or make another token',

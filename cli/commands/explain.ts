@@ -19,7 +19,9 @@ export const explainRollout: Command = {
       ['change', one.change],
       ['path', one.path.map(({ version, build }) => `${version} (${build})`).join(', ')],
       ['deployment', one.deployment && `${one.deployment.state} ${one.deployment.id}`],
-      ...Object.entries(one.facts).map(([name, value]) => [name, said(value)] as const),
+      ...Object.entries(one.facts)
+        .filter(([, value]) => value !== null && value !== undefined)
+        .map(([name, value]) => [inWords(name), said(value)] as const),
     ])
   },
 }
@@ -40,7 +42,16 @@ export const explainDevice: Command = {
   },
 }
 
-function said(value: unknown): string | null {
-  if (value === null || value === undefined) return null
-  return typeof value === 'string' ? value : JSON.stringify(value)
+/** `lastSeenAt` as people write it. */
+function inWords(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).replace(/ at$/, '')
+}
+
+function said(value: unknown): string {
+  if (Array.isArray(value)) return value.map(said).join('; ')
+  if (typeof value !== 'object' || value === null) return String(value)
+  return Object.entries(value)
+    .filter(([, one]) => one !== null)
+    .map(([name, one]) => `${inWords(name)} ${said(one)}`)
+    .join(', ')
 }

@@ -1,6 +1,7 @@
 import { PreviewView } from '../../server/rollouts/preview-wire.ts'
 import type { Command } from '../command.ts'
 import { rolloutId } from '../lookup.ts'
+import { bytes } from '../text.ts'
 
 export const previewRollout: Command = {
   verb: 'preview',
@@ -19,8 +20,11 @@ export const previewRollout: Command = {
       ['heard of lately', one.estimate.reachable],
       ['half done', hours(one.estimate.halfDoneHours)],
       ['95 % done', hours(one.estimate.mostDoneHours)],
-      ['a day', `${one.estimate.admissionsPerHour.slice(0, 24).join(' ')} admissions an hour`],
-      ['bytes', `${one.estimate.bytes}, at most ${one.estimate.bytesPerHour} an hour`],
+      ['hour by hour', `${one.estimate.admissionsPerHour.slice(0, 24).join(', ')} admitted`],
+      [
+        'downloads',
+        `${bytes(one.estimate.bytes)}, at most ${bytes(one.estimate.bytesPerHour)} an hour`,
+      ],
       ['waits for you', one.estimate.waitsForPerson.map((no) => `after phase ${no}`).join(', ')],
       ['gets stuck', one.estimate.stopsAt && `in phase ${one.estimate.stopsAt}: too few devices`],
       ...one.stops.map(

@@ -8,9 +8,9 @@ import { groupId, rolloutId } from '../lookup.ts'
 import { Page } from '../page.ts'
 import { withCohortIds } from '../phase-bounds.ts'
 import { parsePhase } from '../phases.ts'
-import { subjectOf, subjectOptions } from '../rollout-subject.ts'
 import { showRollout } from '../rollout-fields.ts'
 import { settingBody, settingOptions } from '../rollout-settings.ts'
+import { subjectOf, subjectOptions } from '../rollout-subject.ts'
 import type { Column } from '../table.ts'
 import { follow, followOptions, follows } from '../wait.ts'
 import { explainRollout } from './explain.ts'
@@ -29,7 +29,7 @@ const columns: Column<RolloutView>[] = [
 ]
 
 const deploymentColumns: Column<DeploymentView>[] = [
-  { head: 'device', cell: (deployment) => deployment.deviceId },
+  { head: 'device', cell: (deployment) => deployment.serialNumber },
   { head: 'phase', cell: (deployment) => deployment.phase },
   { head: 'state', cell: (deployment) => deployment.state },
   { head: 'since', cell: (deployment) => deployment.changedAt },

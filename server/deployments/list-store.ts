@@ -5,7 +5,7 @@ import type { ChoiceEventTable, DeploymentTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
 
-export type ListedDeployment = Selectable<DeploymentTable>
+export type ListedDeployment = Selectable<DeploymentTable> & { serial_number: string }
 export type LedgerRow = Selectable<ChoiceEventTable>
 
 /**
@@ -18,14 +18,23 @@ export async function deploymentsOf(
   { state, after }: { state?: DeploymentState | undefined; after?: string | undefined },
   limit: number,
 ): Promise<ListedDeployment[]> {
-  let query = db.selectFrom('deployment').selectAll().where('rollout_id', '=', rolloutId)
-  if (state) query = query.where('state', '=', state)
+  let query = db
+    .selectFrom('deployment')
+    .innerJoin('device', 'device.id', 'deployment.device_id')
+    .selectAll('deployment')
+    .select('device.serial_number')
+    .where('deployment.rollout_id', '=', rolloutId)
+  if (state) query = query.where('deployment.state', '=', state)
   if (after) {
     query = query.where(
-      sql<boolean>`(device_id, id) > (select seen.device_id, seen.id from deployment seen where seen.id = ${after})`,
+      sql<boolean>`(deployment.device_id, deployment.id) > (select seen.device_id, seen.id from deployment seen where seen.id = ${after})`,
     )
   }
-  const rows = await query.orderBy('device_id').orderBy('id').limit(limit).execute()
+  const rows = await query
+    .orderBy('deployment.device_id')
+    .orderBy('deployment.id')
+    .limit(limit)
+    .execute()
   if (rows.length === 0) await mustExist(db, 'rollout', rolloutId)
   return rows
 }

@@ -35,7 +35,12 @@ export const deploymentRoutes = [
     handle: async ({ ctx, params, query: { limit, cursor, state } }) => {
       const after = cursorAs(cursor, uuidPattern)
       const rows = await deploymentsOf(ctx.db, params.rolloutId, { state, after }, limit + 1)
-      return pageOf(rows, limit, view, (row) => row.id)
+      return pageOf(
+        rows,
+        limit,
+        (row) => ({ ...view(row), serialNumber: row.serial_number }),
+        (row) => row.id,
+      )
     },
   }),
 
@@ -116,7 +121,7 @@ function cursorAs(cursor: string | undefined, form: RegExp): string | undefined 
   throw new DomainError('invalid-request', 'The cursor is not one of this list')
 }
 
-function view(row: ListedDeployment): DeploymentView {
+function view(row: Omit<ListedDeployment, 'serial_number'>): Omit<DeploymentView, 'serialNumber'> {
   return {
     id: row.id,
     rolloutId: row.rollout_id,

@@ -30,7 +30,7 @@ const Deployment = z.object({
   createdAt: z.iso.datetime(),
   changedAt: z.iso.datetime(),
 })
-export const DeploymentView = Deployment
+export const DeploymentView = Deployment.extend({ serialNumber: z.string() })
 export type DeploymentView = z.infer<typeof DeploymentView>
 
 export const DeploymentHistoryView = Deployment.extend({

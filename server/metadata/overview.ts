@@ -73,9 +73,13 @@ export interface DraftFile {
 export async function readDraftFile(db: Db, ref: RoleRef): Promise<DraftFile> {
   const draft = await findDraft(db, ref)
   if (!draft) {
-    throw new DomainError('not-found', 'There is no draft of this role to sign', {
-      role: roleNameOf(ref),
-    })
+    throw new DomainError(
+      'not-found',
+      'There is no draft of this role to sign: submit a release, or make a model, first',
+      {
+        role: roleNameOf(ref),
+      },
+    )
   }
   const current = await readCurrent(db)
   const roots = await readRoots(db)

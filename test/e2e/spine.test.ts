@@ -124,7 +124,7 @@ async function release(
 const stateOn = async ({ serial }: Device) =>
   (await command<{ state: string }>('device', 'show', serial)).state
 const deploymentsOf = async (rollout: string) =>
-  await command<{ deviceId: string; state: string; code: string | null }[]>(
+  await command<{ serialNumber: string; state: string; code: string | null }[]>(
     'rollout',
     'deployments',
     rollout,
@@ -141,7 +141,9 @@ describe('an update', () => {
       async () =>
         (await command<{ state: string }>('rollout', 'show', rollout)).state === 'completed',
     )
-    expect((await deploymentsOf(rollout)).map(({ state }) => state)).toEqual(['succeeded'])
+    expect(await deploymentsOf(rollout)).toMatchObject([
+      { serialNumber: 'E2E-1', state: 'succeeded' },
+    ])
   })
 
   test('reaches a device without a JSON parser, with the keys its firmware pins', async () => {

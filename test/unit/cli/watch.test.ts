@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest'
 
+import { waitsForWords } from '../../../cli/abort-rules.ts'
 import type { ApiClient } from '../../../cli/client.ts'
 import type { Surroundings } from '../../../cli/command.ts'
 import { exitCodes, Failure } from '../../../cli/failure.ts'
 import { createOutput } from '../../../cli/output.ts'
+import { extentText } from '../../../cli/phase-bounds.ts'
 import { type Goal, noteOf, watchRollout } from '../../../cli/watch.ts'
 import type { RolloutView } from '../../../server/rollouts/wire.ts'
 
@@ -178,6 +180,23 @@ test('through with a phase: the next is open, or a person is waited for, or all 
 test('a script that is stopped has not waited', async () => {
   const { result } = await watch([rollout({})], 2, {})
   expect(result).toMatchObject({ exitCode: 1 })
+})
+
+test('what a rollout waits for, and whom a phase takes, is said in words', () => {
+  const executed = rollout({ waitsFor: 'executed' })
+  expect(waitsForWords(executed)).toBe('devices that come to an end: 0 of at least 1 did')
+  const open = { ...phase(1, 10), executed: 6, succeeded: 2 }
+  expect(waitsForWords(rollout({ waitsFor: 'share', phases: [open] }))).toBe(
+    'more that succeed: 2 of 6 did, and 95 % are needed',
+  )
+  expect(waitsForWords(rollout({ waitsFor: 'hold' }))).toContain('fleetseal rollout advance')
+  expect(waitsForWords(rollout({}))).toBeNull()
+  const ofAnother = { ...phase(1, 10), percent: null }
+  expect([phase(1, 10), { ...ofAnother, count: 5 }, ofAnother].map(extentText)).toEqual([
+    '10%',
+    'first 5',
+    'the devices of the other rollout',
+  ])
 })
 
 test('says what it waits for', () => {
