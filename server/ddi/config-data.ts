@@ -56,7 +56,9 @@ function cut(text: string): string {
 export async function takeConfigData(ctx: Context, poller: Poller, body: Buffer): Promise<void> {
   const { device_id: deviceId, model, component, version_attribute: key } = poller
   const attributes = mergeAttributes(poller.attributes, body)
-  const said = key === null || !Object.hasOwn(attributes, key) ? undefined : attributes[key]
+  // Only what it says now: an older word, merged with this one, would speak against an update that was claimed since.
+  const news = mergeAttributes({}, body)
+  const said = key === null || !Object.hasOwn(news, key) ? undefined : news[key]
   const version = said === undefined ? undefined : String(said)
   const known =
     version === undefined ? undefined : await findRelease(ctx.db, { model, component, version })
