@@ -186,7 +186,8 @@ export function hasFirstStep(): RawBuilder<SqlBool> {
     where step.model = release.model and step.component = release.component and step.state = 'published'
       and step.hardware_ids && device.hardware_ids and step.build < release.build
       and step.build > coalesce(runs.build, -1) and step.svn >= coalesce(runs.svn, 0)
-      and (step.min_previous is null or step.min_previous <= coalesce(runs.build, -1)))`
+      and (step.min_previous is null or step.min_previous <= coalesce(runs.build, -1))
+      and not (${notAgain()} @> to_jsonb(step.id)))`
 }
 
 /**

@@ -106,6 +106,9 @@ test('what was taken back from a device is no step on its way either, until some
   const id = await givenRollout(world, groupId, next.id)
   await act(world, id, 'start')
   expect(await meetDevices(world.ctx, [device])).toEqual([])
+  // Nor does the rollout wait for it.
+  const excluded = { 'must-pass-through': 1 }
+  expect(await previewRollout(world.ctx, id)).toMatchObject({ eligible: 2, excluded })
   world.clock.advance({ seconds: 60 })
   const at = world.clock.now()
   await world.db
