@@ -53,6 +53,12 @@ beforeAll(async () => {
   })
   ids['artifactId'] = z.object({ id: z.string() }).parse(await upload.json()).id
   await made('model', '/models', { name: 'fuzz', hardwareIds: ['fuzz-1'] })
+  await made('rolloutId', '/rollouts', {
+    name: 'fuzz',
+    groupId: ids['groupId'],
+    certificate: { issuedBefore: '2000-01-01T00:00:00Z' },
+    phases: [{ percent: 100 }],
+  })
 })
 afterAll(async () => {
   await api.ctx.storage[Symbol.asyncDispose]()
