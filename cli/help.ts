@@ -43,7 +43,15 @@ function optionLines(options: Record<string, Option>): string[] {
   )
 }
 
+/** A name that is longer than this has its text on the line below, so that it does not push all others off the screen. */
+const longest = 34
+
 function aligned(pairs: readonly (readonly [string, string])[]): string[] {
-  const width = Math.max(0, ...pairs.map(([name]) => name.length))
-  return pairs.map(([name, text]) => `  ${pad(name, width)}  ${text}`)
+  const fitting = pairs.map(([name]) => name.length).filter((length) => length <= longest)
+  const width = Math.max(0, ...fitting)
+  return pairs.flatMap(([name, text]) =>
+    name.length > longest
+      ? [`  ${name}`, `  ${pad('', width)}  ${text}`]
+      : [`  ${pad(name, width)}  ${text}`],
+  )
 }

@@ -216,6 +216,16 @@ test('what creates is repeated under one key when the connection breaks; an acti
   expect(actions).toBe(1)
 })
 
+test('a long option does not push what the others mean off the screen', async () => {
+  const { out } = await run(['help', 'rollout'])
+  const lines = out.split('\n')
+  const short = lines.find((line) => line.includes('--priority N')) ?? ''
+  expect(short.indexOf('where several')).toBeLessThan(45)
+  const long = lines.findIndex((line) => line.includes('--phase PERCENT|count=N'))
+  expect(lines[long]).not.toContain('one phase')
+  expect(lines[long + 1]?.indexOf('one phase')).toBe(short.indexOf('where several'))
+})
+
 test('every command is in the help, and help needs no server', async () => {
   const overview = await run(['help'])
   expect(overview.code).toBe(0)
