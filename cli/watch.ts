@@ -3,10 +3,14 @@ import { RolloutView } from '../server/rollouts/wire.ts'
 import type { ApiClient } from './client.ts'
 import type { CommandInput } from './command.ts'
 import { type ExitCode, exitCodes, Failure } from './failure.ts'
+import { type Live, openLive } from './live.ts'
 import { createProgress } from './progress.ts'
 
 const everyMs = 1_000
 const stops = new Set<RolloutView['state']>(['completed', 'failed', 'cancelled', 'paused'])
+
+/** A stream that ended is opened again after so many looks at least. */
+const looksBetweenStreams = 10
 
 /** A server that restarts is waited for, this many looks long; a rollout goes on without anybody watching. */
 const patience = 60
@@ -32,9 +36,16 @@ export async function watchRollout(
 ): Promise<RolloutView> {
   const progress = createProgress(world.stderr, () => world.now().getTime())
   let missed = 0
+  let looks = 0
+  let live: Live | undefined
   try {
     for (;;) {
-      const seen = await look(api, id, missed)
+      if (!live?.view() && missed === 0 && looks++ % looksBetweenStreams === 0) {
+        live?.[Symbol.dispose]()
+        live = await openLive(api, id, world.signal)
+        await live?.next(everyMs)
+      }
+      const seen = await look(api, { id, missed, told: goesOn(live?.view()) })
       missed = seen === undefined ? missed + 1 : 0
       if (seen) {
         const { rollout, devices } = seen
@@ -47,21 +58,27 @@ export async function watchRollout(
       }
       if (world.signal.aborted) throw new Failure('failed', 'Watching was stopped')
       if (goal?.until && world.now() >= goal.until) throw tooLate(id, seen?.rollout)
-      await world.sleep(everyMs)
+      if (live?.view()) await live.next(everyMs)
+      else await world.sleep(everyMs)
     }
   } finally {
+    live?.[Symbol.dispose]()
     progress.end()
   }
 }
 
-/** Undefined when the server did not answer this time. */
+/** What was told may be a second old, from before whoever watches resumed it: that it stopped is asked for. */
+function goesOn(told: RolloutView | undefined): RolloutView | undefined {
+  return told && !stops.has(told.state) ? told : undefined
+}
+
+/** What the server told by itself, or else tells when it is asked. Undefined when it did not answer this time. */
 async function look(
   api: ApiClient,
-  id: string,
-  missed: number,
+  { id, missed, told }: { id: string; missed: number; told: RolloutView | undefined },
 ): Promise<{ rollout: RolloutView; devices: number } | undefined> {
   try {
-    const rollout = await api.get(RolloutView, `/rollouts/${id}`)
+    const rollout = told ?? (await api.get(RolloutView, `/rollouts/${id}`))
     const { deviceCount } = await api.get(GroupView, `/groups/${rollout.groupId}`)
     return { rollout, devices: deviceCount }
   } catch (error) {

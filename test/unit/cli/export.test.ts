@@ -6,45 +6,10 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 
 import { runProgram } from '../../../cli/program.ts'
+import { rolloutView } from '../../support/rollout-view.ts'
 
 const id = '01890000-0000-7000-8000-000000000001'
-const rollout = {
-  id,
-  name: 'spring',
-  with: [],
-  releaseId: id,
-  query: null,
-  certificate: null,
-  groupId: id,
-  priority: 500,
-  maxInFlight: null,
-  bytesPerMinute: null,
-  passQueue: false,
-  window: null,
-  ignoreWindows: null,
-  state: 'running',
-  phase: 1,
-  reason: null,
-  abort: { defaults: true, rules: [] },
-  limits: {},
-  waitsFor: null,
-  phases: [],
-  counts: { succeeded: 2 },
-  executed: 2,
-  succeeded: 2,
-  failed: 0,
-  approvals: { needed: 0, missing: 0, given: [] },
-  definitionHash: null,
-  editedBy: null,
-  kind: 'update',
-  parentId: null,
-  createdBy: 'key:x',
-  createdAt: '2030-01-01T00:00:00Z',
-  changedAt: '2030-01-01T00:00:00Z',
-  startAt: null,
-  startedAt: null,
-  endedAt: null,
-}
+const rollout = rolloutView({ id, counts: { succeeded: 2 } })
 
 let folder: string
 let server: Server

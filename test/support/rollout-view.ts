@@ -1,0 +1,43 @@
+import type { RolloutView } from '../../server/rollouts/wire.ts'
+
+const someId = '01890000-0000-7000-8000-000000000001'
+
+/** A running rollout as the server shows it. */
+export const rolloutView = (more: Partial<RolloutView> = {}): RolloutView => ({
+  id: someId,
+  name: 'spring',
+  with: [],
+  releaseId: someId,
+  query: null,
+  certificate: null,
+  groupId: someId,
+  priority: 500,
+  maxInFlight: null,
+  bytesPerMinute: null,
+  passQueue: false,
+  window: null,
+  ignoreWindows: null,
+  state: 'running',
+  phase: 1,
+  reason: null,
+  abort: { defaults: true, rules: [] },
+  limits: {},
+  waitsFor: null,
+  phases: [],
+  counts: {},
+  executed: 0,
+  succeeded: 0,
+  failed: 0,
+  approvals: { needed: 0, missing: 0, given: [] },
+  definitionHash: null,
+  editedBy: null,
+  kind: 'update',
+  parentId: null,
+  createdBy: 'key:x',
+  createdAt: '2030-01-01T00:00:00Z',
+  changedAt: '2030-01-01T00:00:00Z',
+  startAt: null,
+  startedAt: null,
+  endedAt: null,
+  ...more,
+})
