@@ -1,12 +1,13 @@
 import type { Context } from '../context.ts'
 import { storable } from '../db/storable.ts'
 import { inTransaction } from '../db/transaction.ts'
+import { afterCameBack, endCameBack } from '../deployments/came-back.ts'
 import { announceIdentityChange } from '../devices/identity-change.ts'
 import { describePolled } from '../devices/polled-description.ts'
 import { findRelease } from './claim-store.ts'
 import { type Poller, setWantsAttributes } from './device-store.ts'
 import { objectIn } from './feedback.ts'
-import { proveSuccess } from './proof.ts'
+import { proveSuccess, rebootMs } from './proof.ts'
 
 type Value = string | number | boolean
 export type Attributes = Readonly<Record<string, Value>>
@@ -63,12 +64,18 @@ export async function takeConfigData(ctx: Context, poller: Poller, body: Buffer)
   const known =
     version === undefined ? undefined : await findRelease(ctx.db, { model, component, version })
   const now = ctx.clock.now()
-  const regrouped = await inTransaction(ctx.db, async (tx) => {
-    await setWantsAttributes(tx, deviceId, false)
+  const { regrouped, cameBack } = await inTransaction(ctx.db, async (tx) => {
+    const { build, ...image } = known ?? unreleased
+    const runs = version === undefined ? [] : [{ deviceId, component, build }]
+    // A client that claims before the reboot may be heard of from the old image once more.
+    const cameBack = await endCameBack(tx, runs, now, rebootMs)
+    await setWantsAttributes(tx, deviceId, cameBack.tooEarly.length > 0)
     const installed =
-      version === undefined ? {} : { installed: { component, version, ...(known ?? unreleased) } }
-    return await describePolled(tx, { deviceId, attributes, ...installed }, now)
+      version === undefined ? {} : { installed: { component, version, build, ...image } }
+    const regrouped = await describePolled(tx, { deviceId, attributes, ...installed }, now)
+    return { regrouped, cameBack }
   })
+  await afterCameBack(ctx, cameBack)
   await announceIdentityChange(ctx, regrouped)
   if (version !== undefined) await proveSuccess(ctx, deviceId, { version })
 }

@@ -9,7 +9,7 @@ import { findClaimed } from './claim-store.ts'
 import { setWantsAttributes } from './device-store.ts'
 
 /** RAUC's client claims before the reboot; until this is over the old version proves nothing. */
-const rebootMs = 5 * 60_000
+export const rebootMs = 5 * 60_000
 const notReported = '1970-01-01T00:00:00Z'
 
 /**

@@ -20,6 +20,32 @@ export interface SelfDescription {
   managed_agreed: boolean
 }
 
+/** What is known of a device before it says more. */
+export interface Known {
+  optOut: boolean
+  /** Build by component. */
+  builds: ReadonlyMap<string, number>
+}
+
+/** Of each of these devices, locked until the transaction ends. */
+export async function lockKnown(tx: Tx, deviceIds: readonly string[]): Promise<Map<string, Known>> {
+  const rows = await tx
+    .selectFrom('device')
+    .select(['id', 'update_opt_out', 'installed'])
+    .where('id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
+    .orderBy('id')
+    // Not `for update`: that would make every new deployment of the device wait, for its foreign key.
+    .forNoKeyUpdate()
+    .execute()
+  return new Map(
+    rows.map((row) => {
+      const installed = row.installed as { component: string; build: number }[]
+      const builds = new Map(installed.map(({ component, build }) => [component, build]))
+      return [row.id, { optOut: row.update_opt_out, builds }]
+    }),
+  )
+}
+
 const columns = sql`
   id uuid, model text, hardware_ids jsonb, agent text, attributes jsonb, installed jsonb, update_opt_out boolean,
   managed_agreed boolean`

@@ -1,6 +1,7 @@
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { storable } from '../db/storable.ts'
+import { afterCameBack, type CameBack, endCameBack } from '../deployments/came-back.ts'
 import { recordChoices } from '../deployments/ledger.ts'
 import { resendCommits } from '../deployments/wake.ts'
 import { sendRenewalHints } from '../enrollment/renewal-hint.ts'
@@ -9,9 +10,8 @@ import { type DeviceMessage, message, type MessageHandler } from '../mqtt/messag
 import type { BundleMessage, Have, Hello } from '../protocol/messages.ts'
 import { Hello as HelloSchema } from '../protocol/messages.ts'
 import { meetDevices } from '../rollouts/meet.ts'
-import { saveSelfDescriptions, type SelfDescription } from './hello-store.ts'
+import { type Known, lockKnown, saveSelfDescriptions, type SelfDescription } from './hello-store.ts'
 import { announceIdentityChange } from './identity-change.ts'
-import { lockStandingChoices } from './standing-choice.ts'
 
 /** `bundlesFor` of director/service.ts: the files each device lacks, signed for it. */
 export type BundlesFor = (
@@ -34,8 +34,9 @@ export function helloMessage(
     store: async ({ tx, messages, now }) => {
       const newest = new Map(messages.map((one) => [one.deviceId, one]))
       greeting?.saidHello([...newest.keys()])
-      const regrouped = await storeHellos(tx, [...newest.values()], now)
+      const { regrouped, cameBack } = await storeHellos(tx, [...newest.values()], now)
       return async (ctx) => {
+        await afterCameBack(ctx, cameBack)
         // A group that is cut off cuts off who joins it.
         await announceIdentityChange(ctx, regrouped)
         await answerHellos(ctx, bundlesFor, [...newest.values()])
@@ -45,23 +46,28 @@ export function helloMessage(
 }
 
 /**
- * Stores a group of hellos, one a device, in six statements at most, and three more for groups with a query. Returns the devices
- * that this put into other groups. The owner's standing choice is the device's to say
+ * Stores a group of hellos, one a device, in six statements at most, three more for groups with a query, and one more when some
+ * runs an older build than it did. Returns the devices that this put into other groups, and those that fell back. The owner's standing choice is the device's to say
  * (updates.md §7.2): where it differs from ours, the device is right, and the ledger says when we learned of it.
  */
 export async function storeHellos(
   tx: Tx,
   hellos: readonly DeviceMessage<Hello>[],
   now: Date,
-): Promise<string[]> {
-  const standing = await lockStandingChoices(
+): Promise<{ regrouped: string[]; cameBack: CameBack }> {
+  const standing = await lockKnown(
     tx,
     hellos.map(({ deviceId }) => deviceId),
   )
   const known = hellos.filter(({ deviceId }) => standing.has(deviceId))
-  if (known.length === 0) return []
-  await saveSelfDescriptions(tx, known.map(describe))
-  const changed = known.filter(({ deviceId, body }) => standing.get(deviceId) !== body.optOut)
+  if (known.length === 0) return { regrouped: [], cameBack: { changes: [], tooEarly: [] } }
+  const described = known.map(describe)
+  await saveSelfDescriptions(tx, described)
+  const fallen = described.flatMap((said) => fallenOf(said, standing.get(said.id)))
+  const cameBack = await endCameBack(tx, fallen, now)
+  const changed = known.filter(
+    ({ deviceId, body }) => standing.get(deviceId)?.optOut !== body.optOut,
+  )
   await recordChoices(
     tx,
     changed.map(({ deviceId, body }) => ({
@@ -73,11 +79,19 @@ export async function storeHellos(
     })),
     now,
   )
-  return await regroup(
+  const regrouped = await regroup(
     tx,
     known.map(({ deviceId }) => deviceId),
     now,
   )
+  return { regrouped, cameBack }
+}
+
+/** Components whose build is below what the device said of them before. */
+function fallenOf({ id, installed }: SelfDescription, known: Known | undefined) {
+  return installed
+    .filter(({ component, build }) => build < (known?.builds.get(component) ?? build))
+    .map(({ component, build }) => ({ deviceId: id, component, build }))
 }
 
 function describe({ deviceId, body }: DeviceMessage<Hello>): SelfDescription {

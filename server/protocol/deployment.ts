@@ -136,7 +136,9 @@ export const moves: Readonly<Record<DeploymentState, Moves>> = {
     ...started,
     ...stoppable,
   },
-  succeeded: {},
+  succeeded: {
+    rolled_back: { by: engine, when: 'the old version runs again before the rollout has ended' },
+  },
   rolled_back: {},
   failed_final: {},
   cancelled: {
@@ -164,9 +166,12 @@ export const moves: Readonly<Record<DeploymentState, Moves>> = {
   },
 }
 
+/** Ended, though something that is learned later may still correct how. */
+const correctable: readonly DeploymentState[] = ['succeeded', 'lost', 'cancelled']
+
 /** States in which a device still has, or may again have, something to do. Mirrors the index `deployment_open`. */
 export const openStates = deploymentStates.filter(
-  (state) => Object.keys(moves[state]).length > 0 && state !== 'lost' && state !== 'cancelled',
+  (state) => Object.keys(moves[state]).length > 0 && !correctable.includes(state),
 )
 /** States in which a deployment is over, with or without a verdict. */
 export const endedStates = deploymentStates.filter((state) => !openStates.includes(state))

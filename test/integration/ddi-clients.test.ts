@@ -13,7 +13,7 @@ import {
   type Polling,
 } from '../support/ddi-world.ts'
 import { historyOf } from '../support/rollout-given.ts'
-import { act } from '../support/rollout-world.ts'
+import { act, givenRelease } from '../support/rollout-world.ts'
 
 /* Conversations of ddi.md §12 for rauc-hawkbit-updater, Zephyr and generic clients. */
 
@@ -119,6 +119,28 @@ test('rauc: the old version after the reboot ends as rolled back', async () => {
   world.clock.advance({ seconds: 301 })
   await device.says('1.0.0')
   expect(await update.state()).toBe('rolled_back')
+})
+
+test('rauc: the old version some time after its success takes that back, right after it does not', async () => {
+  await givenClient(world, 'rauc')
+  const device = await givenPollingDevice(world)
+  await givenRelease(world, { build: 2, version: '0.9.2' })
+  const update = await givenUpdate(device)
+  await device.links()
+  await device.tell('closed', 'success')
+  world.clock.advance({ seconds: 301 })
+  await device.says(update.version)
+  expect(await update.state()).toBe('succeeded')
+  await device.says('0.9.2')
+  expect(await update.state()).toBe('succeeded')
+  expect(await device.links()).toEqual(['configData'])
+  world.clock.advance({ seconds: 301 })
+  // What was never released here may be anything, and so newer.
+  await device.says('a build of the workshop')
+  expect(await update.state()).toBe('succeeded')
+  await device.says('0.9.2')
+  expect(await update.state()).toBe('rolled_back')
+  expect((await eventsOf(device)).map(({ kind }) => kind)).toContain('outcome-corrected')
 })
 
 test('zephyr: everything in one connection, and an end of it; the same id after the boot', async () => {

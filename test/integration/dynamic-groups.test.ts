@@ -40,9 +40,10 @@ function on({ handle, api }: DatabaseWorld) {
       nonce: '00'.repeat(16),
       have: { director: {}, image: {} },
     }
-    return await inTransaction(handle.db, (tx) =>
+    const { regrouped } = await inTransaction(handle.db, (tx) =>
       storeHellos(tx, [{ deviceId, body } as never], api.ctx.clock.now()),
     )
+    return regrouped
   }
   const evaluate = async () => {
     let looked = 0

@@ -32,6 +32,7 @@ lost: accepted device, downloading device, verified device, waiting_window devic
 lost: installed device, rebooting device, testing device, succeeded device, rolled_back device, failed device
 lost: failed_final device
 cancelled: installing engine
+succeeded: rolled_back engine
 `
 /** Until anything is written to a slot. */
 const stoppable =
