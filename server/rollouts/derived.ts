@@ -14,6 +14,7 @@ import {
   getRollout,
   insertRollout,
   isPublished,
+  lockRollout,
   type Rollout,
   releasesById,
   sealDefinition,
@@ -78,7 +79,8 @@ async function derive(
   return await inTransaction(db, async (tx) => {
     const repeated = await findRollout(tx, id)
     if (repeated) return repeated
-    const parent = await getRollout(tx, rolloutId)
+    // Two at once would each find no other one open.
+    const parent = await lockRollout(tx, rolloutId)
     if (parent.phase_no === 0 || parent.kind === 'certificate' || parent.kind === 'rollback') {
       const what = parent.phase_no === 0 ? 'did not start' : `is a ${parent.kind} rollout`
       throw new DomainError('illegal-transition', `Nothing to ${words[kind]}: it ${what}`, {

@@ -26,13 +26,13 @@ export async function getRollout(db: Db, id: string): Promise<Rollout> {
   return row
 }
 
-/** The same, held until the transaction ends: decisions about its definition are made one after the other. */
+/** The same, held until the transaction ends: decisions about it are made one after the other. What devices report does not wait. */
 export async function lockRollout(tx: Tx, id: string): Promise<Rollout> {
   const row = await tx
     .selectFrom('rollout')
     .selectAll()
     .where('id', '=', id)
-    .forUpdate()
+    .forNoKeyUpdate()
     .executeTakeFirst()
   if (!row) throw new DomainError('not-found', 'No such rollout', { rolloutId: id })
   return row

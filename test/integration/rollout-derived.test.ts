@@ -167,3 +167,12 @@ test('who tries again does so in the windows, the limits and the query of the fi
     query: 'model = "gate-2"',
   })
 })
+
+test('of several tries to try again at once one is made', async () => {
+  const { ids, rolloutId } = await givenStarted(world, 4)
+  await meetDevices(world.ctx, ids)
+  await said.fail({ id: rolloutId }, ids)
+  const asked = Array.from({ length: 4 }, () => retryFailed(world.ctx, command(rolloutId)))
+  const made = (await Promise.allSettled(asked)).filter(({ status }) => status === 'fulfilled')
+  expect(made).toHaveLength(1)
+})
