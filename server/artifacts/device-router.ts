@@ -5,9 +5,10 @@ import { createDownloadRights } from '../director/download-rights.ts'
 import { DomainError } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import { BlockPool, downloadBounds } from './block-pool.ts'
+import { multipartOf } from './byte-ranges.ts'
 import { reprDigest } from './digest.ts'
-import { selectRange } from './range.ts'
-import { type Bytes, sendBytes, type SendLimits } from './send.ts'
+import { type Selection, selectRange } from './range.ts'
+import { type Bytes, sendBytes, type SendLimits, type Stretch } from './send.ts'
 import type { OpenArtifact } from './storage.ts'
 
 export interface DownloadLimits extends SendLimits {
@@ -155,19 +156,15 @@ class Downloads {
     if (part.kind === 'unsatisfiable') {
       return void res.status(416).set('Content-Range', `bytes */${size}`).end()
     }
-    const { start, end } = part.kind === 'part' ? part : { start: 0, end: size - 1 }
-    const length = end - start + 1
+    const { status, stretches, tail, ...rest } = planOf(part, size)
     const headers = {
       ...validators,
       'Accept-Ranges': 'bytes',
-      'Content-Type': 'application/octet-stream',
       'Repr-Digest': reprDigest(sha256),
-      'Content-Length': String(length),
-      ...(part.kind === 'part' ? { 'Content-Range': `bytes ${start}-${end}/${size}` } : {}),
+      ...rest.headers,
     }
-    const status = part.kind === 'part' ? 206 : 200
     if (req.method === 'HEAD') return void res.status(status).set(headers).end()
-    await this.#send(res, { artifact, start, length, head: { status, headers } })
+    await this.#send(res, { artifact, stretches, tail, head: { status, headers } })
   }
 
   async #send(
@@ -180,7 +177,7 @@ class Downloads {
     const { signal } = gone
     const { waitMs, maxBlockBytes } = this.#limits
     // Before the headers, so that "try again later" can still be said.
-    const block = Math.min(maxBlockBytes, bytes.length)
+    const block = Math.min(maxBlockBytes, bytes.stretches[0]?.length ?? 0)
     const first = await this.#pool.claim(block, { timeoutMs: waitMs, signal })
     res.status(head.status).set(head.headers)
     try {
@@ -195,6 +192,32 @@ class Downloads {
       this.#ctx.log.warn({ err: error }, 'a download broke off')
     }
   }
+}
+
+interface Plan {
+  status: 200 | 206
+  headers: Record<string, string>
+  stretches: readonly Stretch[]
+  tail?: Buffer
+}
+
+function planOf(asked: Exclude<Selection, { kind: 'unsatisfiable' }>, size: number): Plan {
+  if (asked.kind === 'parts') {
+    const { contentType, length, ...body } = multipartOf(asked.parts, size)
+    // Where the heads of the parts would make it longer than the whole, the whole is sent: no answer is longer than the artifact.
+    if (length <= size) {
+      const headers = { 'Content-Type': contentType, 'Content-Length': String(length) }
+      return { status: 206, headers, ...body }
+    }
+  }
+  const { start, end } = asked.kind === 'part' ? asked : { start: 0, end: size - 1 }
+  const length = end - start + 1
+  const headers = {
+    'Content-Type': 'application/octet-stream',
+    'Content-Length': String(length),
+    ...(asked.kind === 'part' ? { 'Content-Range': `bytes ${start}-${end}/${size}` } : {}),
+  }
+  return { status: asked.kind === 'part' ? 206 : 200, headers, stretches: [{ start, length }] }
 }
 
 function identityOf(res: Response): Identity {

@@ -13,11 +13,18 @@ export interface SendLimits {
   blockMs: number
 }
 
-/** A stretch of an artifact. */
-export interface Bytes {
-  artifact: OpenArtifact
+/** A stretch of an artifact, and what is said before it: the head of a part among several. */
+export interface Stretch {
   start: number
   length: number
+  lead?: Buffer
+}
+
+/** What one answer is made of; `tail` comes after the last stretch. */
+export interface Bytes {
+  artifact: OpenArtifact
+  stretches: readonly Stretch[]
+  tail?: Buffer | undefined
 }
 
 /** A block that took longer halves the next one; a quicker one than `quickMs` doubles it. */
@@ -25,36 +32,43 @@ const slowMs = 500
 const quickMs = 50
 
 /**
- * Writes `length` bytes from `start` to the response, one block at a time: the next is read when the socket has
- * taken the last (updates.md section 6). `first` was claimed before the headers.
- * Gives how many bytes the socket took; ends early when it closes or takes too long, and then destroys it.
+ * Writes the stretches to the response, one block at a time: the next is read when the socket has taken the last
+ * (updates.md section 6). `first` was claimed before the headers.
+ * Gives how many bytes of the artifact the socket took; ends early when it closes or takes too long, and then destroys it.
  */
 export async function sendBytes(
   res: Response,
-  { artifact, start, length, first }: Bytes & { first: Block },
+  { artifact, stretches, tail, first }: Bytes & { first: Block },
   { pool, limits, signal }: { pool: BlockPool; limits: SendLimits; signal: AbortSignal },
 ): Promise<number> {
-  let block = first
+  const patience = { timeoutMs: limits.waitMs, signal }
+  let block: Block | undefined = first
   let size = limits.maxBlockBytes
   let sent = 0
+  let isWhole = false
   try {
-    while (!signal.aborted) {
-      const startedAt = performance.now()
-      const got = await artifact.read(block.buffer, start + sent, length - sent)
-      const bytes = block.buffer.subarray(0, got)
-      if (got === 0 || !(await taken(res, bytes, { limits, signal }))) break
-      sent += got
-      block.release('reuse')
-      if (sent === length) break
-      size = nextSize(size, performance.now() - startedAt, limits)
-      const patience = { timeoutMs: limits.waitMs, signal }
-      block = await pool.claim(Math.min(size, length - sent), patience)
+    for (const { lead, start, length } of stretches) {
+      if (lead && !(await taken(res, lead, { limits, signal }))) return sent
+      for (let done = 0; done < length;) {
+        if (signal.aborted) return sent
+        block ??= await pool.claim(Math.min(size, length - done), patience)
+        const startedAt = performance.now()
+        const got = await artifact.read(block.buffer, start + done, length - done)
+        const bytes = block.buffer.subarray(0, got)
+        if (got === 0 || !(await taken(res, bytes, { limits, signal }))) return sent
+        done += got
+        sent += got
+        block.release('reuse')
+        block = undefined
+        size = nextSize(size, performance.now() - startedAt, limits)
+      }
     }
+    isWhole = tail === undefined || (await taken(res, tail, { limits, signal }))
   } finally {
-    if (sent === length) res.end()
+    if (isWhole) res.end()
     // The headers promised more: only a broken connection says that it did not come.
     else res.destroy()
-    block.release()
+    block?.release()
   }
   return sent
 }
