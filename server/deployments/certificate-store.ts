@@ -13,9 +13,15 @@ import {
 
 export type Renewal = Selectable<DeploymentTable> & CertificateFacts
 
-/** A certificate that the device used ended the one it replaces; a first one is used where it is issued. */
+/**
+ * A certificate that the device used ended the one it replaces; a first one is used where it is issued. One that was revoked or put on
+ * hold says nothing, but whoever is heard of after it, and after the connection that it ended, has used the new one.
+ */
 const isUsed = sql`(made.replaces_id is null or exists (
-  select from certificate before where before.id = made.replaces_id and before.state <> 'issued'))`
+  select from certificate before where before.id = made.replaces_id and (
+    'superseded' in (before.state, before.held_state)
+    or (before.state in ('revoked', 'held') and exists (select from device_presence presence
+      where presence.device_id = made.device_id and presence.last_seen_at > before.revoked_at + interval '1 minute')))))`
 
 const facts = sql<CertificateFacts>`
   exists (select from certificate made where made.device_id = deployment.device_id and made.kind = 'device'
