@@ -168,7 +168,9 @@ async function requireConfirmed(
 ): Promise<void> {
   const typed = await confirm({ repository, role, version, expires, lines })
   if (typed.trim() !== String(version)) {
-    throw new Failure('not-confirmed', `Nothing was signed: the version is ${version}`)
+    throw new Failure('not-confirmed', `Nothing was signed: the version is ${version}`, {
+      nextStep: `Read what is shown above, then type ${version} (or say --confirm ${version}); each new draft has a version above`,
+    })
   }
 }
 

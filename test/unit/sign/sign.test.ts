@@ -202,7 +202,10 @@ test('139 a wrong passphrase leaves no file and no line in the log', async () =>
 test('140 another version typed, or another contents for a version signed before', async () => {
   const chosen = signer.options(signer.firmwareDraft(1, [{}]))
   const typed = { ...chosen, ...twoKeys, confirm: () => '2' }
-  expect((await failureOf(() => signDraft(typed))).code).toBe('not-confirmed')
+  expect(await failureOf(() => signDraft(typed))).toMatchObject({
+    code: 'not-confirmed',
+    nextStep: expect.stringContaining('--confirm 1') as string,
+  })
   expect(existsSync(chosen.out)).toBe(false)
   await signDraft({ ...chosen, ...twoKeys })
   const other = signer.firmwareDraft(1, [{ version: '2.4.2', build: 413 }])
