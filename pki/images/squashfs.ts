@@ -170,6 +170,8 @@ class Squashfs {
       const bytes = (head & 0x8000) === 0 ? await this.#unpack(packed, metadataBytes) : packed
       const piece = bytes.subarray(skip, skip + length - found)
       if (piece.length === 0) throw damagedTable()
+      // All but the last of a table are full: a million blocks of a byte each would be read for minutes.
+      if (found + piece.length < length && bytes.length !== metadataBytes) throw damagedTable()
       pieces.push(piece)
       found += piece.length
       skip = 0

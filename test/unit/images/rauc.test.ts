@@ -5,6 +5,7 @@ import { expect, test } from 'vitest'
 import { readManifest } from '../../../pki/images/manifest.ts'
 import { readRauc } from '../../../pki/images/rauc.ts'
 import { bytesSource, ImageError } from '../../../pki/images/source.ts'
+import { readSquashfsFile } from '../../../pki/images/squashfs.ts'
 import { readSwu } from '../../../pki/images/swu.ts'
 import { Dice, mutateBytes } from '../../support/der-mutations.ts'
 import { cpio, swDescription } from '../../support/swu.ts'
@@ -83,3 +84,37 @@ function withOddSuperblock(bytes: Buffer, dice: Dice): Buffer {
   changed[at] = dice.one([0, 1, 0x7f, 0x80, 0xff, changed[at] ?? 0])
   return changed
 }
+
+/** A root folder of so many bytes, whose listing is spread over blocks of so many. */
+function squashfsOf({ listing, block }: { listing: number; block: number }): Buffer {
+  const inode = Buffer.alloc(40)
+  inode.writeUInt16LE(8, 0)
+  inode.writeUInt32LE(listing + 3, 20)
+  const stored = (bytes: Buffer) => {
+    const head = Buffer.alloc(2)
+    head.writeUInt16LE(0x8000 | bytes.length)
+    return Buffer.concat([head, bytes])
+  }
+  const first = Math.ceil(listing / block)
+  const blocks = Array.from({ length: first }, () => stored(Buffer.alloc(block)))
+  const content = Buffer.concat([Buffer.alloc(96), stored(inode), ...blocks])
+  content.write('hsqs', 0, 'latin1')
+  content.writeUInt32LE(4_096, 12)
+  content.writeUInt16LE(1, 20)
+  content.writeUInt16LE(4, 28)
+  content.writeBigUInt64LE(BigInt(content.length), 40)
+  content.writeBigUInt64LE(96n, 64)
+  content.writeBigUInt64LE(138n, 72)
+  return content
+}
+
+test('a table is read in full blocks, or not at all', async () => {
+  const find = async (image: Buffer) =>
+    await readSquashfsFile(bytesSource(image), 'manifest.raucm', { maxBytes: 1_000 })
+  await expect(find(squashfsOf({ listing: 16_384, block: 8_192 }))).rejects.toMatchObject({
+    message: 'There is no manifest.raucm in the image',
+  })
+  await expect(find(squashfsOf({ listing: 2_000, block: 1 }))).rejects.toMatchObject({
+    message: 'A table of the squashfs is damaged',
+  })
+})
