@@ -1,6 +1,7 @@
 import type { Context } from '../context.ts'
 import { type Standing, standingsOf } from './bounds-store.ts'
 import { type Overall, precedence, vacancies, type Wanted } from './bounds.ts'
+import { wantedRenewals } from './certificates.ts'
 import { claimInDetail } from './claim.ts'
 import { wantedBy } from './meet.ts'
 import type { WaitingRoom } from './waiting-room.ts'
@@ -33,16 +34,16 @@ export async function claimOrWait(
 
 /**
  * Gives the room that there is to the devices that wait for it: rollouts in their order, devices by bucket, so many as have room
- * and at most a batch. Nobody waiting costs nothing, and no room one read, once a second. Returns the devices that got a
- * deployment, and whether there may be more to do at once.
+ * and at most a batch. Nobody waiting costs nothing, and no room one read, once a second. Returns the devices that got an
+ * update, those that are to renew their certificate, and whether there may be more to do at once.
  */
 export async function admitWaiting(
   ctx: Deps,
   room: WaitingRoom,
-): Promise<{ met: string[]; more: boolean }> {
+): Promise<{ met: string[]; renewing: string[]; more: boolean }> {
   const now = ctx.clock.now()
   const due = room.due(now.getTime(), longestMs)
-  if (due.length === 0) return { met: [], more: false }
+  if (due.length === 0) return { met: [], renewing: [], more: false }
   const { maxInFlight } = ctx.config
   const standings = await standingsOf(ctx.db, due, { now, maxInFlight })
   let all: Overall | undefined
@@ -59,7 +60,8 @@ export async function admitWaiting(
   dropGone(room, due, standings)
   const here = [...new Set(taken)].filter((id) => ctx.transport.isConnected(id))
   const met = await claimOrWait(ctx, room, await wantedBy(ctx, here))
-  return { met, more: taken.length > 0 }
+  const renewing = await claimOrWait(ctx, room, await wantedRenewals(ctx, here))
+  return { met, renewing, more: taken.length > 0 }
 }
 
 function waitUntil(until: Date | null, now: Date): number {

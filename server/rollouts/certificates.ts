@@ -21,11 +21,19 @@ type Deps = Pick<Context, 'config' | 'db' | 'clock' | 'metrics'>
  * that are to renew now. Asked only about devices that a running rollout could be about, so it costs nothing for the others.
  */
 export async function admitRenewals(ctx: Deps, deviceIds: readonly string[]): Promise<string[]> {
+  return await claimAdmissions(ctx, await wantedRenewals(ctx, deviceIds))
+}
+
+/** What `admitRenewals` would claim; writes nothing. */
+export async function wantedRenewals(
+  { db, clock }: Pick<Context, 'db' | 'clock'>,
+  deviceIds: readonly string[],
+): Promise<Wanted[]> {
   if (deviceIds.length === 0) return []
-  const now = ctx.clock.now()
-  const candidates = await renewalCandidates(ctx.db, deviceIds)
-  const matches = await targeted(ctx.db, candidates, now)
-  return await claimAdmissions(ctx, chooseRenewals(candidates.filter(matches), now))
+  const now = clock.now()
+  const candidates = await renewalCandidates(db, deviceIds)
+  const matches = await targeted(db, candidates, now)
+  return chooseRenewals(candidates.filter(matches), now)
 }
 
 /** Is there somebody left whom the rollout could tell to renew? */

@@ -4,6 +4,7 @@ import { wakeDevices } from '../deployments/wake.ts'
 import { sendRenewalHints } from '../enrollment/renewal-hint.ts'
 import type { Worker } from '../workers/worker.ts'
 import { admitWaiting, claimOrWait } from './admit-waiting.ts'
+import { wantedRenewals } from './certificates.ts'
 import { createLookLimit, driveRollouts } from './drive.ts'
 import { wantedBy } from './meet.ts'
 import { startDue } from './schedule.ts'
@@ -73,8 +74,9 @@ export function meetingWorker(ctx: Context): Worker {
     step: async () => {
       if (walk.length === 0) {
         const isNext = await isTime()
-        const { met, more } = await admitWaiting(ctx, room)
+        const { met, renewing, more } = await admitWaiting(ctx, room)
         await wakeDevices(ctx, met)
+        await sendRenewalHints(ctx, renewing)
         if (!isNext) return more
         walk = ctx.transport.connectedDevices()
       }
@@ -89,7 +91,12 @@ export function meetingWorker(ctx: Context): Worker {
         ctx,
         batch.filter((id) => !closed.has(id)),
       )
-      if (hasCertificates) await sendRenewalHints(ctx, batch)
+      if (hasCertificates) {
+        await sendRenewalHints(ctx, batch)
+        // Whom the bounds kept back is still wanted.
+        for (const one of await wantedRenewals(ctx, batch))
+          room.add(one.rolloutId, one.deviceId, one.bucket)
+      }
       return walk.length > 0 || room.size > 0
     },
   }
