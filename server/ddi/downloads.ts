@@ -4,6 +4,7 @@ import type { BlockPool } from '../artifacts/block-pool.ts'
 import { createArtifactSender } from '../artifacts/device-router.ts'
 import type { Context } from '../context.ts'
 import { deploymentAnswer, fileName } from './answers.ts'
+import { answer } from './body.ts'
 import { digestsOf } from './digests.ts'
 import { whatIsShown } from './poller.ts'
 import { deviceOf, notThere, pollerOf, saidBy, whereOf } from './request.ts'
@@ -50,9 +51,9 @@ export class Downloads {
     const digests = await digestsOf(this.#ctx, poller.deployment.sha256)
     const told = { handling: 'attempt', history: 0 } as const
     const where = { ...whereOf(this.#ctx, req), poller }
-    const answer = deploymentAnswer(where, 'deployment', digests, told)
-    const { chunks } = answer['deployment'] as { chunks: { artifacts: unknown[] }[] }
-    res.json(chunks[0]?.artifacts ?? [])
+    const whole = deploymentAnswer(where, 'deployment', digests, told)
+    const { chunks } = whole['deployment'] as { chunks: { artifacts: unknown[] }[] }
+    answer(req, res, chunks[0]?.artifacts ?? [])
   }
 
   async file(req: Request, res: Response): Promise<void> {

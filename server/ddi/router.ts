@@ -5,7 +5,7 @@ import type { Context } from '../context.ts'
 import { SeenDevices } from '../mqtt/seen.ts'
 import { actionIdIn } from './action-id.ts'
 import { baseOf, cancelAnswer, deploymentAnswer } from './answers.ts'
-import { bodyOf } from './body.ts'
+import { answer, bodyOf } from './body.ts'
 import { takeConfigData } from './config-data.ts'
 import { confirmationAnswer, takeAutoConfirm, takeConfirmation } from './confirmation.ts'
 import { findInstalled } from './device-store.ts'
@@ -114,7 +114,7 @@ class DdiEdge {
     }
     const { body, isRoutine } = await this.#polls.answer(asked)
     res.locals['routine'] = isRoutine
-    res.json(body)
+    answer(req, res, body)
   }
 
   async configData(req: Request, res: Response): Promise<void> {
@@ -136,7 +136,7 @@ class DdiEdge {
       history: historyIn(req),
       maintenanceWindow: maintenanceWindowOf(poller),
     }
-    res.json(deploymentAnswer({ ...whereOf(this.#ctx, req), poller }, key, digests, told))
+    answer(req, res, deploymentAnswer({ ...whereOf(this.#ctx, req), poller }, key, digests, told))
   }
 
   async feedback(req: Request, res: Response): Promise<void> {
@@ -147,7 +147,7 @@ class DdiEdge {
   async cancel(req: Request, res: Response): Promise<void> {
     const poller = await pollerOf(this.#ctx, req, res)
     if (whatIsShown(poller, this.#ctx.clock.now()).link !== 'cancelAction') throw notThere()
-    res.json(cancelAnswer(poller.action?.id ?? 0))
+    answer(req, res, cancelAnswer(poller.action?.id ?? 0))
   }
 
   async cancelFeedback(req: Request, res: Response): Promise<void> {
@@ -169,7 +169,7 @@ class DdiEdge {
     const base = baseOf(where)
     const waiting =
       isWaiting && action ? { href: `${base}/confirmationBase/${action.id}` } : undefined
-    res.json(confirmationAnswer(base, poller, waiting))
+    answer(req, res, confirmationAnswer(base, poller, waiting))
   }
 
   async autoConfirm(req: Request, res: Response, isOn: boolean): Promise<void> {
@@ -188,7 +188,7 @@ class DdiEdge {
     const where = { ...whereOf(this.#ctx, req), poller: await getPoller(this.#ctx, deviceId) }
     const digests = await digestsOf(this.#ctx, of.deployment.sha256)
     const told = { handling: 'attempt', history: historyIn(req), of, status: 'FINISHED' } as const
-    res.json(deploymentAnswer(where, 'deployment', digests, told))
+    answer(req, res, deploymentAnswer(where, 'deployment', digests, told))
   }
 }
 

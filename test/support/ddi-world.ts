@@ -89,11 +89,12 @@ export class Polling {
     const path = at.startsWith('https:')
       ? at.slice('https://ota.example:8443'.length)
       : `/DEFAULT/controller/v1/${this.id}${at}`
-    const sent = body === undefined || typeof body === 'string' ? body : JSON.stringify(body)
+    const isReady = body === undefined || typeof body === 'string' || Buffer.isBuffer(body)
+    const sent = isReady ? body : JSON.stringify(body)
     const reply = await fetch(`${listener.url}${path}`, {
       method,
       headers,
-      ...(sent === undefined ? {} : { body: sent }),
+      ...(sent === undefined ? {} : { body: Buffer.isBuffer(sent) ? new Uint8Array(sent) : sent }),
     })
     const bytes = Buffer.from(await reply.arrayBuffer())
     const isJson = reply.headers.get('content-type')?.includes('json') ?? false
