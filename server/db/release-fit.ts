@@ -158,11 +158,15 @@ export function failureColumns(now: Date): RawBuilder<Failures> {
 
 const passed = sql.join(passedStates.map((state) => sql.lit(state)))
 
-/** The device has its deployment of the rollout: of its release, or of a step on the way there that is not behind it. */
+/**
+ * The device has its deployment of the rollout: of its release, or of a step on the way there that is not behind it. One that it
+ * never answered to has lapsed.
+ */
 export function isMet(): RawBuilder<SqlBool> {
   return sql<SqlBool>`exists (select from deployment met
     where met.rollout_id = rollout.id and met.device_id = device.id
-      and not (met.is_step and met.state in (${passed})))`
+      and not (met.is_step and met.state in (${passed}))
+      and not (met.state = 'expired' and met.code is not distinct from 'unanswered'))`
 }
 
 /** The device took a step of the rollout, or was to: it belongs to it until it is met. */

@@ -104,6 +104,26 @@ export async function lockGone(
     .execute()
 }
 
+/**
+ * Those of running rollouts that were written before `since` and that the device never acknowledged. Certificates have a
+ * worker of their own.
+ */
+export async function lockUnanswered(tx: Tx, since: Date, limit: number): Promise<Deployment[]> {
+  return await tx
+    .selectFrom('deployment')
+    .innerJoin('rollout', 'rollout.id', 'deployment.rollout_id')
+    .selectAll('deployment')
+    .where('deployment.state', '=', 'queued')
+    .where('deployment.changed_at', '<', since)
+    .where('deployment.release_id', 'is not', null)
+    .where('rollout.state', '=', 'running')
+    .orderBy('deployment.changed_at')
+    .limit(limit)
+    .forUpdate('deployment')
+    .skipLocked()
+    .execute()
+}
+
 export type Overdue = Deployment & { dark: boolean }
 
 /**

@@ -8,6 +8,7 @@ import {
   lockCancelled,
   lockGone,
   lockOverdue,
+  lockUnanswered,
   lockWithdrawn,
   lockWithdrawnBack,
   lockWithdrawnSteps,
@@ -79,6 +80,21 @@ export async function endOverdue(ctx: Deps): Promise<boolean> {
     ctx,
     (tx, limit, now) => lockOverdue(tx, limits, now, limit),
     (row) => stop(row, 'lost', 'engine', row.dark ? 'dark' : 'timeout'),
+  )
+}
+
+/** So long a device that was met may take to acknowledge its offer (rollouts.md §7). */
+export const unansweredMs = hours(24)
+
+/**
+ * Takes back a batch of offers that were never acknowledged: they free their slots and are in no share. The device is met again,
+ * and is given the update anew, once it is in contact: whatever it began meanwhile without a word ends in the new one.
+ */
+export async function endUnanswered(ctx: Deps): Promise<boolean> {
+  return await endBatch(
+    ctx,
+    (tx, limit, now) => lockUnanswered(tx, new Date(now.getTime() - unansweredMs), limit),
+    (row) => stop(row, 'expired', 'engine', 'unanswered'),
   )
 }
 

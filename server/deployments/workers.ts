@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts'
 import type { Worker } from '../workers/worker.ts'
 import { certificateWorker } from './certificates.ts'
-import { endCancelled, endGone, endOverdue, endWithdrawn } from './end.ts'
+import { endCancelled, endGone, endOverdue, endUnanswered, endWithdrawn } from './end.ts'
 
 /** End what was cancelled or withdrawn, what belongs to devices that are gone, and what is past its limit. Safe in many processes. */
 export function deploymentWorkers(ctx: Context): Worker[] {
@@ -10,6 +10,7 @@ export function deploymentWorkers(ctx: Context): Worker[] {
     { name: 'deployments.withdrawn', idleMs: 1_000, step: async () => await endWithdrawn(ctx) },
     goneWorker(ctx),
     certificateWorker(ctx),
+    { name: 'deployments.unanswered', idleMs: 60_000, step: async () => await endUnanswered(ctx) },
     { name: 'deployments.overdue', idleMs: 5_000, step: async () => await endOverdue(ctx) },
   ]
 }

@@ -73,6 +73,10 @@ export const moves: Readonly<Record<DeploymentState, Moves>> = {
     offered: { by: device, when: 'the bundle was verified; the acknowledgement starts the clock' },
     failed_final: refused,
     ...stoppable,
+    expired: {
+      by: engine,
+      when: 'not acknowledged for a day (it is given anew), the rollout has ended, or the device is gone for good',
+    },
   },
   offered: { postponed, accepted, opted_out: optedOut, failed_final: refused, ...stoppable },
   postponed: {
