@@ -1,5 +1,6 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely'
 
+import { refusedOfferCodes } from '../protocol/attack-codes.ts'
 import { executedStates, passedStates } from '../protocol/deployment.ts'
 
 /**
@@ -140,18 +141,22 @@ const failures = sql.join(
   executedStates.filter((state) => state !== 'succeeded').map((state) => sql.lit(state)),
 )
 
-/** The columns of `Failures`. What an owner declined is no failure of the device,
- * and a certificate that was not renewed says nothing about updates. */
+const forgivenCodes = sql.join(['declined', ...refusedOfferCodes].map((code) => sql.lit(code)))
+
+/**
+ * The columns of `Failures`. What an owner declined is no failure of the device, nor is an offer that it refused for a forged one;
+ * and a certificate that was not renewed says nothing about updates.
+ */
 export function failureColumns(now: Date): RawBuilder<Failures> {
   const forgiven = sql`coalesce((select lift.lifted_at from device_penalty_lift lift
     where lift.device_id = device.id), '-infinity')`
   return sql`(select max(past.changed_at) from deployment past
       where past.device_id = device.id and past.release_id is not null and past.state in (${failures})
-        and past.code is distinct from 'declined' and past.changed_at > ${forgiven}
+        and coalesce(past.code, '') not in (${forgivenCodes}) and past.changed_at > ${forgiven}
         and past.changed_at > ${now}::timestamptz - interval '24 hours') as failed_at,
     array(select extract(epoch from try.at)::float8 from deployment past
       join deployment_event try on try.deployment_id = past.id and try.to_state = 'failed'
-      where past.device_id = device.id and try.code is distinct from 'declined' and try.at > ${forgiven}
+      where past.device_id = device.id and coalesce(try.code, '') not in (${forgivenCodes}) and try.at > ${forgiven}
         and try.at > ${now}::timestamptz - interval '48 hours'
       order by try.at desc limit 100) as tries`
 }

@@ -1,22 +1,8 @@
 import type { AttackCode } from '../../pki/tuf/errors.ts'
+import { attackCodes } from '../protocol/attack-codes.ts'
 
-/** As a record, so that a code added to the verifier does not compile until it is added here. */
-const attackCodes: Readonly<Record<AttackCode, true>> = {
-  arbitrary: true,
-  rollback: true,
-  freeze: true,
-  clock: true,
-  'mix-and-match': true,
-  'wrong-device': true,
-  'wrong-hardware': true,
-  dependency: true,
-  'partial-bundle': true,
-  'endless-data': true,
-  slow: true,
-  hash: true,
-  evaluation: true,
-  log: true,
-}
+// A code added to the verifier does not compile until it is added there.
+attackCodes satisfies Readonly<Record<AttackCode, true>>
 
 /** Is this the code of an update that the device took for an attack (updates.md §4)? Such a one is not tried again. */
 export function isAttackCode(code: string | null | undefined): boolean {

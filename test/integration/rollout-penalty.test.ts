@@ -51,6 +51,8 @@ test('a device that failed is offered nothing for a day, and then is', async () 
 
 test.each([
   ['an owner who declined', 'declined', 1],
+  ['an offer that was refused for a forged one', 'mix-and-match', 1],
+  ['an image that came out wrong', 'hash', 0],
   ['a full disk', 'no-space', 0],
 ])('%s', async (_what, code, offered) => {
   const { device, id, next } = await givenNext()
