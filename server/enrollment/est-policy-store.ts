@@ -59,7 +59,12 @@ export interface RenewableRow {
   /** When an issuer took over from this certificate's own; null while that is the active one, or a rollout decides who changes. */
   issuer_replaced_at: Date | null
   /** Its place in a rollout of certificates. */
-  renewal: { state: DeploymentState; isRunning: boolean } | null
+  renewal: {
+    state: DeploymentState
+    isRunning: boolean
+    /** Was the certificate there when the device was admitted? Else it is what came of it, and not to be renewed again. */
+    isDue: boolean
+  } | null
   /** A running rollout of certificates could tell it to renew. */
   isTurnPossible: boolean
 }
@@ -67,7 +72,8 @@ export interface RenewableRow {
 const ended = sql.join(endedStates.map((state) => sql.lit(state)))
 
 const renewal = sql<RenewableRow['renewal']>`(
-  select jsonb_build_object('state', deployment.state, 'isRunning', rollout.state = 'running')
+  select jsonb_build_object('state', deployment.state, 'isRunning', rollout.state = 'running',
+    'isDue', certificate.created_at <= deployment.created_at)
   from deployment join rollout on rollout.id = deployment.rollout_id
   where deployment.device_id = device.id and deployment.component = ${sql.lit(certificateComponent)}
     and deployment.state not in (${ended}))`

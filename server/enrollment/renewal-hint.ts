@@ -67,8 +67,9 @@ async function turnsOf(ctx: HintDeps, rows: readonly RenewableRow[]): Promise<Re
   const admitted = new Set(await admitRenewals(ctx, possible))
   return rows.filter(({ device_id, renewal }) => {
     if (admitted.has(device_id)) return true
+    if (renewal?.isDue !== true) return false
     // Who was not told yet when the rollout was paused is not told.
-    return renewal?.state === 'accepted' || (renewal?.state === 'queued' && renewal.isRunning)
+    return renewal.state === 'accepted' || (renewal.state === 'queued' && renewal.isRunning)
   })
 }
 
@@ -93,7 +94,7 @@ async function timesOf(
       }
       const { renewal } = policyIn(policies.get(row.enrollment_profile_id ?? ''))
       const times = renewalTimes(certificate, renewal, row.issuer_replaced_at)
-      const turn = row.renewal ? { opensAt: new Date(0) } : {}
+      const turn = row.renewal?.isDue === true ? { opensAt: new Date(0) } : {}
       return [row.device_id, { ...times, ...turn, fingerprint }]
     }),
   )
