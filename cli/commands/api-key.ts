@@ -1,11 +1,10 @@
 import { ApiKeyView, NewApiKeyView, OperatorView } from '../../server/operators/wire.ts'
+import { builtInRoles } from '../../server/protocol/permissions.ts'
 import { collect } from '../collect.ts'
 import type { Noun } from '../command.ts'
 import { usageError } from '../failure.ts'
 import { Page } from '../page.ts'
 import type { Column } from '../table.ts'
-
-const roles = ['admin', 'operator', 'viewer'] as const
 
 const columns: Column<ApiKeyView>[] = [
   { head: 'name', cell: (key) => key.name },
@@ -32,11 +31,15 @@ export const apiKeyNoun: Noun = {
       args: 'NAME',
       summary: 'Make a key; it is shown once',
       options: {
-        role: { type: 'string', value: 'ROLE', about: `one of ${roles.join(', ')} (needed)` },
+        role: {
+          type: 'string',
+          value: 'ROLE',
+          about: `one of ${builtInRoles.join(', ')} (needed)`,
+        },
         expires: { type: 'string', value: 'WHEN', about: 'an instant, or a span such as 90d' },
       },
       run: async ({ client, args: [name], values, out, world }) => {
-        const role = values.oneOf('role', roles)
+        const role = values.oneOf('role', builtInRoles)
         if (role === undefined) throw usageError('--role is missing')
         const body = { name, role, expiresAt: values.instant('expires', world.now()) }
         const key = await (await client()).create(NewApiKeyView, '/api-keys', body)

@@ -11,7 +11,8 @@ export const auditRoutes = [
     method: 'get',
     path: '/audit',
     summary: 'Who changed what and when, newest first',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'audit:read',
+    scope: 'fleet',
     query: z.strictObject({ ...PageQuery.shape, ...auditFilter }),
     response: Page(AuditView),
     handle: async ({ ctx, query }) => {
@@ -25,7 +26,8 @@ export const auditRoutes = [
     method: 'get',
     path: '/audit/verify',
     summary: 'Walk the hash chain and name the first place where it does not hold',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'audit:read',
+    scope: 'fleet',
     query: VerifyQuery,
     response: VerifyView,
     handle: async ({ ctx, query }) => {

@@ -8,7 +8,8 @@ export const kekRoutes = [
     path: '/key-encryption-key',
     summary:
       'When the key that wraps all keys was changed, and whether the one before is still kept',
-    allow: ['admin'],
+    permission: 'authorities:read',
+    scope: 'fleet',
     response: KekView,
     handle: async ({ ctx }) => view(await kekStatus(ctx)),
   }),
@@ -17,7 +18,8 @@ export const kekRoutes = [
     method: 'post',
     path: '/key-encryption-key/actions',
     summary: 'Replace the key that wraps all keys, or remove the one before',
-    allow: ['admin'],
+    permission: 'authorities:manage',
+    scope: 'fleet',
     body: KekActionBody,
     response: KekView,
     handle: async ({ ctx, body, actor }) => {

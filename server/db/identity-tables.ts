@@ -3,7 +3,7 @@ import type { Generated, GeneratedAlways } from 'kysely'
 import type { AuthorityPurpose, AuthorityState } from '../authorities/state.ts'
 import type { DeviceState } from '../devices/state.ts'
 
-/** Authorities, certificates, operators, devices: migrations 0001 to 0003. */
+/** Authorities, certificates, devices: migrations 0001 to 0003. */
 
 export interface InstallationTable {
   id: number
@@ -99,50 +99,6 @@ export interface CrlTable {
   der: Buffer
   this_update: Date
   next_update: Date
-}
-
-export interface ApiKeyTable {
-  id: string
-  name: string
-  role: 'admin' | 'operator' | 'viewer'
-  prefix: string
-  secret_hash: Buffer
-  created_by: string
-  created_at: Date
-  expires_at: Date | null
-  last_used_at: Date | null
-  revoked_at: Date | null
-}
-
-export interface AuditEventTable {
-  seq: GeneratedAlways<number>
-  at: Date
-  actor: string
-  action: string
-  subject: string
-  facts: unknown
-  request_id: string | null
-  chain_no: number | null
-  prev_hash: Buffer | null
-  hash: Buffer | null
-}
-
-export interface SecurityEventTable {
-  id: string
-  at: Date
-  source: 'server' | 'device'
-  kind: string
-  severity: 'info' | 'warning' | 'critical'
-  device_id: string | null
-  facts: unknown
-}
-
-export interface IdempotencyTable {
-  actor: string
-  key: string
-  request_hash: Buffer
-  resource_id: string
-  created_at: Date
 }
 
 export interface DeviceGroupTable {

@@ -15,10 +15,6 @@ import type {
   CertificateTable,
   ServerIdentityTable,
   CrlTable,
-  ApiKeyTable,
-  AuditEventTable,
-  SecurityEventTable,
-  IdempotencyTable,
   DeviceGroupTable,
   EnrollmentProfileTable,
   EnrollmentTokenTable,
@@ -36,6 +32,12 @@ import type {
   IncidentTable,
   IdentityChangeTable,
 } from './identity-tables.ts'
+import type {
+  ApiKeyTable,
+  AuditEventTable,
+  SecurityEventTable,
+  IdempotencyTable,
+} from './operator-tables.ts'
 import type { DeploymentCodeCountTable, RollbackTargetTable } from './outcome-tables.ts'
 import type { UpdateOverrideTable } from './override-tables.ts'
 import type {
@@ -139,6 +141,7 @@ export interface Schema {
 export type * from './ddi-tables.ts'
 export type * from './window-tables.ts'
 export type * from './identity-tables.ts'
+export type * from './operator-tables.ts'
 export type * from './outcome-tables.ts'
 export type * from './override-tables.ts'
 export type * from './updates-tables.ts'

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 
-import { type Actor, route } from '../http/route.ts'
+import type { Actor } from '../http/access.ts'
+import { route } from '../http/route.ts'
 import type { Poller } from './device-store.ts'
 import type { Shown } from './present.ts'
 import type { Line, Product } from './product-store.ts'
@@ -36,7 +37,8 @@ export const ddiRoutes = [
     method: 'get',
     path: '/models/:model/ddi',
     summary: 'How devices of a model poll (hawkBit DDI)',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'models:read',
+    scope: 'shared',
     params: ModelParams,
     response: ProductView,
     handle: async ({ ctx, params }) => productView(await getProduct(ctx, params.model)),
@@ -47,7 +49,8 @@ export const ddiRoutes = [
     path: '/models/:model/ddi',
     summary:
       'Let devices of a model poll (hawkBit DDI): by which client, and what proves an update',
-    allow: ['admin', 'operator'],
+    permission: 'models:write',
+    scope: 'fleet',
     params: ModelParams,
     body: ProductBody,
     response: ProductView,
@@ -59,7 +62,8 @@ export const ddiRoutes = [
     method: 'get',
     path: '/enrollment-profiles/:profileId/ddi',
     summary: 'What the polling devices of an enrollment profile are',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'enrollment:read',
+    scope: 'devices',
     params: LineParams,
     response: LineView,
     handle: async ({ ctx, params }) => lineView(await getLine(ctx, params.profileId)),
@@ -70,7 +74,8 @@ export const ddiRoutes = [
     path: '/enrollment-profiles/:profileId/ddi',
     summary:
       'Say what the devices of an enrollment profile are, since a polling device says no hello',
-    allow: ['admin', 'operator'],
+    permission: 'enrollment:write',
+    scope: 'devices',
     params: LineParams,
     body: LineBody,
     response: LineView,
@@ -82,7 +87,8 @@ export const ddiRoutes = [
     method: 'delete',
     path: '/enrollment-profiles/:profileId/ddi',
     summary: 'New devices of an enrollment profile poll no more',
-    allow: ['admin', 'operator'],
+    permission: 'enrollment:write',
+    scope: 'devices',
     status: 204,
     params: LineParams,
     response: z.undefined(),
@@ -96,7 +102,8 @@ export const ddiRoutes = [
     method: 'get',
     path: '/devices/:deviceId/ddi',
     summary: 'What a polling device is shown now, and why; its last words',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'devices:read',
+    scope: 'devices',
     params: ControllerParams,
     response: DdiDeviceView,
     handle: async ({ ctx, params }) => deviceView(await lookAtPoller(ctx, params.deviceId)),
@@ -106,7 +113,8 @@ export const ddiRoutes = [
     method: 'put',
     path: '/devices/:deviceId/ddi',
     summary: 'Record what a polling device calls itself, where that is not its id',
-    allow: ['admin', 'operator'],
+    permission: 'devices:write',
+    scope: 'devices',
     params: ControllerParams,
     body: ControllerBody,
     response: DdiDeviceView,
@@ -122,7 +130,8 @@ export const ddiRoutes = [
     method: 'post',
     path: '/devices/:deviceId/ddi/token',
     summary: 'Let a device that cannot show a certificate poll with a token: a weakness',
-    allow: ['admin'],
+    permission: 'devices:credentials',
+    scope: 'devices',
     params: ControllerParams,
     body: TokenBody,
     response: TokenView,
@@ -136,7 +145,8 @@ export const ddiRoutes = [
     method: 'delete',
     path: '/devices/:deviceId/ddi/token',
     summary: 'The token of a device counts no more',
-    allow: ['admin', 'operator'],
+    permission: 'devices:write',
+    scope: 'devices',
     status: 204,
     params: ControllerParams,
     response: z.undefined(),

@@ -10,7 +10,8 @@ export const deltaRoutes = [
     path: '/releases/:releaseId/delivery',
     summary:
       'Shorter ways to the image of a release, newest first: deltas from what devices run, and zstd',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'releases:read',
+    scope: 'shared',
     params: ReleaseDeliveryParams,
     query: PageQuery,
     response: Page(DeliveryFormView),

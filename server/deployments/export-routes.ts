@@ -19,7 +19,8 @@ export const exportRoutes = [
     path: '/rollouts/:rolloutId/results',
     summary:
       'What became of every device that a rollout met, as one JSON array or CSV (RFC 4180), streamed',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'rollouts:read',
+    scope: 'devices',
     params: RolloutParams,
     query: ResultQuery,
     answers: { 'application/json': z.array(ResultView), 'text/csv': z.string() },

@@ -19,8 +19,6 @@ import {
   stateFilter,
 } from './wire.ts'
 
-const readers = ['admin', 'operator', 'viewer'] as const
-
 export const deploymentRoutes = [
   ...overrideRoutes,
 
@@ -28,7 +26,8 @@ export const deploymentRoutes = [
     method: 'get',
     path: '/rollouts/:rolloutId/deployments',
     summary: 'The devices that a rollout met, and how far each is',
-    allow: readers,
+    permission: 'rollouts:read',
+    scope: 'devices',
     params: RolloutParams,
     query: z.strictObject({ ...PageQuery.shape, ...stateFilter }),
     response: Page(DeploymentView),
@@ -48,7 +47,8 @@ export const deploymentRoutes = [
     method: 'get',
     path: '/deployments/:deploymentId',
     summary: 'One device and one release, with its history',
-    allow: readers,
+    permission: 'deployments:read',
+    scope: 'devices',
     params: DeploymentParams,
     response: DeploymentHistoryView,
     handle: async ({ ctx, params }) => {
@@ -78,7 +78,8 @@ export const deploymentRoutes = [
     path: '/devices/:deviceId/deployments',
     summary:
       'Everything that was ever given to a device, newest first, with what it said when something went wrong',
-    allow: readers,
+    permission: 'deployments:read',
+    scope: 'devices',
     params: DeviceParams,
     query: PageQuery,
     response: Page(PastDeploymentView),
@@ -103,7 +104,8 @@ export const deploymentRoutes = [
     method: 'get',
     path: '/devices/:deviceId/choices',
     summary: "The ledger of what a device's owner chose about updates",
-    allow: readers,
+    permission: 'deployments:read',
+    scope: 'devices',
     params: DeviceParams,
     query: PageQuery,
     response: Page(ChoiceView),

@@ -8,7 +8,8 @@ export const estPolicyRoutes = [
     method: 'get',
     path: '/enrollment-profiles/:profileId/est',
     summary: 'How the devices of a profile renew and speak EST',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'enrollment:read',
+    scope: 'devices',
     params: ProfileParams,
     response: EstPolicyView,
     handle: async ({ ctx, params: { profileId } }) => {
@@ -22,7 +23,8 @@ export const estPolicyRoutes = [
     path: '/enrollment-profiles/:profileId/est',
     summary:
       'Set how the devices of a profile renew and speak EST; what is left out has its default',
-    allow: ['admin', 'operator'],
+    permission: 'enrollment:write',
+    scope: 'devices',
     params: ProfileParams,
     body: EstPolicyBody,
     response: EstPolicyView,

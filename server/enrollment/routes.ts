@@ -1,7 +1,8 @@
 import { z } from 'zod'
 
+import type { Actor } from '../http/access.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
-import { type Actor, route } from '../http/route.ts'
+import { route } from '../http/route.ts'
 import { describeAnchor } from './anchors.ts'
 import { actOnProfile, createProfile, createToken, endToken } from './service.ts'
 import { getProfile, listProfiles, listTokens, type Profile, type Token } from './store.ts'
@@ -25,7 +26,8 @@ export const enrollmentRoutes = [
     method: 'get',
     path: '/enrollment-profiles',
     summary: 'Enrollment profiles, newest first',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'enrollment:read',
+    scope: 'devices',
     query: PageQuery,
     response: Page(ProfileView),
     handle: async ({ ctx, query: { cursor, limit } }) => {
@@ -38,7 +40,8 @@ export const enrollmentRoutes = [
     method: 'post',
     path: '/enrollment-profiles',
     summary: 'Make an enrollment profile: who may enroll, how, and into which group',
-    allow: ['admin', 'operator'],
+    permission: 'enrollment:write',
+    scope: 'devices',
     status: 201,
     creates: true,
     body: NewProfileBody,
@@ -55,7 +58,8 @@ export const enrollmentRoutes = [
     method: 'get',
     path: '/enrollment-profiles/:profileId',
     summary: 'One enrollment profile',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'enrollment:read',
+    scope: 'devices',
     params: ProfileParams,
     response: ProfileView,
     handle: async ({ ctx, params }) => view(await getProfile(ctx.db, params.profileId)),
@@ -65,7 +69,8 @@ export const enrollmentRoutes = [
     method: 'post',
     path: '/enrollment-profiles/:profileId/actions',
     summary: 'Pause a profile, so that nobody enrolls, or resume it',
-    allow: ['admin', 'operator'],
+    permission: 'enrollment:write',
+    scope: 'devices',
     params: ProfileParams,
     body: ProfileActionBody,
     response: ProfileView,
@@ -77,7 +82,8 @@ export const enrollmentRoutes = [
     method: 'get',
     path: '/enrollment-profiles/:profileId/tokens',
     summary: 'Tokens of a profile, without their secrets, newest first',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'enrollment:read',
+    scope: 'devices',
     params: ProfileParams,
     query: PageQuery,
     response: Page(TokenView),
@@ -93,7 +99,8 @@ export const enrollmentRoutes = [
     method: 'post',
     path: '/enrollment-profiles/:profileId/tokens',
     summary: 'Make an enrollment token; its secret is shown once',
-    allow: ['admin', 'operator'],
+    permission: 'enrollment:write',
+    scope: 'devices',
     status: 201,
     creates: true,
     params: ProfileParams,
@@ -117,7 +124,8 @@ export const enrollmentRoutes = [
     method: 'delete',
     path: '/enrollment-profiles/:profileId/tokens/:tokenId',
     summary: 'End a token; certificates issued with it stay',
-    allow: ['admin', 'operator'],
+    permission: 'enrollment:write',
+    scope: 'devices',
     status: 204,
     params: TokenParams,
     response: z.undefined(),

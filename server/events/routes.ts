@@ -10,7 +10,8 @@ export const eventRoutes = [
     method: 'get',
     path: '/events',
     summary: 'Security events, newest first',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'events:read',
+    scope: 'devices',
     query: z.strictObject({ ...PageQuery.shape, ...eventFilter }),
     response: Page(EventView),
     handle: async ({ ctx, query }) => {

@@ -1,8 +1,9 @@
 import { z } from 'zod'
 
 import { DomainError } from '../errors.ts'
+import type { Actor } from '../http/access.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
-import { type Actor, route } from '../http/route.ts'
+import { route } from '../http/route.ts'
 import { actOnGroup } from '../incidents/service.ts'
 import { changeGroup, createGroup, removeGroup, setMembership } from './service.ts'
 import { getGroup, type Group, listGroups } from './store.ts'
@@ -23,7 +24,8 @@ export const groupRoutes = [
     method: 'get',
     path: '/groups',
     summary: 'Groups, newest first',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'groups:read',
+    scope: 'devices',
     query: z.strictObject({ ...PageQuery.shape, ...groupFilter }),
     response: Page(GroupView),
     handle: async ({ ctx, query: { cursor, limit, name } }) => {
@@ -36,7 +38,8 @@ export const groupRoutes = [
     method: 'post',
     path: '/groups',
     summary: 'Make a group; with a query, one whose members the server keeps',
-    allow: ['admin', 'operator'],
+    permission: 'groups:write',
+    scope: 'fleet',
     status: 201,
     creates: true,
     body: NewGroupBody,
@@ -52,7 +55,8 @@ export const groupRoutes = [
     method: 'get',
     path: '/groups/:groupId',
     summary: 'One group',
-    allow: ['admin', 'operator', 'viewer'],
+    permission: 'groups:read',
+    scope: 'devices',
     params: GroupParams,
     response: GroupView,
     handle: async ({ ctx, params }) => view(await getGroup(ctx.db, params.groupId)),
@@ -62,7 +66,8 @@ export const groupRoutes = [
     method: 'patch',
     path: '/groups/:groupId',
     summary: 'Rename or describe a group, or change its query',
-    allow: ['admin', 'operator'],
+    permission: 'groups:write',
+    scope: 'devices',
     params: GroupParams,
     body: ChangeGroupBody,
     response: GroupView,
@@ -81,7 +86,8 @@ export const groupRoutes = [
     method: 'delete',
     path: '/groups/:groupId',
     summary: 'Remove a group that nothing uses',
-    allow: ['admin', 'operator'],
+    permission: 'groups:write',
+    scope: 'devices',
     status: 204,
     params: GroupParams,
     response: z.undefined(),
@@ -95,7 +101,8 @@ export const groupRoutes = [
     method: 'put',
     path: '/groups/:groupId/devices/:deviceId',
     summary: 'Put a device into a group',
-    allow: ['admin', 'operator'],
+    permission: 'groups:write',
+    scope: 'devices',
     status: 204,
     params: MemberParams,
     response: z.undefined(),
@@ -109,7 +116,8 @@ export const groupRoutes = [
     method: 'delete',
     path: '/groups/:groupId/devices/:deviceId',
     summary: 'Take a device out of a group',
-    allow: ['admin', 'operator'],
+    permission: 'groups:write',
+    scope: 'devices',
     status: 204,
     params: MemberParams,
     response: z.undefined(),
@@ -123,7 +131,8 @@ export const groupRoutes = [
     method: 'post',
     path: '/groups/:groupId/actions',
     summary: 'Cut off every device of a group, or let them back',
-    allow: ['admin', 'operator'],
+    permission: 'groups:disable',
+    scope: 'devices',
     status: 202,
     params: GroupParams,
     body: GroupActionBody,

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 
 import { errorCodes } from '../errors.ts'
+import { permissionsNeeded } from './access.ts'
 import { openPaths } from './open-paths.ts'
 import type { Route } from './route.ts'
 
@@ -89,7 +90,7 @@ function operation(route: Route): JsonObject {
   return {
     operationId: operationId(route),
     summary: route.summary,
-    description: `Roles: ${route.allow.join(', ')}`,
+    description: `Needs ${permissionsNeeded(route.permission).join(', ')}`,
     tags: [route.path.split('/')[1] ?? ''],
     parameters: [
       ...parameters(params, 'path'),

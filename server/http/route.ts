@@ -4,23 +4,16 @@ import { z } from 'zod'
 import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
 import { newId } from '../ids.ts'
+import type { Reach } from '../protocol/reach.ts'
+import { type Actor, allowedActor, allowedReach, type Needed, type RouteScope } from './access.ts'
 import { reserveId } from './idempotency.ts'
 import { checkPlain } from './plain-value.ts'
-
-export const roles = ['admin', 'operator', 'viewer'] as const
-export type Role = (typeof roles)[number]
-
-/** Who calls: an API key. `requestId` ties its audit rows to the log line of the request. */
-export interface Actor {
-  id: string
-  name: string
-  role: Role
-  requestId: string
-}
 
 export interface Input<P, Q, B> {
   ctx: Context
   actor: Actor
+  /** Where the caller may do this. A route of the scope `devices` keeps to it; for the others it is of no matter. */
+  reach: Reach
   params: P
   query: Q
   body: B
@@ -38,8 +31,10 @@ interface RouteSpec<P, Q, B, R> {
   path: `/${string}`
   /** One line for the OpenAPI document. */
   summary: string
-  /** Who may call it. There is no default: leaving it out does not compile. */
-  allow: readonly Role[]
+  /** What its caller has to be allowed. There is no default: leaving it out does not compile. */
+  permission: Needed
+  /** What it covers, and so whether somebody who is limited to groups may call it. */
+  scope: RouteScope
   params?: z.ZodType<P>
   query?: z.ZodType<Q>
   body?: z.ZodType<B>
@@ -56,7 +51,8 @@ export interface Route {
   method: RouteSpec<unknown, unknown, unknown, unknown>['method']
   path: string
   summary: string
-  allow: readonly Role[]
+  permission: Needed
+  scope: RouteScope
   status: number
   creates: boolean
   upload?: string | readonly string[]
@@ -70,12 +66,13 @@ export interface Route {
 export function route<R, P = undefined, Q = undefined, B = undefined>(
   spec: RouteSpec<P, Q, B, R>,
 ): Route {
-  const { method, path, summary, allow, status = 200, creates = false } = spec
+  const { method, path, summary, permission, scope, status = 200, creates = false } = spec
   return {
     method,
     path,
     summary,
-    allow,
+    permission,
+    scope,
     status,
     creates,
     ...(spec.upload === undefined ? {} : { upload: spec.upload }),
@@ -86,12 +83,13 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
       response: spec.response,
     },
     handler: (ctx) => async (req, res) => {
-      const actor = allowedActor(req, allow)
+      const actor = allowedActor(req, spec)
       const params = parse(spec.params, req.params, 'path')
       const query = parse(spec.query, req.query, 'query')
       const body = parse(spec.body, req.body, 'body')
+      const reach = allowedReach(actor, spec, body)
       const id = creates ? await reserveId(ctx, req, actor, body) : newId(ctx.clock.now())
-      const result = await spec.handle({ ctx, actor, params, query, body, newId: id, req })
+      const result = await spec.handle({ ctx, actor, reach, params, query, body, newId: id, req })
       if (status === 204) res.status(204).end()
       else res.status(status).json(result)
     },
@@ -113,20 +111,4 @@ export function parse<T>(schema: z.ZodType<T> | undefined, value: unknown, place
         .map((issue) => ({ at: issue.path.join('.'), message: issue.message })),
     },
   )
-}
-
-/** @throws DomainError `not-authenticated`, or `not-allowed` for a key of another role */
-export function allowedActor(req: Request, allow: readonly Role[]): Actor {
-  const actor = actorOf(req)
-  if (allow.includes(actor.role)) return actor
-  const message = `A key with the role ${actor.role} may not do this`
-  throw new DomainError('not-allowed', message, { needs: allow })
-}
-
-function actorOf(req: Request): Actor {
-  const actor: unknown = req.res?.locals['actor']
-  if (!actor)
-    throw new DomainError('not-authenticated', 'Send an API key: Authorization: Bearer KEY')
-  // Set by operators/authenticate.ts and by nothing else.
-  return actor as Actor
 }

@@ -2,13 +2,16 @@ import type { Response } from 'express'
 import type { z } from 'zod'
 
 import type { Context } from '../context.ts'
-import { allowedActor, type Input, parse, type Role, type Route } from './route.ts'
+import type { Permission } from '../protocol/permissions.ts'
+import { allowedActor, allowedReach, type RouteScope } from './access.ts'
+import { type Input, parse, type Route } from './route.ts'
 
 interface StreamSpec<P, Q, S> {
   path: `/${string}`
   /** One line for the OpenAPI document. */
   summary: string
-  allow: readonly Role[]
+  permission: Permission
+  scope: RouteScope
   params?: z.ZodType<P>
   query?: z.ZodType<Q>
   /** What is sent, by media type, for the OpenAPI document; of a stream of events, what one carries. */
@@ -28,14 +31,15 @@ interface StreamOut<S> {
 export function streamRoute<P = undefined, Q = undefined, S = undefined>(
   spec: StreamSpec<P, Q, S>,
 ): Route {
-  const { path, summary, allow, answers } = spec
+  const { path, summary, permission, scope, answers } = spec
   const [response] = Object.values(answers)
   if (!response) throw new Error(`${path} answers nothing`)
   return {
     method: 'get',
     path,
     summary,
-    allow,
+    permission,
+    scope,
     status: 200,
     creates: false,
     answers,
@@ -47,10 +51,11 @@ export function streamRoute<P = undefined, Q = undefined, S = undefined>(
     handler: (ctx) => {
       const shared = spec.shared(ctx)
       return async (req, res) => {
-        const actor = allowedActor(req, allow)
+        const actor = allowedActor(req, spec)
+        const reach = allowedReach(actor, spec, undefined)
         const params = parse(spec.params, req.params, 'path')
         const query = parse(spec.query, req.query, 'query')
-        await spec.handle({ ctx, actor, params, query, req, res, shared })
+        await spec.handle({ ctx, actor, reach, params, query, req, res, shared })
       }
     },
   }

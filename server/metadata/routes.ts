@@ -27,15 +27,14 @@ import {
   VersionParams,
 } from './wire.ts'
 
-const everyone = ['admin', 'operator', 'viewer'] as const
-
 export const metadataRoutes = [
   route({
     method: 'get',
     path: '/metadata',
     summary:
       'Roles of both repositories: what is published, until when, and what waits for signatures',
-    allow: everyone,
+    permission: 'metadata:read',
+    scope: 'shared',
     response: RolesView,
     handle: async ({ ctx }) => ({ items: (await listRoles(ctx)).map(roleView), nextCursor: null }),
   }),
@@ -45,7 +44,8 @@ export const metadataRoutes = [
     path: '/metadata/online-keys',
     summary:
       'Public keys of the roles that the server signs; "fleetseal sign init" writes them into the roots',
-    allow: everyone,
+    permission: 'metadata:read',
+    scope: 'shared',
     response: OnlineKeysView,
     handle: async ({ ctx }) => {
       const { image, director } = await onlineKeys(ctx)
@@ -64,7 +64,8 @@ export const metadataRoutes = [
     method: 'post',
     path: '/metadata/roots',
     summary: 'Begin both repositories with the public.json of "fleetseal sign init"; once',
-    allow: ['admin'],
+    permission: 'metadata:manage',
+    scope: 'fleet',
     status: 201,
     body: RootsBody,
     response: RootsView,
@@ -77,7 +78,8 @@ export const metadataRoutes = [
     path: '/metadata/online-keys/rotation',
     summary:
       'Make the next online keys of a repository and draft the root that names them; used once that is published',
-    allow: ['admin'],
+    permission: 'metadata:manage',
+    scope: 'fleet',
     body: OnlineRotationBody,
     response: DraftView,
     handle: async ({ ctx, body, actor }) => {
@@ -90,7 +92,8 @@ export const metadataRoutes = [
     method: 'get',
     path: '/metadata/release-keys',
     summary: 'Public keys that may sign releases, of which two have to',
-    allow: everyone,
+    permission: 'metadata:read',
+    scope: 'shared',
     response: ReleaseKeysView,
     handle: async ({ ctx }) => await releaseKeysView(ctx.db),
   }),
@@ -100,7 +103,8 @@ export const metadataRoutes = [
     path: '/metadata/release-keys',
     summary:
       'Name all keys that may sign releases, and draft the targets that delegates every model to them',
-    allow: ['admin'],
+    permission: 'metadata:manage',
+    scope: 'fleet',
     body: ReleaseKeysBody,
     response: ReleaseKeysView,
     handle: async ({ ctx, body, actor }) => {
@@ -114,7 +118,8 @@ export const metadataRoutes = [
     method: 'get',
     path: '/metadata/:role/draft',
     summary: 'The next version of a role, with all that the offline signer needs to judge it',
-    allow: everyone,
+    permission: 'metadata:read',
+    scope: 'shared',
     params: RoleParams,
     response: DraftView,
     handle: async ({ ctx, params }) =>
@@ -126,7 +131,8 @@ export const metadataRoutes = [
     path: '/metadata/:role/draft',
     summary:
       'Draft the next version with the same content, to be signed before the published one expires',
-    allow: ['admin', 'operator'],
+    permission: 'metadata:sign',
+    scope: 'fleet',
     status: 201,
     params: RoleParams,
     body: RenewalBody,
@@ -148,7 +154,8 @@ export const metadataRoutes = [
     path: '/metadata/:role/:version/signatures',
     summary:
       'Send signatures of the offline signer; at the threshold roots, targets and withdrawals are published',
-    allow: ['admin', 'operator'],
+    permission: 'metadata:sign',
+    scope: 'fleet',
     params: VersionParams,
     body: SignaturesBody,
     response: SignedView,

@@ -6,7 +6,8 @@ import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { noteEvent } from '../events/record.ts'
-import type { Actor } from '../http/route.ts'
+import type { Actor } from '../http/access.ts'
+import { permissionsOf } from '../protocol/permissions.ts'
 import { apiKeyPattern, hashApiKey } from './admin-key.ts'
 import { FailureLimit } from './failure-limit.ts'
 import { type ApiKey, findApiKeyByHash, touchApiKey } from './store.ts'
@@ -50,8 +51,9 @@ export function createAuthenticator(deps: AuthDeps): Authenticator {
     await touch(deps, key, now)
     return {
       id: `key:${key.id}`,
+      voice: `key:${key.id}`,
       name: key.name,
-      role: key.role,
+      grants: [{ role: key.role, permissions: new Set(permissionsOf[key.role]), groups: [] }],
       requestId: String(req.res?.locals['requestId'] ?? ''),
     }
   }

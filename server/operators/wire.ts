@@ -1,6 +1,8 @@
 import { z } from 'zod'
 
-const role = z.enum(['admin', 'operator', 'viewer'])
+import { builtInRoles, permissions } from '../protocol/permissions.ts'
+
+const role = z.enum(builtInRoles)
 
 export const ApiKeyParams = z.object({ keyId: z.uuid().lowercase() })
 
@@ -29,5 +31,18 @@ export type ApiKeyView = z.infer<typeof ApiKeyView>
 export const NewApiKeyView = ApiKeyView.extend({ secret: z.string() })
 export type NewApiKeyView = z.infer<typeof NewApiKeyView>
 
-export const OperatorView = z.object({ id: z.string(), name: z.string(), role })
+export const OperatorView = z.object({
+  id: z.string(),
+  name: z.string(),
+  /** The first of `grants`, for those who have one only. */
+  role: z.string(),
+  grants: z.array(
+    z.object({
+      role: z.string(),
+      permissions: z.array(z.enum(permissions)),
+      /** The devices that are in all of these; none: the whole fleet. */
+      groupIds: z.array(z.uuid()),
+    }),
+  ),
+})
 export type OperatorView = z.infer<typeof OperatorView>

@@ -1,5 +1,6 @@
+import type { Actor } from '../http/access.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
-import { type Actor, route } from '../http/route.ts'
+import { route } from '../http/route.ts'
 import { DeriveBody, NoWayBackView, RollbackView } from './derived-wire.ts'
 import { retryFailed, rollBack } from './derived.ts'
 import { listNoWayBack } from './rollback-store.ts'
@@ -8,8 +9,6 @@ import { viewerOf } from './routes.ts'
 import { getRollout } from './store.ts'
 import { RolloutParams, RolloutView } from './wire.ts'
 
-const readers = ['admin', 'operator', 'viewer'] as const
-const operators = ['admin', 'operator'] as const
 const by = (actor: Actor) => ({ actor: actor.id, requestId: actor.requestId })
 
 /** Rollouts that are made of another one. */
@@ -18,7 +17,8 @@ export const derivedRolloutRoutes = [
     method: 'post',
     path: '/rollouts/:rolloutId/retry',
     summary: 'Draft a rollout of the same release for the devices that failed',
-    allow: operators,
+    permission: 'rollouts:write',
+    scope: 'devices',
     status: 201,
     creates: true,
     params: RolloutParams,
@@ -35,7 +35,8 @@ export const derivedRolloutRoutes = [
     method: 'get',
     path: '/rollouts/:rolloutId/rollback',
     summary: 'What its devices could be given back, and which cannot and why; writes nothing',
-    allow: readers,
+    permission: 'rollouts:read',
+    scope: 'devices',
     params: RolloutParams,
     response: RollbackView,
     handle: async ({ ctx, params }) => await previewRollback(ctx.db, params.rolloutId),
@@ -45,7 +46,8 @@ export const derivedRolloutRoutes = [
     method: 'get',
     path: '/rollouts/:rolloutId/rollback/devices',
     summary: 'The devices that cannot be given back what they had, by their ids',
-    allow: readers,
+    permission: 'rollouts:read',
+    scope: 'devices',
     params: RolloutParams,
     query: PageQuery,
     response: Page(NoWayBackView),
@@ -65,7 +67,8 @@ export const derivedRolloutRoutes = [
     method: 'post',
     path: '/rollouts/:rolloutId/rollback',
     summary: 'Draft a rollout that gives its devices back what they had before it',
-    allow: operators,
+    permission: 'rollouts:write',
+    scope: 'devices',
     status: 201,
     creates: true,
     params: RolloutParams,

@@ -3,14 +3,13 @@ import { route } from '../http/route.ts'
 import { ExplainedDeviceParams, ExplanationParams, ExplanationView } from './explain-wire.ts'
 import { explainDevice, explainRollout } from './explain.ts'
 
-const readers = ['admin', 'operator', 'viewer'] as const
-
 export const explainRoutes = [
   route({
     method: 'get',
     path: '/rollouts/:rolloutId/devices/:deviceId/explanation',
     summary: 'Why a device does or does not get what a rollout gives out, and what would change it',
-    allow: readers,
+    permission: 'rollouts:read',
+    scope: 'devices',
     params: ExplanationParams,
     response: ExplanationView,
     handle: async ({ ctx, params }) => await explainRollout(ctx, params.rolloutId, params.deviceId),
@@ -20,7 +19,8 @@ export const explainRoutes = [
     method: 'get',
     path: '/devices/:deviceId/explanations',
     summary: 'The same for every rollout that concerns a device, newest first',
-    allow: readers,
+    permission: 'deployments:read',
+    scope: 'devices',
     params: ExplainedDeviceParams,
     query: PageQuery,
     response: Page(ExplanationView),

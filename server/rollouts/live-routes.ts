@@ -3,15 +3,14 @@ import { streamRoute } from '../http/stream-route.ts'
 import { type LiveLimits, LiveRollouts } from './live.ts'
 import { RolloutParams, RolloutView } from './wire.ts'
 
-const readers = ['admin', 'operator', 'viewer'] as const
-
 export function liveRoutes(limits: Partial<LiveLimits> = {}) {
   return [
     streamRoute({
       path: '/rollouts/:rolloutId/events',
       summary:
         'Watch one rollout: `snapshot`, then `change` at most once a second, each with the whole view; `end` says why no more comes',
-      allow: readers,
+      permission: 'rollouts:read',
+      scope: 'devices',
       params: RolloutParams,
       answers: { 'text/event-stream': RolloutView },
       shared: (ctx) => new LiveRollouts(ctx, limits),

@@ -1,8 +1,9 @@
 import { z } from 'zod'
 
 import type { Context } from '../context.ts'
+import type { Actor } from '../http/access.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
-import { type Actor, route } from '../http/route.ts'
+import { route } from '../http/route.ts'
 import { abortOf } from './abort.ts'
 import { type Approval, countingApprovals } from './approval-store.ts'
 import { getDefinition } from './approval.ts'
@@ -30,8 +31,6 @@ import {
   RolloutView,
 } from './wire.ts'
 
-const readers = ['admin', 'operator', 'viewer'] as const
-const operators = ['admin', 'operator'] as const
 const by = (actor: Actor) => ({ actor: actor.id, requestId: actor.requestId })
 
 export const rolloutRoutes = [
@@ -39,7 +38,8 @@ export const rolloutRoutes = [
     method: 'get',
     path: '/rollouts',
     summary: 'Rollouts, newest first, with their counts',
-    allow: readers,
+    permission: 'rollouts:read',
+    scope: 'devices',
     query: z.strictObject({
       ...PageQuery.shape,
       state: z.enum(rolloutStates).optional(),
@@ -57,7 +57,8 @@ export const rolloutRoutes = [
     method: 'post',
     path: '/rollouts',
     summary: 'Draft a rollout of a published release to a group, in phases',
-    allow: operators,
+    permission: 'rollouts:write',
+    scope: 'devices',
     status: 201,
     creates: true,
     body: RolloutBody,
@@ -83,7 +84,8 @@ export const rolloutRoutes = [
     method: 'post',
     path: '/rollouts/preview',
     summary: 'How many devices each phase would reach, and why others would not be reached',
-    allow: readers,
+    permission: 'rollouts:read',
+    scope: 'devices',
     body: PreviewBody,
     response: PreviewView,
     handle: async ({ ctx, body }) => {
@@ -98,7 +100,8 @@ export const rolloutRoutes = [
     method: 'get',
     path: '/rollouts/:rolloutId',
     summary: 'One rollout, with counts by state and phase',
-    allow: readers,
+    permission: 'rollouts:read',
+    scope: 'devices',
     params: RolloutParams,
     response: RolloutView,
     handle: async ({ ctx, params }) => {
@@ -111,7 +114,8 @@ export const rolloutRoutes = [
     method: 'patch',
     path: '/rollouts/:rolloutId',
     summary: 'Change what it does, as far as it was not done yet; voids its approvals',
-    allow: operators,
+    permission: 'rollouts:write',
+    scope: 'devices',
     params: RolloutParams,
     body: EditBody,
     response: RolloutView,
@@ -134,7 +138,8 @@ export const rolloutRoutes = [
     method: 'get',
     path: '/rollouts/:rolloutId/definition',
     summary: 'What exactly is approved, and its hash',
-    allow: readers,
+    permission: 'rollouts:read',
+    scope: 'devices',
     params: RolloutParams,
     response: DefinitionView,
     handle: async ({ ctx, params }) => await getDefinition(ctx.db, params.rolloutId),
@@ -144,7 +149,17 @@ export const rolloutRoutes = [
     method: 'post',
     path: '/rollouts/:rolloutId/actions',
     summary: 'Approve, start, advance, pause, resume or cancel',
-    allow: operators,
+    permission: {
+      action: {
+        approve: 'rollouts:approve',
+        start: 'rollouts:control',
+        advance: 'rollouts:control',
+        pause: 'rollouts:control',
+        resume: 'rollouts:control',
+        cancel: 'rollouts:control',
+      },
+    },
+    scope: 'devices',
     params: RolloutParams,
     body: ActionBody,
     response: RolloutView,

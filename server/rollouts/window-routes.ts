@@ -1,7 +1,8 @@
 import { z } from 'zod'
 
+import type { Actor } from '../http/access.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
-import { type Actor, route } from '../http/route.ts'
+import { route } from '../http/route.ts'
 import { planOf } from './window-facts.ts'
 import {
   changeCalendar,
@@ -25,8 +26,6 @@ import {
   WindowRule,
 } from './window-wire.ts'
 
-const readers = ['admin', 'operator', 'viewer'] as const
-const operators = ['admin', 'operator'] as const
 const id = z.uuid().toLowerCase()
 const GroupParams = z.object({ groupId: id })
 const DeviceParams = z.object({ deviceId: id })
@@ -39,7 +38,8 @@ export const windowRoutes = [
     path: '/windows',
     summary:
       'The maintenance windows of devices and groups, newest first, and whether they are open',
-    allow: readers,
+    permission: 'windows:read',
+    scope: 'devices',
     query: z.strictObject({
       ...PageQuery.shape,
       deviceId: id.optional(),
@@ -62,7 +62,8 @@ export const windowRoutes = [
     method: 'put',
     path: '/groups/:groupId/window',
     summary: 'Let updates begin on the devices of a group in this window only',
-    allow: operators,
+    permission: 'windows:write',
+    scope: 'devices',
     params: GroupParams,
     body: WindowRule,
     response: MaintenanceWindowView,
@@ -74,7 +75,8 @@ export const windowRoutes = [
     method: 'delete',
     path: '/groups/:groupId/window',
     summary: 'Take away the window of a group',
-    allow: operators,
+    permission: 'windows:write',
+    scope: 'devices',
     status: 204,
     params: GroupParams,
     response: z.undefined(),
@@ -88,7 +90,8 @@ export const windowRoutes = [
     method: 'put',
     path: '/devices/:deviceId/window',
     summary: 'Let updates begin on a device in this window only, and in those of its groups',
-    allow: operators,
+    permission: 'windows:write',
+    scope: 'devices',
     params: DeviceParams,
     body: WindowRule,
     response: MaintenanceWindowView,
@@ -100,7 +103,8 @@ export const windowRoutes = [
     method: 'delete',
     path: '/devices/:deviceId/window',
     summary: 'Take away the window of a device',
-    allow: operators,
+    permission: 'windows:write',
+    scope: 'devices',
     status: 204,
     params: DeviceParams,
     response: z.undefined(),
@@ -114,7 +118,8 @@ export const windowRoutes = [
     method: 'get',
     path: '/blackouts',
     summary: 'Calendars of days on which no update begins anywhere',
-    allow: readers,
+    permission: 'windows:read',
+    scope: 'shared',
     query: PageQuery,
     response: Page(CalendarView),
     handle: async ({ ctx, query: { limit, cursor } }) => {
@@ -133,7 +138,8 @@ export const windowRoutes = [
     method: 'post',
     path: '/blackouts',
     summary: 'Name days on which no update begins anywhere',
-    allow: operators,
+    permission: 'windows:write',
+    scope: 'fleet',
     status: 201,
     creates: true,
     body: CalendarBody,
@@ -146,7 +152,8 @@ export const windowRoutes = [
     method: 'put',
     path: '/blackouts/:blackoutId',
     summary: 'Put other days in place of those of a calendar',
-    allow: operators,
+    permission: 'windows:write',
+    scope: 'fleet',
     params: CalendarParams,
     body: CalendarBody,
     response: CalendarView,
@@ -160,7 +167,8 @@ export const windowRoutes = [
     method: 'delete',
     path: '/blackouts/:blackoutId',
     summary: 'Remove a calendar: its days are days like any other',
-    allow: operators,
+    permission: 'windows:write',
+    scope: 'fleet',
     status: 204,
     params: CalendarParams,
     response: z.undefined(),

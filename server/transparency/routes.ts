@@ -12,14 +12,13 @@ import {
   LogHeadView,
 } from './wire.ts'
 
-const readers = ['admin', 'operator', 'viewer'] as const
-
 export const transparencyRoutes = [
   route({
     method: 'get',
     path: '/log',
     summary: 'The head of the transparency log: how many entries, and the root over them',
-    allow: readers,
+    permission: 'transparency:read',
+    scope: 'shared',
     response: LogHeadView,
     handle: async ({ ctx }) => await logHead(ctx.db),
   }),
@@ -28,7 +27,8 @@ export const transparencyRoutes = [
     method: 'get',
     path: '/log/entries',
     summary: 'What was ever published, oldest first',
-    allow: readers,
+    permission: 'transparency:read',
+    scope: 'shared',
     query: PageQuery,
     response: Page(LogEntryView),
     handle: async ({ ctx, query: { cursor, limit } }) => {
@@ -52,7 +52,8 @@ export const transparencyRoutes = [
     method: 'get',
     path: '/log/consistency',
     summary: 'Proof that the log still begins with what it held when it had so many entries',
-    allow: readers,
+    permission: 'transparency:read',
+    scope: 'shared',
     query: ConsistencyQuery,
     response: ConsistencyView,
     handle: async ({ ctx, query }) => {
@@ -70,7 +71,8 @@ export const transparencyRoutes = [
     method: 'get',
     path: '/log/inclusion/:leaf',
     summary: 'Proof that an entry, by its leaf hash, is in the log',
-    allow: readers,
+    permission: 'transparency:read',
+    scope: 'shared',
     params: InclusionParams,
     response: InclusionView,
     handle: async ({ ctx, params: { leaf } }) => {

@@ -32,7 +32,7 @@ async function put(
   const response = await fetch(`${world.api.url}/api/v1/artifacts?name=${name}`, {
     method: 'PUT',
     headers: {
-      Authorization: `Bearer ${world.api.keys.operator.secret}`,
+      Authorization: `Bearer ${world.api.keys['release-manager'].secret}`,
       'Content-Type': 'application/octet-stream',
       ...headers,
     },
@@ -127,7 +127,7 @@ describe('what goes wrong on the way', () => {
     const lines = [
       'PUT /api/v1/artifacts?name=half HTTP/1.1',
       'Host: localhost',
-      `Authorization: Bearer ${world.api.keys.operator.secret}`,
+      `Authorization: Bearer ${world.api.keys['release-manager'].secret}`,
       'Content-Type: application/octet-stream',
       'Content-Length: 1000000',
     ]

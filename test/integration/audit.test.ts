@@ -202,7 +202,7 @@ chainTest('over REST: lists, filters, pages and verifies', async ({ handle, api 
   await record(handle, 7)
   await sealBatch(handle)
   const page = await api.call('GET', '/audit?limit=5', undefined, {
-    key: api.keys.viewer.secret,
+    key: api.keys.auditor.secret,
   })
   expect(page.body.items).toHaveLength(5)
   const next = await api.call('GET', `/audit?limit=5&cursor=${String(page.body['nextCursor'])}`)

@@ -9,10 +9,12 @@ import { deploymentRoutes } from '../../server/deployments/routes.ts'
 import { mountRoutes } from '../../server/http/mount.ts'
 import { openApiDocument } from '../../server/http/openapi.ts'
 import { renderProblem } from '../../server/http/problem.ts'
+import type { BuiltInRole } from '../../server/protocol/permissions.ts'
 import { explainRoutes } from '../../server/rollouts/explain-routes.ts'
 import { meetDevices } from '../../server/rollouts/meet.ts'
 import { penaltyRoutes } from '../../server/rollouts/penalty-routes.ts'
 import { rolloutRoutes } from '../../server/rollouts/routes.ts'
+import { actorWith } from '../support/actor.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { choose, deploymentIdOf, report } from '../support/rollout-messages.ts'
 import {
@@ -28,13 +30,13 @@ const routes = [...rolloutRoutes, ...explainRoutes, ...penaltyRoutes, ...deploym
 let handle: DatabaseHandle
 let world: RolloutWorld
 let server: Server
-let role = 'operator'
+let role: BuiltInRole = 'operator'
 beforeAll(async () => {
   handle = await createTestDatabase()
   world = rolloutWorld(handle)
   const app = express()
   app.use((_req, res, next) => {
-    res.locals['actor'] = { id: 'key:1', name: 'Ada', role, requestId: 'r1' }
+    res.locals['actor'] = actorWith(role, { id: 'key:1', name: 'Ada', requestId: 'r1' })
     next()
   })
   mountRoutes(app, world.ctx, { prefix: '', routes })

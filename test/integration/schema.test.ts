@@ -19,6 +19,7 @@ afterAll(() => handle[Symbol.asyncDispose]())
 const source = [
   'schema',
   'identity-tables',
+  'operator-tables',
   'updates-tables',
   'outcome-tables',
   'override-tables',

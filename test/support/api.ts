@@ -11,12 +11,12 @@ import type { Context } from '../../server/context.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { inTransaction } from '../../server/db/transaction.ts'
 import { createApp } from '../../server/http/app.ts'
-import type { Role } from '../../server/http/route.ts'
 import { newId } from '../../server/ids.ts'
 import { createLogger } from '../../server/log.ts'
 import { createMetrics } from '../../server/metrics.ts'
 import { noTransport } from '../../server/mqtt/transport.ts'
 import { insertApiKey, newApiKeySecret } from '../../server/operators/admin-key.ts'
+import { type BuiltInRole, builtInRoles } from '../../server/protocol/permissions.ts'
 import { TestClock } from './clock.ts'
 
 export interface Reply {
@@ -32,7 +32,7 @@ export interface TestApi extends AsyncDisposable {
   url: string
   /** Log lines so far, parsed. */
   log: () => Record<string, unknown>[]
-  keys: Record<Role, { id: string; secret: string }>
+  keys: Record<BuiltInRole, { id: string; secret: string }>
   /** Sends JSON with the admin's key unless told otherwise; `key: ''` sends none. */
   call: (
     method: string,
@@ -71,11 +71,9 @@ export async function startApi(
     transport: noTransport,
     ...overrides,
   } as unknown as Context & { clock: TestClock }
-  const keys = {
-    admin: await makeKey(ctx, 'admin'),
-    operator: await makeKey(ctx, 'operator'),
-    viewer: await makeKey(ctx, 'viewer'),
-  }
+  const made = []
+  for (const role of builtInRoles) made.push([role, await makeKey(ctx, role)] as const)
+  const keys = Object.fromEntries(made) as TestApi['keys']
   const server: Server = createApp(ctx).listen(0, '127.0.0.1')
   await new Promise<void>((resolve) => server.once('listening', resolve))
   const address = server.address()
@@ -109,7 +107,7 @@ export async function startApi(
   }
 }
 
-async function makeKey(ctx: Context, role: Role): Promise<{ id: string; secret: string }> {
+async function makeKey(ctx: Context, role: BuiltInRole): Promise<{ id: string; secret: string }> {
   const { secret, prefix, hash } = newApiKeySecret()
   const id = newId(ctx.clock.now())
   await inTransaction(ctx.db, (tx) =>

@@ -168,7 +168,7 @@ export class ReleaseWorld implements AsyncDisposable {
     const response = await fetch(`${this.api.url}/api/v1/artifacts?name=${name}`, {
       method: 'PUT',
       headers: {
-        Authorization: `Bearer ${this.api.keys.operator.secret}`,
+        Authorization: `Bearer ${this.api.keys['release-manager'].secret}`,
         'Content-Type': 'application/octet-stream',
       },
       body: new Uint8Array(Buffer.from(bytes)),

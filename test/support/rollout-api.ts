@@ -6,14 +6,17 @@ import express from 'express'
 import { mountRoutes } from '../../server/http/mount.ts'
 import { renderProblem } from '../../server/http/problem.ts'
 import type { Route } from '../../server/http/route.ts'
+import type { BuiltInRole } from '../../server/protocol/permissions.ts'
+import { actorWith } from './actor.ts'
 import type { RolloutWorld } from './rollout-world.ts'
 
 /** Routes over plain HTTP, called by whoever `caller` says. */
 export async function serveRoutes(world: RolloutWorld, routes: Route[]) {
-  const caller = { id: 'key:1', name: 'Ada', role: 'operator', requestId: 'r1' }
+  const caller = { id: 'key:1', name: 'Ada', role: 'operator' as BuiltInRole, requestId: 'r1' }
   const app = express()
   app.use((_req, res, next) => {
-    res.locals['actor'] = { ...caller }
+    const { role, ...who } = caller
+    res.locals['actor'] = actorWith(role, who)
     next()
   })
   mountRoutes(app, world.ctx, { prefix: '', routes })

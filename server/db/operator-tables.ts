@@ -1,0 +1,49 @@
+import type { GeneratedAlways } from 'kysely'
+
+import type { BuiltInRole } from '../protocol/permissions.ts'
+
+/** Operators, audit, security events: migration 0002 and later ones. */
+
+export interface ApiKeyTable {
+  id: string
+  name: string
+  role: BuiltInRole
+  prefix: string
+  secret_hash: Buffer
+  created_by: string
+  created_at: Date
+  expires_at: Date | null
+  last_used_at: Date | null
+  revoked_at: Date | null
+}
+
+export interface AuditEventTable {
+  seq: GeneratedAlways<number>
+  at: Date
+  actor: string
+  action: string
+  subject: string
+  facts: unknown
+  request_id: string | null
+  chain_no: number | null
+  prev_hash: Buffer | null
+  hash: Buffer | null
+}
+
+export interface SecurityEventTable {
+  id: string
+  at: Date
+  source: 'server' | 'device'
+  kind: string
+  severity: 'info' | 'warning' | 'critical'
+  device_id: string | null
+  facts: unknown
+}
+
+export interface IdempotencyTable {
+  actor: string
+  key: string
+  request_hash: Buffer
+  resource_id: string
+  created_at: Date
+}
