@@ -58,6 +58,8 @@ const Environment = z.object({
     .regex(/^([0-9]|10)$/, 'must be a number from 0 to 10')
     .transform(Number)
     .default(0),
+  FLEETSEAL_SESSION_IDLE_MINUTES: z.coerce.number().int().min(1).max(1_440).default(30),
+  FLEETSEAL_SESSION_HOURS: z.coerce.number().int().min(1).max(168).default(12),
   FLEETSEAL_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 })
 
@@ -135,6 +137,11 @@ function freeze(env: z.infer<typeof Environment>) {
     targetTokens: env.FLEETSEAL_TARGET_TOKENS === 'allow',
     /** So many people have to approve any rollout, whatever its author asks for. */
     rolloutApprovals: env.FLEETSEAL_ROLLOUT_APPROVALS,
+    /** How long somebody stays signed in: without use, and at most. */
+    session: {
+      idleMs: env.FLEETSEAL_SESSION_IDLE_MINUTES * 60_000,
+      maxMs: env.FLEETSEAL_SESSION_HOURS * 3_600_000,
+    },
     logLevel: env.FLEETSEAL_LOG_LEVEL,
   })
 }

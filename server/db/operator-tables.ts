@@ -1,13 +1,12 @@
 import type { GeneratedAlways } from 'kysely'
 
-import type { BuiltInRole } from '../protocol/permissions.ts'
-
 /** Operators, audit, security events: migration 0002 and later ones. */
 
 export interface ApiKeyTable {
   id: string
   name: string
-  role: BuiltInRole
+  /** What it was made with. What it may do now is in access_grant. */
+  role: string
   prefix: string
   secret_hash: Buffer
   created_by: string
@@ -15,6 +14,11 @@ export interface ApiKeyTable {
   expires_at: Date | null
   last_used_at: Date | null
   revoked_at: Date | null
+  owner_id: string | null
+  previous_hash: Buffer | null
+  overlap_ends_at: Date | null
+  rotation_id: string | null
+  rotated_at: Date | null
 }
 
 export interface AuditEventTable {

@@ -1,3 +1,4 @@
+import type { AccessGrantTable, AccessRoleTable } from './access-tables.ts'
 import type {
   DdiActionTable,
   DdiDeviceTable,
@@ -41,6 +42,13 @@ import type {
 import type { DeploymentCodeCountTable, RollbackTargetTable } from './outcome-tables.ts'
 import type { UpdateOverrideTable } from './override-tables.ts'
 import type {
+  OidcAttemptTable,
+  OperatorCertificateTable,
+  OperatorSessionTable,
+  PersonTable,
+  WorkloadIdentityTable,
+} from './people-tables.ts'
+import type {
   ArtifactTable,
   ModelTable,
   ReleaseTable,
@@ -82,6 +90,13 @@ export interface Schema {
   server_identity: ServerIdentityTable
   crl: CrlTable
   api_key: ApiKeyTable
+  access_role: AccessRoleTable
+  access_grant: AccessGrantTable
+  person: PersonTable
+  operator_session: OperatorSessionTable
+  oidc_attempt: OidcAttemptTable
+  workload_identity: WorkloadIdentityTable
+  operator_certificate: OperatorCertificateTable
   audit_event: AuditEventTable
   security_event: SecurityEventTable
   idempotency: IdempotencyTable
@@ -138,10 +153,12 @@ export interface Schema {
   device_penalty_lift: DevicePenaltyLiftTable
 }
 
+export type * from './access-tables.ts'
 export type * from './ddi-tables.ts'
 export type * from './window-tables.ts'
 export type * from './identity-tables.ts'
 export type * from './operator-tables.ts'
 export type * from './outcome-tables.ts'
 export type * from './override-tables.ts'
+export type * from './people-tables.ts'
 export type * from './updates-tables.ts'

@@ -17,6 +17,7 @@ beforeAll(async () => {
 afterAll(() => handle[Symbol.asyncDispose]())
 
 const source = [
+  'access-tables',
   'schema',
   'identity-tables',
   'operator-tables',
@@ -25,6 +26,7 @@ const source = [
   'override-tables',
   'ddi-tables',
   'window-tables',
+  'people-tables',
 ]
   .map((name) => readFileSync(`server/db/${name}.ts`, 'utf8'))
   .join('\n')
