@@ -1,6 +1,7 @@
 import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express'
 import helmet from 'helmet'
 
+import { accessRoutes } from '../access/routes.ts'
 import { artifactRoutes } from '../artifacts/routes.ts'
 import { auditRoutes } from '../audit/routes.ts'
 import { kekRoutes } from '../authorities/kek-routes.ts'
@@ -27,6 +28,7 @@ import { eventRoutes } from '../events/routes.ts'
 import { groupRoutes } from '../groups/routes.ts'
 import { metadataRoutes } from '../metadata/routes.ts'
 import { modelRoutes } from '../models/routes.ts'
+import { createFleetMetrics } from '../observe/fleet-metrics.ts'
 import { authenticate, type Authenticator, createAuthenticator } from '../operators/authenticate.ts'
 import { isMetricsToken } from '../operators/metrics-token.ts'
 import { operatorRoutes } from '../operators/routes.ts'
@@ -54,6 +56,7 @@ const version = '0.1.0'
 /** Every call of the REST interface. */
 export const routes: readonly Route[] = [
   ...operatorRoutes,
+  ...accessRoutes,
   ...authorityRoutes,
   ...authorityRequestRoutes,
   ...kekRoutes,
@@ -138,10 +141,12 @@ function mountOpen(app: Express, ctx: Context, authenticator: Authenticator): vo
   at('/openapi.json', (_req, res) => {
     res.type('application/json').send(document)
   })
+  const refreshFleet = createFleetMetrics(ctx)
   at('/metrics', async (req, res) => {
     if (!(await isMetricsToken(ctx.config, req.get('authorization')))) {
       res.locals['actor'] = await authenticator(req)
     }
+    await refreshFleet()
     res.type(ctx.metrics.registry.contentType).send(await ctx.metrics.registry.metrics())
   })
 }

@@ -59,7 +59,7 @@ export async function startApi(
     nodeId: randomUUID(),
     bus: createLocalBus(),
     kek: createHash('sha256').update('test').digest(),
-    authorities: { tls: { notAfter: new Date(clock.now().getTime() + 86_400_000) } },
+    authorities: standInAuthorities(new Date(clock.now().getTime() + 86_400_000)),
     identities: {
       peek: () => undefined,
       check: async () => ({ allowed: false, refusal: 'unknown-certificate' }),
@@ -105,6 +105,12 @@ export async function startApi(
       await rm(dataDir, { recursive: true, force: true })
     },
   }
+}
+
+/** What the app itself asks of authorities: until when they are good. */
+function standInAuthorities(notAfter: Date) {
+  const issuer = { certificate: { notAfter } }
+  return { tls: { notAfter }, root: issuer, servers: issuer, deviceIssuers: [issuer] }
 }
 
 async function makeKey(ctx: Context, role: BuiltInRole): Promise<{ id: string; secret: string }> {
