@@ -6,6 +6,7 @@ export const errorCodes = [
   'invalid-request',
   'not-authenticated',
   'not-allowed',
+  'step-up-needed',
   'not-found',
   'conflict',
   'illegal-transition',

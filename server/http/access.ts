@@ -20,6 +20,8 @@ export interface Actor {
   voice: string
   name: string
   grants: readonly Grant[]
+  /** Of somebody who signed in: which session, and when its person last showed a second factor. Keys, workloads and certificates have none. */
+  session?: { id: string; personId: string; provenAt: Date }
   requestId: string
 }
 

@@ -6,6 +6,7 @@ export const problems = {
   'invalid-request': [400, 'The request is malformed'],
   'not-authenticated': [401, 'Authentication is required'],
   'not-allowed': [403, 'Not allowed'],
+  'step-up-needed': [403, 'A second factor has to be shown again'],
   'not-found': [404, 'Not found'],
   'method-not-allowed': [405, 'This method is not offered here'],
   conflict: [409, 'Something else stands in the way'],

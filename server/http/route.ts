@@ -8,6 +8,7 @@ import type { Reach } from '../protocol/reach.ts'
 import { type Actor, allowedActor, allowedReach, type Needed, type RouteScope } from './access.ts'
 import { reserveId } from './idempotency.ts'
 import { checkPlain } from './plain-value.ts'
+import { assertStepUp, type StepUp } from './step-up.ts'
 
 export interface Input<P, Q, B> {
   ctx: Context
@@ -35,6 +36,8 @@ interface RouteSpec<P, Q, B, R> {
   permission: Needed
   /** What it covers, and so whether somebody who is limited to groups may call it. */
   scope: RouteScope
+  /** Needs a second factor that was shown within the last minutes: always, or for some actions. */
+  stepUp?: StepUp
   params?: z.ZodType<P>
   query?: z.ZodType<Q>
   body?: z.ZodType<B>
@@ -55,6 +58,7 @@ export interface Route {
   scope: RouteScope
   status: number
   creates: boolean
+  stepUp?: StepUp
   upload?: string | readonly string[]
   /** What an answer that is streamed looks like, by media type; without it an answer is JSON. */
   answers?: Readonly<Record<string, z.ZodType>>
@@ -75,6 +79,7 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
     scope,
     status,
     creates,
+    ...(spec.stepUp === undefined ? {} : { stepUp: spec.stepUp }),
     ...(spec.upload === undefined ? {} : { upload: spec.upload }),
     schemas: {
       ...(spec.params ? { params: spec.params } : {}),
@@ -88,6 +93,7 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
       const query = parse(spec.query, req.query, 'query')
       const body = parse(spec.body, req.body, 'body')
       const reach = allowedReach(actor, spec, body)
+      assertStepUp(actor, { stepUp: spec.stepUp, body, now: ctx.clock.now() })
       const id = creates ? await reserveId(ctx, req, actor, body) : newId(ctx.clock.now())
       const result = await spec.handle({ ctx, actor, reach, params, query, body, newId: id, req })
       if (status === 204) res.status(204).end()
