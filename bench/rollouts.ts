@@ -75,7 +75,7 @@ async function ofFleet(
   const reads = await times(50, async () => await progressOf(world.db, { id: all }))
   rows.push(atMost('  progress read', median(reads), 20, 'ms'))
   const query = parseDeviceQuery('attributes.region in ("eu","uk") and installed.main < "2.4.0"')
-  const page = sql`select id from device where model = ${model} and ${matchingSql(query, world.clock.now())}
+  const page = sql`select id from device where model = ${model} and ${matchingSql(query, world.clock.now(), 'fleet')}
     order by id limit 51`
   rows.push(
     atMost(

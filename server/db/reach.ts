@@ -1,16 +1,37 @@
 import { type RawBuilder, sql } from 'kysely'
 
-import type { Reach } from '../protocol/reach.ts'
+import { coveredGroups, knownGroups, type Reach } from '../protocol/reach.ts'
 
 /**
- * The condition that a device lies within a reach, for a `where`. `device` is the reference to its id, e.g. `sql.ref('device.id')`. One
- * lookup by primary key for each group of the reach; none for the whole fleet.
+ * The condition that a device lies within a reach, for a `where`. `device` is the reference to its id, e.g. `sql.ref('device.id')`. Each
+ * group is an `exists` of its own: PostgreSQL looks its members up by primary key for few devices, and joins with all of them for many.
+ * Free for the whole fleet. What has no device (null) lies within the whole fleet only.
  */
 export function withinReach(device: RawBuilder<unknown>, reach: Reach): RawBuilder<boolean> {
   if (reach === 'fleet') return sql<boolean>`true`
-  const lists = reach.map(
-    (groups) => sql`(select count(*) from device_group_member as reach_member
-      where reach_member.device_id = ${device} and reach_member.group_id = any(${[...groups]}::uuid[])) = ${new Set(groups).size}::int`,
-  )
+  const lists = reach.map((groups) => {
+    const members = [...new Set(groups)].map(
+      (groupId) => sql`exists (select from device_group_member as reach_member
+        where reach_member.device_id = ${device} and reach_member.group_id = ${groupId}::uuid)`,
+    )
+    return members.length === 0 ? sql`false` : sql`(${sql.join(members, sql` and `)})`
+  })
   return lists.length === 0 ? sql<boolean>`false` : sql<boolean>`(${sql.join(lists, sql` or `)})`
+}
+
+/** The condition that a group is covered as a whole. `group` is the reference to its id; one without a group (null) is the whole fleet's. */
+export function groupCovered(group: RawBuilder<unknown>, reach: Reach): RawBuilder<boolean> {
+  return among(group, coveredGroups(reach))
+}
+
+/** The condition that somebody may know of a group. `group` is the reference to its id. */
+export function groupKnown(group: RawBuilder<unknown>, reach: Reach): RawBuilder<boolean> {
+  return among(group, knownGroups(reach))
+}
+
+function among(
+  group: RawBuilder<unknown>,
+  ids: readonly string[] | undefined,
+): RawBuilder<boolean> {
+  return ids ? sql<boolean>`${group} = any(${[...ids]}::uuid[])` : sql<boolean>`true`
 }

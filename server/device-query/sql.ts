@@ -1,5 +1,7 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely'
 
+import { groupCovered, groupKnown } from '../db/reach.ts'
+import type { Reach } from '../protocol/reach.ts'
 import {
   boundOf,
   type DeviceQuery,
@@ -13,17 +15,18 @@ type Condition = RawBuilder<SqlBool>
 
 /**
  * The query as a condition on the table `device`, with every value as a parameter. What is missing makes a comparison null or
- * false, which `and` and `or` treat alike; a negated one is `is not true`.
+ * false, which `and` and `or` treat alike; a negated one is `is not true`. Groups and profiles that are outside `reach` are as if they were
+ * not there: whoever asks learns nothing of them.
  */
-export function matchingSql(query: DeviceQuery, now: Date): Condition {
+export function matchingSql(query: DeviceQuery, now: Date, reach: Reach): Condition {
   switch (query.kind) {
     case 'all':
     case 'any': {
-      const terms = query.terms.map((term) => matchingSql(term, now))
+      const terms = query.terms.map((term) => matchingSql(term, now, reach))
       return sql<SqlBool>`(${sql.join(terms, query.kind === 'all' ? sql` and ` : sql` or `)})`
     }
     case 'compare': {
-      const condition = conditionOf(query.field, query.test, now)
+      const condition = conditionOf(query.field, query.test, now, reach)
       return query.negated
         ? sql<SqlBool>`((${condition}) is not true)`
         : sql<SqlBool>`(${condition})`
@@ -38,13 +41,12 @@ const columns = {
   model: sql`device.model`,
   state: sql`device.state`,
   agent: sql`device.agent`,
-  enrollmentProfile: sql`(select profile.name from enrollment_profile profile
-    where profile.id = device.enrollment_profile_id)`,
 }
 
-function conditionOf(field: Field, test: Test, now: Date): Condition {
+function conditionOf(field: Field, test: Test, now: Date, reach: Reach): Condition {
   switch (field.type) {
     case 'text':
+      if (field.name === 'enrollmentProfile') return onText(profileName(reach), test)
       return field.name === 'id' && test.op === 'in'
         ? sql<SqlBool>`device.id = any(${test.values}::uuid[])`
         : onText(columns[field.name], test)
@@ -56,7 +58,8 @@ function conditionOf(field: Field, test: Test, now: Date): Condition {
       return field.name === 'group'
         ? sql<SqlBool>`exists (select from device_group_member member
             join device_group named on named.id = member.group_id
-            where member.device_id = device.id and ${onText(sql`named.name`, test)})`
+            where member.device_id = device.id and ${onText(sql`named.name`, test)}
+              and ${groupKnown(sql`named.id`, reach)})`
         : onHardwareIds(test)
     case 'attribute':
       return onAttribute(field.key, test)
@@ -64,6 +67,11 @@ function conditionOf(field: Field, test: Test, now: Date): Condition {
     case 'number':
       return onInstalled(field, test)
   }
+}
+
+function profileName(reach: Reach): RawBuilder<unknown> {
+  return sql`(select profile.name from enrollment_profile profile
+    where profile.id = device.enrollment_profile_id and ${groupCovered(sql`profile.group_id`, reach)})`
 }
 
 const flags = {

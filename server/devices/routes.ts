@@ -5,8 +5,10 @@ import { matchingSql } from '../device-query/sql.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { actOnDevice } from '../incidents/service.ts'
+import { knowsGroup, type Reach } from '../protocol/reach.ts'
 import { penaltyView } from '../rollouts/penalty.ts'
 import { lastRefusalOf } from './last-refusal.ts'
+import { requireDevice } from './reach.ts'
 import { registerDevice } from './service.ts'
 import { type DeviceDetails, type DeviceFilter, getDevice, listDevices } from './store.ts'
 import { DeviceActionBody, deviceFilter, DeviceParams, DeviceView, NewDeviceBody } from './wire.ts'
@@ -20,16 +22,19 @@ export const deviceRoutes = [
     scope: 'devices',
     query: z.strictObject({ ...PageQuery.shape, ...deviceFilter }),
     response: Page(DeviceView),
-    handle: async ({ ctx, query: { cursor, limit, query, groupId, state, connected } }) => {
+    handle: async ({ ctx, reach, query: { cursor, limit, query, groupId, state, connected } }) => {
+      const filter = wanted(query, ctx.clock.now(), reach)
+      if (groupId !== undefined && !knowsGroup(reach, groupId)) return noDevices
       const rows = await listDevices(ctx.db, {
-        ...wanted(query, ctx.clock.now()),
+        ...filter,
+        reach,
         groupId,
         state,
         connected: connected === undefined ? undefined : connected === 'true',
         before: cursor,
         limit: limit + 1,
       })
-      return pageOf(rows, limit, view, (device) => device.id)
+      return pageOf(rows, limit, viewWithin(reach), (device) => device.id)
     },
   }),
 
@@ -43,11 +48,12 @@ export const deviceRoutes = [
     creates: true,
     body: NewDeviceBody,
     response: DeviceView,
-    handle: async ({ ctx, body, actor, newId }) =>
-      view(
+    handle: async ({ ctx, body, actor, reach, newId }) =>
+      viewWithin(reach)(
         await registerDevice(ctx, {
           ...body,
           id: newId,
+          reach,
           actor: actor.id,
           requestId: actor.requestId,
         }),
@@ -62,8 +68,8 @@ export const deviceRoutes = [
     scope: 'devices',
     params: DeviceParams,
     response: DeviceView,
-    handle: async ({ ctx, params }) => ({
-      ...view(await getDevice(ctx.db, params.deviceId)),
+    handle: async ({ ctx, params, reach }) => ({
+      ...viewWithin(reach)(await getDevice(ctx.db, params.deviceId, reach)),
       lastRefusal: await lastRefusalOf(ctx, params.deviceId),
       penalty: await penaltyView(ctx, params.deviceId),
     }),
@@ -85,21 +91,37 @@ export const deviceRoutes = [
     params: DeviceParams,
     body: DeviceActionBody,
     response: DeviceView,
-    handle: async ({ ctx, params, body, actor }) => {
+    handle: async ({ ctx, params, body, actor, reach }) => {
+      await requireDevice(ctx.db, params.deviceId, reach)
       await actOnDevice(ctx, { deviceId: params.deviceId, ...body, by: actor })
-      return view(await getDevice(ctx.db, params.deviceId))
+      return viewWithin(reach)(await getDevice(ctx.db, params.deviceId, reach))
     },
   }),
 ]
 
+/** What a group holds that does not exist. */
+const noDevices = { items: [], nextCursor: null }
+
 /** Comparisons, brackets and the words of the query language make a question; anything else is text to look for. */
 const isQuestion = /[=<>()"';!*]|(?:^|\s)(?:and|or|not|in|like|exists)(?:\s|$)/
 
-function wanted(query: string | undefined, now: Date): Pick<DeviceFilter, 'text' | 'matching'> {
+function wanted(
+  query: string | undefined,
+  now: Date,
+  reach: Reach,
+): Pick<DeviceFilter, 'text' | 'matching'> {
   if (query === undefined) return {}
   return isQuestion.test(query)
-    ? { matching: matchingSql(parseDeviceQuery(query), now) }
+    ? { matching: matchingSql(parseDeviceQuery(query), now, reach) }
     : { text: query }
+}
+
+/** Of the groups of a device, those that whoever asks knows of. */
+function viewWithin(reach: Reach): (device: DeviceDetails) => DeviceView {
+  return (device) => {
+    const shown = view(device)
+    return { ...shown, groupIds: shown.groupIds.filter((id) => knowsGroup(reach, id)) }
+  }
 }
 
 function view(device: DeviceDetails): DeviceView {

@@ -2,8 +2,10 @@ import { type RawBuilder, type Selectable, type SqlBool, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import { isManaged } from '../db/managed.ts'
+import { withinReach } from '../db/reach.ts'
 import type { DeviceTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
+import type { Reach } from '../protocol/reach.ts'
 import type { DeviceState } from './state.ts'
 
 export interface DeviceDetails extends Selectable<DeviceTable> {
@@ -56,17 +58,25 @@ function devices(db: Db) {
     ])
 }
 
-export async function findDevice(db: Db, id: string): Promise<DeviceDetails | undefined> {
-  return await devices(db).where('device.id', '=', id).executeTakeFirst()
+export async function findDevice(
+  db: Db,
+  id: string,
+  reach: Reach,
+): Promise<DeviceDetails | undefined> {
+  return await devices(db)
+    .where('device.id', '=', id)
+    .where(withinReach(sql.ref('device.id'), reach))
+    .executeTakeFirst()
 }
 
-export async function getDevice(db: Db, id: string): Promise<DeviceDetails> {
-  const row = await findDevice(db, id)
+export async function getDevice(db: Db, id: string, reach: Reach): Promise<DeviceDetails> {
+  const row = await findDevice(db, id, reach)
   if (!row) throw new DomainError('not-found', 'No such device', { deviceId: id })
   return row
 }
 
 export interface DeviceFilter {
+  reach: Reach
   /** A piece of the name or serial number. */
   text?: string | undefined
   /** A condition on `device`. */
@@ -80,8 +90,8 @@ export interface DeviceFilter {
 
 /** Newest first. `before` is the id of the last one seen. */
 export async function listDevices(db: Db, filter: DeviceFilter): Promise<DeviceDetails[]> {
-  const { text, matching, groupId, state, connected, before, limit } = filter
-  let query = devices(db)
+  const { reach, text, matching, groupId, state, connected, before, limit } = filter
+  let query = devices(db).where(withinReach(sql.ref('device.id'), reach))
   if (matching !== undefined) query = query.where(matching)
   if (state !== undefined) query = query.where('device.state', '=', state)
   if (before !== undefined) query = query.where('device.id', '<', before)
@@ -125,11 +135,16 @@ export async function insertRegistered(
   return inserted !== undefined
 }
 
-export async function findIdBySerial(db: Db, serialNumber: string): Promise<string | undefined> {
+export async function findIdBySerial(
+  db: Db,
+  serialNumber: string,
+  reach: Reach,
+): Promise<string | undefined> {
   const row = await db
     .selectFrom('device')
     .select('id')
     .where('serial_number', '=', serialNumber)
+    .where(withinReach(sql.ref('device.id'), reach))
     .executeTakeFirst()
   return row?.id
 }

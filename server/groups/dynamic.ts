@@ -122,7 +122,7 @@ export async function evaluateNext(ctx: Deps, signal: AbortSignal): Promise<bool
  */
 async function evaluateSome(ctx: Deps, group: DynamicGroup, query: DeviceQuery): Promise<boolean> {
   const now = ctx.clock.now()
-  const condition = matchingSql(query, now)
+  const condition = matchingSql(query, now, 'fleet')
   const limit = batchSize
   const missing = await findMissing(ctx.db, group.id, condition, { limit })
   const surplus = await findSurplus(ctx.db, group.id, condition, { limit })

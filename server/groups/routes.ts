@@ -1,10 +1,12 @@
 import { z } from 'zod'
 
+import { requireDevice } from '../devices/reach.ts'
 import { DomainError } from '../errors.ts'
 import type { Actor } from '../http/access.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { actOnGroup } from '../incidents/service.ts'
+import { requireCovered } from './reach.ts'
 import { changeGroup, createGroup, removeGroup, setMembership } from './service.ts'
 import { getGroup, type Group, listGroups } from './store.ts'
 import {
@@ -28,8 +30,8 @@ export const groupRoutes = [
     scope: 'devices',
     query: z.strictObject({ ...PageQuery.shape, ...groupFilter }),
     response: Page(GroupView),
-    handle: async ({ ctx, query: { cursor, limit, name } }) => {
-      const rows = await listGroups(ctx.db, { name, before: cursor, limit: limit + 1 })
+    handle: async ({ ctx, reach, query: { cursor, limit, name } }) => {
+      const rows = await listGroups(ctx.db, { reach, name, before: cursor, limit: limit + 1 })
       return pageOf(rows, limit, view, (group) => group.id)
     },
   }),
@@ -59,7 +61,7 @@ export const groupRoutes = [
     scope: 'devices',
     params: GroupParams,
     response: GroupView,
-    handle: async ({ ctx, params }) => view(await getGroup(ctx.db, params.groupId)),
+    handle: async ({ ctx, params, reach }) => view(await getGroup(ctx.db, params.groupId, reach)),
   }),
 
   route({
@@ -71,8 +73,10 @@ export const groupRoutes = [
     params: GroupParams,
     body: ChangeGroupBody,
     response: GroupView,
-    handle: async ({ ctx, params, body, actor }) => {
+    handle: async ({ ctx, params, body, actor, reach }) => {
+      requireCovered(params.groupId, reach)
       refuseUnavailable(body)
+      if (body.query !== undefined && reach !== 'fleet') throw widens(params.groupId)
       const changes = {
         ...(body.name === undefined ? {} : { name: body.name }),
         ...(body.description === undefined ? {} : { description: body.description }),
@@ -91,7 +95,8 @@ export const groupRoutes = [
     status: 204,
     params: GroupParams,
     response: z.undefined(),
-    handle: async ({ ctx, params, actor }) => {
+    handle: async ({ ctx, params, actor, reach }) => {
+      requireCovered(params.groupId, reach)
       await removeGroup(ctx, { id: params.groupId, ...by(actor) })
       return undefined
     },
@@ -106,7 +111,9 @@ export const groupRoutes = [
     status: 204,
     params: MemberParams,
     response: z.undefined(),
-    handle: async ({ ctx, params, actor }) => {
+    handle: async ({ ctx, params, actor, reach }) => {
+      requireCovered(params.groupId, reach)
+      await requireDevice(ctx.db, params.deviceId, reach)
       await setMembership(ctx, { ...params, member: true, ...by(actor) })
       return undefined
     },
@@ -121,7 +128,9 @@ export const groupRoutes = [
     status: 204,
     params: MemberParams,
     response: z.undefined(),
-    handle: async ({ ctx, params, actor }) => {
+    handle: async ({ ctx, params, actor, reach }) => {
+      requireCovered(params.groupId, reach)
+      await requireDevice(ctx.db, params.deviceId, reach)
       await setMembership(ctx, { ...params, member: false, ...by(actor) })
       return undefined
     },
@@ -137,12 +146,22 @@ export const groupRoutes = [
     params: GroupParams,
     body: GroupActionBody,
     response: GroupView,
-    handle: async ({ ctx, params, body, actor }) => {
+    handle: async ({ ctx, params, body, actor, reach }) => {
+      requireCovered(params.groupId, reach)
       await actOnGroup(ctx, { groupId: params.groupId, ...body, by: actor })
-      return view(await getGroup(ctx.db, params.groupId))
+      return view(await getGroup(ctx.db, params.groupId, reach))
     },
   }),
 ]
+
+/** Who may choose the members of a group by a query chooses which devices his own permission covers. */
+function widens(groupId: string): DomainError {
+  return new DomainError(
+    'not-allowed',
+    'Your permission is limited to groups, and a query could put any device into them: ask somebody who may do this for the whole fleet',
+    { groupId },
+  )
+}
 
 function refuseUnavailable(body: { policy?: unknown }): void {
   if (body.policy === undefined || body.policy === null) return

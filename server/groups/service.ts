@@ -47,7 +47,7 @@ export async function createGroup(
         requestId,
       })
     }
-    const group = await findGroup(tx, id)
+    const group = await findGroup(tx, id, 'fleet')
     if (!group) throw nameTaken(name)
     return group
   })
@@ -61,7 +61,7 @@ export async function changeGroup(
   const now = clock.now()
   if (changes.query !== undefined) groupQuery(changes.query)
   return await inTransaction(db, async (tx) => {
-    const before = await getGroup(tx, id)
+    const before = await getGroup(tx, id, 'fleet')
     if (changes.name !== undefined && (await isNameTaken(tx, changes.name, id))) {
       throw nameTaken(changes.name)
     }
@@ -73,7 +73,7 @@ export async function changeGroup(
     const from = { name, description, ...(query === null ? {} : { query }) }
     const facts = { from, to: { ...from, ...changes } }
     await recordAudit(tx, { at: now, actor, action: 'group.change', subject: id, facts, requestId })
-    return await getGroup(tx, id)
+    return await getGroup(tx, id, 'fleet')
   })
 }
 
@@ -84,7 +84,7 @@ export async function removeGroup(
 ): Promise<void> {
   const now = clock.now()
   await inTransaction(db, async (tx) => {
-    const group = await getGroup(tx, id)
+    const group = await getGroup(tx, id, 'fleet')
     const { devices, ...others } = await usesOfGroup(tx, id)
     const uses = group.query === null && devices ? { devices, ...others } : others
     if (Object.keys(uses).length > 0) {
@@ -101,7 +101,7 @@ export async function removeGroup(
 
 /** @throws DomainError `not-found`; `conflict` when the members are those that a query finds */
 export async function assertTakesMembers(db: Db, groupId: string): Promise<void> {
-  const { query } = await getGroup(db, groupId)
+  const { query } = await getGroup(db, groupId, 'fleet')
   if (query === null) return
   throw new DomainError(
     'conflict',

@@ -1,23 +1,27 @@
 import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { groupKnown, withinReach } from '../db/reach.ts'
 import type { DeviceGroupTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
+import type { Reach } from '../protocol/reach.ts'
 
 export interface Group extends Selectable<DeviceGroupTable> {
+  /** Of its members, those within the reach of whoever asks. */
   device_count: number | null
   incident_id: string | null
   incident_reason: string | null
   incident_opened_at: Date | null
 }
 
-function groups(db: Db) {
+function groups(db: Db, reach: Reach) {
   return db
     .selectFrom('device_group')
     .leftJoin('incident', (join) =>
       join.onRef('incident.group_id', '=', 'device_group.id').on('incident.closed_at', 'is', null),
     )
     .selectAll('device_group')
+    .where(groupKnown(sql.ref('device_group.id'), reach))
     .select([
       'incident.id as incident_id',
       'incident.reason as incident_reason',
@@ -28,16 +32,17 @@ function groups(db: Db) {
         .selectFrom('device_group_member')
         .select((member) => member.fn.countAll<number>().as('count'))
         .whereRef('device_group_member.group_id', '=', 'device_group.id')
+        .where(withinReach(sql.ref('device_group_member.device_id'), reach))
         .as('device_count'),
     )
 }
 
-export async function findGroup(db: Db, id: string): Promise<Group | undefined> {
-  return await groups(db).where('device_group.id', '=', id).executeTakeFirst()
+export async function findGroup(db: Db, id: string, reach: Reach): Promise<Group | undefined> {
+  return await groups(db, reach).where('device_group.id', '=', id).executeTakeFirst()
 }
 
-export async function getGroup(db: Db, id: string): Promise<Group> {
-  const row = await findGroup(db, id)
+export async function getGroup(db: Db, id: string, reach: Reach): Promise<Group> {
+  const row = await findGroup(db, id, reach)
   if (!row) throw new DomainError('not-found', 'No such group', { groupId: id })
   return row
 }
@@ -45,9 +50,9 @@ export async function getGroup(db: Db, id: string): Promise<Group> {
 /** Newest first. `before` is the id of the last one seen. */
 export async function listGroups(
   db: Db,
-  filter: { name?: string | undefined; before?: string | undefined; limit: number },
+  filter: { reach: Reach; name?: string | undefined; before?: string | undefined; limit: number },
 ): Promise<Group[]> {
-  let query = groups(db)
+  let query = groups(db, filter.reach)
   if (filter.name !== undefined) query = query.where('device_group.name', '=', filter.name)
   if (filter.before !== undefined) query = query.where('device_group.id', '<', filter.before)
   return await query.orderBy('device_group.id', 'desc').limit(filter.limit).execute()

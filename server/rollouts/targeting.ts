@@ -36,7 +36,7 @@ export async function targeted(
 export function targetedSql(query: string | null | undefined, now: Date): RawBuilder<SqlBool> {
   if (!query) return sql<SqlBool>`true`
   const compiled = understood(query)
-  return compiled ? matchingSql(compiled, now) : sql<SqlBool>`false`
+  return compiled ? matchingSql(compiled, now, 'fleet') : sql<SqlBool>`false`
 }
 
 /** A text that is no query any more, which only a hand in the database can have written, finds nobody and stops nobody else. */

@@ -111,7 +111,7 @@ test('a device without a certificate becomes active by its token, polls, and is 
   const { json } = await ask(token, id)
   expect(JSON.stringify(json)).toContain('/deploymentBase/1000000001?')
   // It is a weakness, and to be seen.
-  expect(await getDevice(world.db, id)).toMatchObject({ state: 'active', has_token: true })
+  expect(await getDevice(world.db, id, 'fleet')).toMatchObject({ state: 'active', has_token: true })
   const audit = await world.db
     .selectFrom('audit_event')
     .select(['action', 'facts'])
@@ -203,7 +203,7 @@ test('a group that an incident cut off, and an end of the token', async () => {
   expect((await ask(token, id)).status).toBe(200)
   await removeToken(ctx, { deviceId: id, ...by })
   expect((await ask(token, id)).status).toBe(401)
-  expect(await getDevice(world.db, id)).toMatchObject({ has_token: false })
+  expect(await getDevice(world.db, id, 'fleet')).toMatchObject({ has_token: false })
 })
 
 test('its connections are known, so that a revocation ends them', async () => {
@@ -319,5 +319,8 @@ test('what it is has to be known from somewhere', async () => {
   const odd = createToken(ctx, { deviceId: id, body: { ...body, hardwareIds: ['rev-z'] }, ...by })
   await expect(odd).rejects.toMatchObject({ code: 'invalid-request' })
   // Nothing of it stands.
-  expect(await getDevice(world.db, id)).toMatchObject({ state: 'registered', has_token: false })
+  expect(await getDevice(world.db, id, 'fleet')).toMatchObject({
+    state: 'registered',
+    has_token: false,
+  })
 })

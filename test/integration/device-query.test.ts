@@ -108,7 +108,7 @@ describe.each([
       fc.asyncProperty(queries, async (text) => {
         const query = parseDeviceQuery(text)
         const { rows } = await sql<{ id: string }>`
-          select id from device where ${matchingSql(query, now)} order by id`.execute(handle.db)
+          select id from device where ${matchingSql(query, now, 'fleet')} order by id`.execute(handle.db)
         const inMemory = facts.filter((device) => matches(query, device, now)).map((one) => one.id)
         expect(rows.map((row) => row.id)).toEqual(inMemory.toSorted())
         if (rows.length > 0 && rows.length < 120) found += 1
@@ -125,7 +125,7 @@ describe.each([
   ])('%s', async (_what, text, _field, value) => {
     const query = parseDeviceQuery(text)
     const { rows } = await sql<{ name: string }>`
-      select name from device where ${matchingSql(query, now)}`.execute(handle.db)
+      select name from device where ${matchingSql(query, now, 'fleet')}`.execute(handle.db)
     expect(new Set(rows.map((row) => row.name))).toEqual(new Set([value]))
   })
 })

@@ -119,7 +119,13 @@ describe.each(kinds)('devices that enroll together on %s', (kind) => {
     const ids = serials.map(() => newId(ctx.clock.now()))
     for (const [at, serialNumber] of serials.entries()) {
       const id = ids[at] ?? ''
-      await registerDevice(ctx, { id, serialNumber, name: `unit ${serialNumber}`, ...by })
+      await registerDevice(ctx, {
+        id,
+        serialNumber,
+        name: `unit ${serialNumber}`,
+        reach: 'fleet',
+        ...by,
+      })
     }
     const csrs = [...serials, unique('UNKNOWN')].map((serial) => newRequest(serial).csr)
     const results = await line.together(csrs)

@@ -176,7 +176,13 @@ describe.each(kinds)('enrollment: registered devices on %s', (kind) => {
     const token = await world.givenToken(profile.id)
     const serialNumber = unique('SN_with_underscores')
     const id = newId(ctx.clock.now())
-    await registerDevice(ctx, { id, serialNumber, name: 'Pump in hall 7', ...by })
+    await registerDevice(ctx, {
+      id,
+      serialNumber,
+      name: 'Pump in hall 7',
+      reach: 'fleet',
+      ...by,
+    })
     const { csr } = newRequest(serialNumber, { uris: [`urn:uuid:${id}`] })
     const certificate = parseCertificate(await world.enrollWith(token, csr))
     expect(certificate.subjectAltName).toEqual([{ type: 'uri', value: `urn:uuid:${id}` }])

@@ -1,0 +1,15 @@
+import { sql } from 'kysely'
+
+import type { Db } from '../db/client.ts'
+import { withinReach } from '../db/reach.ts'
+import type { Reach } from '../protocol/reach.ts'
+
+export async function isDeviceWithin(db: Db, deviceId: string, reach: Reach): Promise<boolean> {
+  const row = await db
+    .selectFrom('device')
+    .select('id')
+    .where('id', '=', deviceId)
+    .where(withinReach(sql.ref('device.id'), reach))
+    .executeTakeFirst()
+  return row !== undefined
+}
