@@ -6,7 +6,9 @@ import { z } from 'zod'
 import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
 import { streamRoute } from '../http/stream-route.ts'
-import { standingActors } from '../operators/standing.ts'
+import { standingActors, stillReaches } from '../operators/standing.ts'
+import type { Permission } from '../protocol/permissions.ts'
+import type { Reach } from '../protocol/reach.ts'
 import { rolloutExists } from './export-store.ts'
 import { csvLine, resultsOf } from './export.ts'
 import { ResultQuery, ResultView } from './result-wire.ts'
@@ -25,11 +27,12 @@ export const exportRoutes = [
     query: ResultQuery,
     answers: { 'application/json': z.array(ResultView), 'text/csv': z.string() },
     shared: () => undefined,
-    handle: async ({ ctx, req, res, actor, params: { rolloutId }, query: { format } }) => {
+    handle: async ({ ctx, req, res, actor, reach, params: { rolloutId }, query: { format } }) => {
       if (!(await rolloutExists(ctx.db, rolloutId))) {
         throw new DomainError('not-found', 'No such rollout', { rolloutId })
       }
-      const pages = whileAllowed(ctx, actor.id, resultsOf(ctx.db, rolloutId))
+      const began = { actor: actor.id, permission: 'rollouts:read', reach } as const
+      const pages = whileAllowed(ctx, began, resultsOf(ctx.db, rolloutId))
       res.type(format === 'csv' ? 'text/csv' : 'application/json')
       res.setHeader('Content-Disposition', `attachment; filename="rollout-${rolloutId}.${format}"`)
       if (req.method === 'HEAD') return void res.end()
@@ -42,16 +45,16 @@ export const exportRoutes = [
   }),
 ]
 
-/** A key that was revoked meanwhile is handed no further page, however slowly its holder reads. */
+/** A key that was revoked or may do less meanwhile is handed no further page, however slowly its holder reads. */
 export async function* whileAllowed(
   { db, clock }: Pick<Context, 'db' | 'clock'>,
-  actor: string,
+  began: { actor: string; permission: Permission; reach: Reach },
   pages: AsyncIterable<ResultView[]>,
 ): AsyncGenerator<ResultView[]> {
   let isFirst = true
   for await (const page of pages) {
-    if (!isFirst && !(await standingActors(db, [actor], clock.now())).has(actor)) {
-      throw new DomainError('not-allowed', 'The key was revoked or is over: ask with another one')
+    if (!isFirst && !stillReaches(await standingActors(db, [began.actor], clock.now()), began)) {
+      throw new DomainError('not-allowed', 'The key was revoked, is over or may do less: ask again')
     }
     isFirst = false
     yield page

@@ -77,7 +77,7 @@ export async function changeGroup(
   })
 }
 
-/** Removes a group that nothing refers to: no devices (other than those that a query found), enrollment profiles, rollouts or incidents; else `conflict`. */
+/** Removes a group that nothing refers to: no devices (other than those that a query found), enrollment profiles, rollouts, incidents, or rights; else `conflict`. */
 export async function removeGroup(
   { db, clock }: Deps,
   { id, actor, requestId }: By & { id: string },

@@ -103,7 +103,11 @@ export async function usesOfGroup(db: Db, id: string): Promise<Record<string, nu
     select (select count(*) from device_group_member where group_id = ${id}::uuid) as devices,
       (select count(*) from enrollment_profile where group_id = ${id}::uuid) as "enrollmentProfiles",
       (select count(*) from rollout where group_id = ${id}::uuid) as rollouts,
-      (select count(*) from incident where group_id = ${id}::uuid) as incidents`.execute(db)
+      (select count(*) from incident where group_id = ${id}::uuid) as incidents,
+      (select count(*) from access_role where ${id}::uuid = any(group_ids)) as roles,
+      (select count(distinct principal) from access_grant where ${id}::uuid = any(group_ids)) as grants`.execute(
+    db,
+  )
   return Object.fromEntries(
     Object.entries(rows[0] ?? {})
       .map(([kind, count]) => [kind, Number(count)] as const)

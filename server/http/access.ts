@@ -36,7 +36,7 @@ export type RouteScope = 'fleet' | 'shared' | 'devices'
 export type Needed = Permission | { readonly action: Readonly<Record<string, Permission>> }
 
 /** Where a permission holds for an actor. Undefined: nowhere. */
-export function reachOf(actor: Actor, permission: Permission): Reach | undefined {
+export function reachOf(actor: Pick<Actor, 'grants'>, permission: Permission): Reach | undefined {
   const grants = actor.grants.filter((grant) => grant.permissions.has(permission))
   if (grants.length === 0) return undefined
   if (grants.some(({ groups }) => groups.length === 0)) return 'fleet'

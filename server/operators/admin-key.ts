@@ -1,7 +1,7 @@
 import { createHash, hkdfSync, randomBytes } from 'node:crypto'
 
+import { setGrants } from '../access/grant-service.ts'
 import type { Tx } from '../db/client.ts'
-import type { ApiKeyTable } from '../db/schema.ts'
 
 /** `fs_` and 32 bytes in base64url: 256 bits, so that the hash needs neither salt nor stretching. */
 export const apiKeyPattern = /^fs_[A-Za-z0-9_-]{43}$/
@@ -42,7 +42,9 @@ export function hashApiKey(secret: string): Buffer {
 export interface NewApiKey {
   id: string
   name: string
-  role: ApiKeyTable['role']
+  role: string
+  /** Only for devices that are in all of these groups. */
+  groupIds?: readonly string[] | undefined
   prefix: string
   hash: Buffer
   /** An actor: `key:<id>`, or `system` for the key of the first start. */
@@ -51,7 +53,7 @@ export interface NewApiKey {
   expiresAt?: Date | undefined
 }
 
-/** Stores a key unless its id is there already. Returns whether it was stored now; the caller records the audit row. */
+/** Stores a key with its rights, unless its id is there already. Returns whether it was stored now; the caller records the audit row. */
 export async function insertApiKey(tx: Tx, key: NewApiKey): Promise<boolean> {
   const inserted = await tx
     .insertInto('api_key')
@@ -70,5 +72,8 @@ export async function insertApiKey(tx: Tx, key: NewApiKey): Promise<boolean> {
     .onConflict((oc) => oc.column('id').doNothing())
     .returning('id')
     .executeTakeFirst()
-  return inserted !== undefined
+  if (inserted === undefined) return false
+  const { role, groupIds = [], createdBy: actor, createdAt: at } = key
+  await setGrants(tx, `key:${key.id}`, [{ role, groupIds }], { actor, at })
+  return true
 }

@@ -2,12 +2,12 @@ import { timingSafeEqual } from 'node:crypto'
 
 import type { Request, RequestHandler } from 'express'
 
+import { toGrants } from '../access/grants.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { noteEvent } from '../events/record.ts'
 import type { Actor } from '../http/access.ts'
-import { permissionsOf } from '../protocol/permissions.ts'
 import { apiKeyPattern, hashApiKey } from './admin-key.ts'
 import { FailureLimit } from './failure-limit.ts'
 import { type ApiKey, findApiKeyByHash, touchApiKey } from './store.ts'
@@ -53,7 +53,7 @@ export function createAuthenticator(deps: AuthDeps): Authenticator {
       id: `key:${key.id}`,
       voice: `key:${key.id}`,
       name: key.name,
-      grants: [{ role: key.role, permissions: new Set(permissionsOf[key.role]), groups: [] }],
+      grants: toGrants(key.grants),
       requestId: String(req.res?.locals['requestId'] ?? ''),
     }
   }

@@ -42,8 +42,7 @@ export const operatorRoutes = [
         ...rest,
         id: newId,
         expiresAt: expiresAt === undefined ? undefined : new Date(expiresAt),
-        actor: actor.id,
-        requestId: actor.requestId,
+        by: actor,
       })
       return { ...view(key), secret }
     },
@@ -86,7 +85,8 @@ function view(key: ApiKey): ApiKeyView {
   return {
     id: key.id,
     name: key.name,
-    role: key.role,
+    role: key.grants[0]?.role ?? '',
+    grants: key.grants.map(({ role, groups }) => ({ role, groupIds: groups })),
     prefix: key.prefix,
     createdBy: key.created_by,
     createdAt: key.created_at.toISOString(),

@@ -1,28 +1,36 @@
+import { assertAdministratorLeft, lockAccess, mustHoldGiven } from '../access/grant-service.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
+import type { Actor } from '../http/access.ts'
 import { derivedApiKeySecret, insertApiKey } from './admin-key.ts'
-import { type ApiKey, getApiKey, lockActiveAdminKeys, markRevoked } from './store.ts'
+import { type ApiKey, getApiKey, markRevoked } from './store.ts'
 
 interface By {
   actor: string
   requestId?: string
 }
 
-export interface CreateApiKey extends By {
+export interface CreateApiKey {
   id: string
   name: string
-  role: ApiKey['role']
+  role: string
+  groupIds: readonly string[]
+  by: Actor
   expiresAt?: Date | undefined
 }
 
-/** Makes an API key. The same id again answers the same key and secret and records nothing twice. */
+/**
+ * Makes an API key. The same id again answers the same key and secret and records nothing twice.
+ *
+ * @throws DomainError `not-allowed` for a role that its maker does not have himself; `invalid-request`
+ */
 export async function createApiKey(
   { db, clock, kek }: Pick<Context, 'db' | 'clock' | 'kek'>,
   command: CreateApiKey,
 ): Promise<{ key: ApiKey; secret: string }> {
-  const { id, name, role, expiresAt, actor, requestId } = command
+  const { id, name, role, groupIds, expiresAt, by } = command
   const now = clock.now()
   if (expiresAt && expiresAt <= now) {
     throw new DomainError('invalid-request', 'expiresAt must lie in the future', {
@@ -31,24 +39,26 @@ export async function createApiKey(
   }
   const { secret, prefix, hash } = derivedApiKeySecret(kek, id)
   const key = await inTransaction(db, async (tx) => {
+    await mustHoldGiven(tx, by, [{ role, groupIds }])
     const isNew = await insertApiKey(tx, {
       id,
       name,
       role,
+      groupIds,
       prefix,
       hash,
-      createdBy: actor,
+      createdBy: by.id,
       createdAt: now,
       expiresAt,
     })
     if (isNew) {
       await recordAudit(tx, {
         at: now,
-        actor,
+        actor: by.id,
         action: 'api-key.create',
         subject: id,
-        facts: { name, role, prefix, expiresAt: expiresAt?.toISOString() ?? null },
-        ...(requestId ? { requestId } : {}),
+        facts: { name, role, groupIds, prefix, expiresAt: expiresAt?.toISOString() ?? null },
+        requestId: by.requestId,
       })
     }
     return await getApiKey(tx, id)
@@ -63,29 +73,27 @@ export async function createApiKey(
   return { key, secret }
 }
 
-/** Revokes a key from the next request on. Refuses the last admin key that is still valid. */
+/** Revokes a key from the next request on. Refuses that of the last administrator. */
 export async function revokeApiKey(
   { db, clock }: Pick<Context, 'db' | 'clock'>,
   { id, actor, requestId }: By & { id: string },
 ): Promise<void> {
   const now = clock.now()
   await inTransaction(db, async (tx) => {
-    const admins = await lockActiveAdminKeys(tx, now)
+    await lockAccess(tx)
     const key = await getApiKey(tx, id)
-    if (admins.length === 1 && admins[0] === id) {
-      throw new DomainError(
-        'conflict',
-        'This is the last admin key: make another one first, or nobody could manage keys any more',
-        { keyId: id },
-      )
-    }
     if (!(await markRevoked(tx, id, now))) return
+    await assertAdministratorLeft(tx, now)
     await recordAudit(tx, {
       at: now,
       actor,
       action: 'api-key.revoke',
       subject: id,
-      facts: { name: key.name, role: key.role, prefix: key.prefix },
+      facts: {
+        name: key.name,
+        prefix: key.prefix,
+        grants: key.grants.map(({ role, groups }) => ({ role, groupIds: groups })),
+      },
       ...(requestId ? { requestId } : {}),
     })
   })

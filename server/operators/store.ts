@@ -1,23 +1,30 @@
-import type { Selectable } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { type StoredGrant, storedGrants } from '../db/grants.ts'
 import type { ApiKeyTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
 
-export type ApiKey = Selectable<ApiKeyTable>
+export interface ApiKey extends Selectable<ApiKeyTable> {
+  /** What it may do now. */
+  grants: StoredGrant[]
+}
+
+function keys(db: Db) {
+  return db
+    .selectFrom('api_key')
+    .selectAll('api_key')
+    .select(storedGrants(sql`'key:' || api_key.id`).as('grants'))
+}
 
 export async function getApiKey(db: Db, id: string): Promise<ApiKey> {
-  const row = await db.selectFrom('api_key').selectAll().where('id', '=', id).executeTakeFirst()
+  const row = await keys(db).where('id', '=', id).executeTakeFirst()
   if (!row) throw new DomainError('not-found', 'No such API key', { keyId: id })
   return row
 }
 
 export async function findApiKeyByHash(db: Db, hash: Buffer): Promise<ApiKey | undefined> {
-  return await db
-    .selectFrom('api_key')
-    .selectAll()
-    .where('secret_hash', '=', hash)
-    .executeTakeFirst()
+  return await keys(db).where('secret_hash', '=', hash).executeTakeFirst()
 }
 
 /** Newest first; `before` is the id of the last one seen. */
@@ -25,39 +32,27 @@ export async function listApiKeys(
   db: Db,
   page: { before: string | undefined; limit: number },
 ): Promise<ApiKey[]> {
-  return await db
-    .selectFrom('api_key')
-    .selectAll()
+  return await keys(db)
     .$if(page.before !== undefined, (query) => query.where('id', '<', page.before ?? ''))
     .orderBy('id', 'desc')
     .limit(page.limit)
     .execute()
 }
 
-/** Ids of the admin keys that open something now, locked: two revocations at once see each other. */
-export async function lockActiveAdminKeys(tx: Tx, now: Date): Promise<string[]> {
-  const rows = await tx
+/** Of these keys, those that open something now, with what they may do. */
+export async function activeAmong(
+  db: Db,
+  ids: readonly string[],
+  now: Date,
+): Promise<Pick<ApiKey, 'id' | 'grants'>[]> {
+  return await db
     .selectFrom('api_key')
     .select('id')
-    .where('role', '=', 'admin')
-    .where('revoked_at', 'is', null)
-    .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', now)]))
-    .orderBy('id')
-    .forUpdate()
-    .execute()
-  return rows.map((row) => row.id)
-}
-
-/** Of these keys, those that open something now. */
-export async function activeAmong(db: Db, ids: readonly string[], now: Date): Promise<string[]> {
-  const rows = await db
-    .selectFrom('api_key')
-    .select('id')
+    .select(storedGrants(sql`'key:' || api_key.id`).as('grants'))
     .where('id', 'in', ids)
     .where('revoked_at', 'is', null)
     .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', now)]))
     .execute()
-  return rows.map((row) => row.id)
 }
 
 /** Returns false when the key was revoked before. */

@@ -1,14 +1,16 @@
 import { z } from 'zod'
 
-import { builtInRoles, permissions } from '../protocol/permissions.ts'
-
-const role = z.enum(builtInRoles)
+import { GrantView, RoleName, ScopeGroups } from '../access/wire.ts'
+import { permissions } from '../protocol/permissions.ts'
 
 export const ApiKeyParams = z.object({ keyId: z.uuid().lowercase() })
 
 export const NewApiKeyBody = z.strictObject({
   name: z.string().trim().min(1).max(100),
-  role,
+  /** One that is always there, or one of your own (GET /roles). */
+  role: RoleName,
+  /** Only for devices that are in all of these groups; none: wherever the role says. */
+  groupIds: ScopeGroups.default([]),
   /** Absent: valid until revoked. */
   expiresAt: z.iso.datetime().max(40).optional(),
 })
@@ -16,7 +18,9 @@ export const NewApiKeyBody = z.strictObject({
 export const ApiKeyView = z.object({
   id: z.uuid(),
   name: z.string(),
-  role,
+  /** The first of `grants`, for those who have one only; empty for none. */
+  role: z.string(),
+  grants: z.array(GrantView),
   /** The first characters of the key. */
   prefix: z.string(),
   createdBy: z.string(),

@@ -14,11 +14,12 @@ export function liveRoutes(limits: Partial<LiveLimits> = {}) {
       params: RolloutParams,
       answers: { 'text/event-stream': RolloutView },
       shared: (ctx) => new LiveRollouts(ctx, limits),
-      handle: async ({ req, res, params: { rolloutId }, actor, shared }) => {
+      handle: async ({ req, res, params: { rolloutId }, actor, reach, shared }) => {
         assertSameOrigin(req)
         const seen = req.get('last-event-id')?.slice(0, 64)
         if (req.method === 'HEAD') return void res.type('text/event-stream').end()
-        await shared.watch({ rolloutId, actor: actor.id, seen, res })
+        const permission = 'rollouts:read'
+        await shared.watch({ rolloutId, actor: actor.id, permission, reach, seen, res })
       },
     }),
   ]

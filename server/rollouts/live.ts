@@ -5,7 +5,9 @@ import type { Response } from 'express'
 
 import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
-import { standingActors } from '../operators/standing.ts'
+import { standingActors, stillReaches } from '../operators/standing.ts'
+import type { Permission } from '../protocol/permissions.ts'
+import type { Reach } from '../protocol/reach.ts'
 import { rolloutsById } from './live-store.ts'
 import { viewerOf } from './routes.ts'
 import type { RolloutState } from './state.ts'
@@ -38,6 +40,9 @@ export interface Watch {
   rolloutId: string
   /** `actor.id` of the caller. */
   actor: string
+  /** Where the caller could watch when it began; with other rights it has to begin anew. */
+  permission: Permission
+  reach: Reach
   /** What the reader saw last, when it comes back (`Last-Event-ID`). */
   seen?: string | undefined
   res: Response
@@ -166,7 +171,7 @@ export class LiveRollouts {
     const standing = await standingActors(this.#deps.db, actors, this.#deps.clock.now())
     this.#checkedAt = this.#now()
     for (const watcher of this.#watchers) {
-      if (!standing.has(watcher.actor)) this.#end(watcher, 'key-refused')
+      if (!stillReaches(standing, watcher)) this.#end(watcher, 'key-refused')
     }
   }
 

@@ -20,6 +20,7 @@ import type { DatabaseHandle } from '../../server/db/client.ts'
 import { newId } from '../../server/ids.ts'
 import { ensureOnlineKeys, onlineKeys } from '../../server/metadata/online-keys.ts'
 import { createApiKey } from '../../server/operators/service.ts'
+import { actorWith } from '../support/actor.ts'
 import { createTestDatabase } from '../support/database.ts'
 import {
   by,
@@ -136,7 +137,8 @@ describe('rotation of the key-encryption key while running', () => {
   })
 
   test('a secret that was made with the old key is not answered wrongly', async () => {
-    const command = { id: id(), name: 'ci', role: 'viewer', ...by } as const
+    const admin = actorWith('admin', { id: 'key:test', name: 'Ada', requestId: 'test' })
+    const command = { id: id(), name: 'ci', role: 'viewer', groupIds: [], by: admin }
     const { secret } = await createApiKey(ctx, command)
     expect((await createApiKey(ctx, command)).secret).toBe(secret)
     await rotateKek(ctx, by)

@@ -95,7 +95,11 @@ test('a key that is revoked meanwhile is handed no further page', async () => {
   }
   const all = async (actor: string, afterFirst: () => Promise<void>) => {
     let count = 0
-    for await (const _ of whileAllowed(api.ctx, actor, pages()))
+    for await (const _ of whileAllowed(
+      api.ctx,
+      { actor, permission: 'rollouts:read', reach: 'fleet' },
+      pages(),
+    ))
       if (++count === 1) await afterFirst()
     return count
   }
@@ -104,4 +108,17 @@ test('a key that is revoked meanwhile is handed no further page', async () => {
     expect((await api.call('DELETE', `/api-keys/${id}`)).status).toBe(204)
   }
   await expect(all(`key:${id}`, revoke)).rejects.toMatchObject({ code: 'not-allowed' })
+})
+
+test('neither is one that may not read rollouts any more', async () => {
+  const made = await api.call('POST', '/api-keys', { name: 'other', role: 'viewer' })
+  const actor = `key:${String(made.body['id'])}`
+  async function* pages() {
+    for (const _ of [1, 2]) yield await Promise.resolve([])
+  }
+  const began = { actor, permission: 'rollouts:read', reach: 'fleet' } as const
+  const read = whileAllowed(api.ctx, began, pages())
+  expect((await read.next()).done).toBe(false)
+  await api.call('PUT', `/grants/${actor}`, { grants: [{ role: 'signer' }] })
+  await expect(read.next()).rejects.toMatchObject({ code: 'not-allowed' })
 })

@@ -54,9 +54,10 @@ test('a look that is made while a reader is let in sends it nothing before its b
   const feed = new LiveRollouts({ ...world.ctx, db }, { everyMs: 3_600_000 })
   const actor = `key:${api.keys.viewer.id}`
   const [before, late] = [new Answer(), new Answer()]
-  await feed.watch({ rolloutId: first.rolloutId, actor, res: before as never })
+  const right = { actor, permission: 'rollouts:read', reach: 'fleet' } as const
+  await feed.watch({ rolloutId: first.rolloutId, ...right, res: before as never })
   reads = 0
-  const coming = feed.watch({ rolloutId: second.rolloutId, actor, res: late as never })
+  const coming = feed.watch({ rolloutId: second.rolloutId, ...right, res: late as never })
   await expect.poll(() => reads, { timeout: 60_000 }).toBe(2)
   await feed.tick()
   expect(late.written).toBe('')

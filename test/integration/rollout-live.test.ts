@@ -91,9 +91,11 @@ async function givenFeed(limits: Partial<LiveLimits> = {}, ctx: object = {}) {
       status: (code: number) => Object.assign(res, { statusCode: code }),
       type: (name: string) => res.setHeader('Content-Type', name),
     })
-    feed.watch({ rolloutId, actor, seen, res: res as never }).catch((error: unknown) => {
-      res.writeHead(418).end(String((error as { code?: string }).code))
-    })
+    feed
+      .watch({ rolloutId, ...rightOf(actor), seen, res: res as never })
+      .catch((error: unknown) => {
+        res.writeHead(418).end(String((error as { code?: string }).code))
+      })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   open.push(() => {
@@ -106,6 +108,7 @@ async function givenFeed(limits: Partial<LiveLimits> = {}, ctx: object = {}) {
   return { feed, watch }
 }
 const viewer = () => `key:${api.keys.viewer.id}`
+const rightOf = (actor: string) => ({ actor, permission: 'rollouts:read', reach: 'fleet' }) as const
 
 test('a snapshot, then what changes, then the end, over the interface', async () => {
   const { ids, rolloutId } = await givenStarted(world, 2)
@@ -214,6 +217,19 @@ test('a key that is revoked or over sees no more, and the others go on', async (
   await stays.until(({ text }) => text().includes('queued'))
 })
 
+test('so does a key that may do less than when it began', async () => {
+  const { rolloutId } = await givenStarted(world, 1)
+  const made = await api.call('POST', '/api-keys', { name: 'narrowed', role: 'viewer' })
+  const key = `key:${String(made.body['id'])}`
+  const { feed, watch } = await givenFeed()
+  const narrowed = await watch(rolloutId, key)
+  await feed.tick()
+  await api.call('PUT', `/grants/${key}`, { grants: [{ role: 'signer' }] })
+  await feed.tick()
+  await narrowed.until(({ ended }) => ended())
+  expect(narrowed.events().at(-1)).toMatchObject({ event: 'end', data: { reason: 'key-refused' } })
+})
+
 test('bounded in all and for each key; the place of one that left is free again', async () => {
   const { rolloutId } = await givenStarted(world, 1)
   const { feed, watch } = await givenFeed({ watchersPerKey: 2, watchers: 3 })
@@ -252,7 +268,7 @@ test('a reader that takes nothing in is dropped, and holds up nobody', async () 
   const { rolloutId, ids } = await givenStarted(world, 1)
   const { feed, watch } = await givenFeed({ behindMs: 30_000 })
   const slow = new StuckResponse()
-  await feed.watch({ rolloutId, actor: viewer(), res: slow as never })
+  await feed.watch({ rolloutId, ...rightOf(viewer()), res: slow as never })
   const quick = await watch(rolloutId)
   await meetDevices(world.ctx, ids)
   await feed.tick()
