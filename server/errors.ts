@@ -18,6 +18,7 @@ export const errorCodes = [
   'unsupported-media-type',
   'method-not-allowed',
   'idempotency-mismatch',
+  'precondition-failed',
   'storage-full',
   'busy',
 ] as const

@@ -42,6 +42,7 @@ import { windowRoutes } from '../rollouts/window-routes.ts'
 import { scepRoutes } from '../scep/routes.ts'
 import { settingsRoutes } from '../settings/routes.ts'
 import { transparencyRoutes } from '../transparency/routes.ts'
+import { docsRouter } from './docs.ts'
 import { mountRoutes } from './mount.ts'
 import type { OpenPath } from './open-paths.ts'
 import { openApiDocument } from './openapi.ts'
@@ -49,6 +50,7 @@ import { renderProblem } from './problem.ts'
 import { createReadiness } from './readiness.ts'
 import { requestLog } from './request-log.ts'
 import type { Route } from './route.ts'
+import { schemaNames } from './schema-names.ts'
 
 const prefix = '/api/v1'
 const version = '0.1.0'
@@ -107,6 +109,7 @@ export function createApp(ctx: Context): Express {
     next()
   })
   mountOpen(app, ctx, authenticator)
+  app.use('/docs', docsRouter())
   app.use(prefix, authenticate(authenticator))
   mountRoutes(app, ctx, { prefix, routes })
   app.use((req) => {
@@ -118,7 +121,7 @@ export function createApp(ctx: Context): Express {
 
 /** What needs no API key. A path that is not described in the OpenAPI document does not compile. */
 function mountOpen(app: Express, ctx: Context, authenticator: Authenticator): void {
-  const document = JSON.stringify(openApiDocument(routes, { prefix, version }))
+  const document = JSON.stringify(openApiDocument(routes, { prefix, version, names: schemaNames }))
   const readiness = createReadiness(ctx)
   const at = (path: OpenPath, handler: RequestHandler) => {
     app.get(path, (_req, res, next) => {

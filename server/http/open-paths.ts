@@ -1,7 +1,8 @@
 type JsonObject = Record<string, unknown>
 
 const object = { type: 'object' }
-const problem = { $ref: '#/components/responses/Problem' }
+const problem = (name: string) => ({ $ref: `#/components/responses/${name}` })
+const page = { type: 'string', contentMediaType: 'text/html' }
 
 function answer(description: string, mediaType: string, schema: JsonObject): JsonObject {
   return { description, content: { [mediaType]: { schema } } }
@@ -10,13 +11,17 @@ function answer(description: string, mediaType: string, schema: JsonObject): Jso
 /** What `/readyz` says (readiness.ts). */
 const readiness = (status: string) => ({
   type: 'object',
-  required: ['status', 'checks', 'metadata'],
+  required: ['status', 'checks', 'disk', 'metadata'],
   properties: {
     status: { const: status },
     checks: {
       type: 'object',
-      required: ['database', 'broker', 'authorities', 'identities', 'bus'],
+      required: ['database', 'broker', 'authorities', 'identities', 'bus', 'disk'],
       additionalProperties: { type: 'string', description: '`ok`, or why not' },
+    },
+    disk: {
+      enum: ['ok', 'low', 'full', 'unknown'],
+      description: 'Room in the data directory; `low` and `full` by FLEETSEAL_DISK_…',
     },
     metadata: {
       type: 'object',
@@ -69,16 +74,42 @@ export const openPaths = {
     security: [],
     responses: { 200: answer('OpenAPI 3.1', 'application/json', object) },
   }),
+  '/docs': open('getDocs', 'This document as a page', {
+    description: 'Open to everybody',
+    security: [],
+    responses: { 200: answer('The page', 'text/html', page) },
+  }),
+  '/docs/problems': open('getDocsProblems', 'What refusals mean', {
+    description: 'Open to everybody',
+    security: [],
+    responses: { 200: answer('The page', 'text/html', page) },
+  }),
+  '/docs/problems/{code}': open('getDocsProblemsByCode', 'What one refusal means', {
+    description: 'Open to everybody; the `type` of a problem leads here',
+    security: [],
+    parameters: [
+      {
+        name: 'code',
+        in: 'path',
+        required: true,
+        schema: { type: 'string' },
+        example: 'not-found',
+      },
+    ],
+    responses: { 200: answer('The page', 'text/html', page), 404: problem('NotFound') },
+  }),
   '/metrics': open('getMetrics', 'Metrics in the text format of Prometheus', {
     description: 'With the token of the file `metrics-token` in the data directory, or any API key',
     security: [{ apiKey: [] }, { metricsToken: [] }],
     responses: {
       200: answer('Metrics', 'text/plain', { type: 'string' }),
-      401: problem,
-      429: problem,
-      default: problem,
+      401: problem('NotAuthenticated'),
+      429: problem('RateLimited'),
+      500: problem('Internal'),
+      503: problem('Busy'),
     },
   }),
 } as const satisfies Record<string, JsonObject>
 
-export type OpenPath = keyof typeof openPaths
+/** Those that `app.ts` mounts one by one; `docs.ts` has the pages. */
+export type OpenPath = Exclude<keyof typeof openPaths, `/docs${string}`>

@@ -1,122 +1,161 @@
-import { z } from 'zod'
+import type { z } from 'zod'
 
-import { errorCodes } from '../errors.ts'
 import { permissionsNeeded } from './access.ts'
 import { openPaths } from './open-paths.ts'
+import {
+  headerComponents,
+  headers,
+  problemAnswers,
+  problemCodes,
+  problemSchema,
+} from './openapi-answers.ts'
+import { Components, type JsonObject, type SchemaNames } from './openapi-components.ts'
+import { tags } from './openapi-tags.ts'
 import type { Route } from './route.ts'
 
-type JsonObject = Record<string, unknown>
+interface About {
+  prefix: string
+  /** Of the product. */
+  version: string
+  names: SchemaNames
+  /** Refuses fields of answers that are not described, to find them. What is published leaves room for a later version. */
+  closed?: boolean
+}
 
-const problemStatuses = ['400', '401', '403', '404', '409', '429', 'default']
+interface Making {
+  components: Components
+  responses: JsonObject
+}
 
 /**
  * The OpenAPI 3.1 document of routes and of what is beside them, the routes from the very schemas that parse requests: it cannot say anything else than what
- * the server does. `version` is that of the product.
+ * the server does.
  */
-export function openApiDocument(
-  routes: readonly Route[],
-  about: { prefix: string; version: string },
-): JsonObject {
+export function openApiDocument(routes: readonly Route[], about: About): JsonObject {
+  const components = new Components(about.names, about.closed === true)
+  const responses: JsonObject = {}
   const paths: Record<string, JsonObject> = { ...openPaths }
   for (const route of routes) {
     const path = `${about.prefix}${route.path.replaceAll(/:(\w+)/g, '{$1}')}`
-    paths[path] = { ...paths[path], [route.method]: operation(route) }
+    paths[path] = { ...paths[path], [route.method]: operation(route, { components, responses }) }
   }
+  // For what lies beside the routes.
+  problemAnswers(['not-authenticated', 'not-found', 'rate-limited', 'internal', 'busy'], responses)
+  const settled = components.settle({ paths })
   return {
     openapi: '3.1.0',
     info: {
       title: 'Fleetseal',
       version: about.version,
-      description:
-        'Certificate identity, signed updates and instant cut-off for fleets of devices.',
+      description,
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     security: [{ apiKey: [] }],
-    paths,
+    tags: Object.entries(tags).map(([name, words]) => ({ name, description: words })),
+    ...settled.document,
     components: {
       securitySchemes: {
         apiKey: { type: 'http', scheme: 'bearer', description: 'An API key' },
         metricsToken: { type: 'http', scheme: 'bearer', description: 'Of the scraper of metrics' },
       },
-      responses: {
-        Problem: {
-          description: 'Refused: RFC 9457, with a code from a closed list',
-          content: {
-            'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } },
-          },
-        },
+      headers: headerComponents,
+      parameters: {
+        'Idempotency-Key': idempotencyKey,
+        'If-Match': ifMatch,
+        'If-None-Match': ifNoneMatch,
       },
-      schemas: { Problem: problemSchema },
+      responses,
+      schemas: { Problem: problemSchema, ...settled.schemas },
     },
   }
 }
 
-const problemSchema = {
-  type: 'object',
-  required: ['type', 'code', 'title', 'status'],
-  properties: {
-    type: { type: 'string' },
-    code: { type: 'string', enum: [...errorCodes, 'internal'] },
-    title: { type: 'string' },
-    status: { type: 'integer' },
-    detail: { type: 'string' },
-    requestId: { type: 'string' },
-    issues: {
-      type: 'array',
-      items: {
-        type: 'object',
-        properties: { at: { type: 'string' }, message: { type: 'string' } },
-      },
-    },
-  },
-}
+const description = `Certificate identity, signed updates and instant cut-off for fleets of devices.
 
-function operation(route: Route): JsonObject {
-  const { params, query, body, response } = route.schemas
-  const idempotency = {
-    name: 'Idempotency-Key',
-    in: 'header',
-    required: false,
-    description: 'The same key again creates nothing twice',
-    schema: { type: 'string', minLength: 1, maxLength: 255 },
-  }
-  const success =
-    route.status === 204
-      ? { description: 'Done' }
-      : {
-          description: 'Done',
-          content: answerContent(route, response),
-        }
+Lists come in pages: \`{"items": […], "nextCursor": …}\`, the next one with \`?cursor=\`. A refusal is a problem (RFC 9457) whose \`code\` is from a closed list.
+\`Idempotency-Key\` makes a POST that creates something safe to repeat; \`If-Match\` makes a change depend on what was read. Answers may get more fields.`
+
+const idempotencyKey = {
+  name: 'Idempotency-Key',
+  in: 'header',
+  required: false,
+  description: 'The same key again creates nothing twice',
+  schema: { type: 'string', pattern: '^[\\x21-\\x7e]{1,255}$' },
+}
+const ifMatch = {
+  name: 'If-Match',
+  in: 'header',
+  required: false,
+  description:
+    'The `ETag` of what was read: the change is refused (412) when it is another one now',
+  schema: { type: 'string', examples: ['"7"'] },
+}
+const ifNoneMatch = {
+  name: 'If-None-Match',
+  in: 'header',
+  required: false,
+  description: 'The `ETag` of what is known: 304 without a body when it is still that',
+  schema: { type: 'string', examples: ['"7"'] },
+}
+const shared = (name: string) => ({ $ref: `#/components/parameters/${name}` })
+
+function operation(route: Route, making: Making): JsonObject {
+  const { params, query } = route.schemas
+  const { components, responses } = making
+  const changes = route.method !== 'get'
   return {
     operationId: operationId(route),
     summary: route.summary,
     description: `Needs ${permissionsNeeded(route.permission).join(', ')}`,
     tags: [route.path.split('/')[1] ?? ''],
     parameters: [
-      ...parameters(params, 'path'),
-      ...parameters(query, 'query'),
-      ...(route.creates ? [idempotency] : []),
+      ...parameters(params && components.schema(params, 'input'), 'path'),
+      ...parameters(query && components.schema(query, 'input'), 'query'),
+      ...(route.creates ? [shared('Idempotency-Key')] : []),
+      ...(route.versioned ? [shared(changes ? 'If-Match' : 'If-None-Match')] : []),
     ],
-    ...requestBody(route, body),
+    ...requestBody(route, components),
     responses: {
-      [route.status]: success,
-      ...Object.fromEntries(
-        problemStatuses.map((status) => [status, { $ref: '#/components/responses/Problem' }]),
-      ),
+      [route.status]: success(route, components),
+      ...(route.versioned && !changes ? { 304: notModified } : {}),
+      ...problemAnswers(problemCodes(route), responses),
     },
   }
 }
 
-function answerContent({ answers }: Route, response: z.ZodType): JsonObject {
-  const given = Object.entries(answers ?? { 'application/json': response })
-  return Object.fromEntries(
-    given.map(([type, schema]) => [type, { schema: jsonSchema(schema, 'output') }]),
-  )
+const notModified = {
+  description: 'It is still what `If-None-Match` names',
+  headers: headers(['X-Request-Id', 'RateLimit', 'RateLimit-Policy', 'ETag']),
 }
 
-function requestBody(route: Route, body: z.ZodType | undefined): JsonObject {
+function success(route: Route, components: Components): JsonObject {
+  const hasTag = route.versioned && route.status !== 204
+  const always = ['X-Request-Id', 'RateLimit', 'RateLimit-Policy']
+  const answer = {
+    description: 'Done',
+    headers: headers([...always, ...(hasTag ? ['ETag'] : [])]),
+  }
+  if (route.status === 204) return answer
+  const given = Object.entries<z.ZodType>(
+    route.answers ?? { 'application/json': route.schemas.response },
+  )
+  return {
+    ...answer,
+    content: Object.fromEntries(
+      given.map(([type, schema]) => [type, { schema: components.schema(schema, 'output') }]),
+    ),
+  }
+}
+
+function requestBody(route: Route, components: Components): JsonObject {
+  const { body } = route.schemas
   if (body) {
-    const content = { 'application/json': { schema: jsonSchema(body, 'input') } }
+    const content = {
+      'application/json': {
+        schema: components.schema(body, 'input'),
+        ...(route.example === undefined ? {} : { example: route.example }),
+      },
+    }
     return { requestBody: { required: true, content } }
   }
   if (route.upload === undefined) return {}
@@ -125,20 +164,16 @@ function requestBody(route: Route, body: z.ZodType | undefined): JsonObject {
   return { requestBody: { required: true, content } }
 }
 
-function parameters(schema: z.ZodType | undefined, place: 'path' | 'query'): JsonObject[] {
+function parameters(schema: JsonObject | undefined, place: 'path' | 'query'): JsonObject[] {
   if (!schema) return []
-  const { properties = {}, required = [] } = jsonSchema(schema, 'input')
-  return Object.entries(properties).map(([name, property]) => ({
+  const required: unknown = schema['required']
+  const isRequired = (name: string) => Array.isArray(required) && required.includes(name)
+  return Object.entries(schema['properties'] ?? {}).map(([name, property]) => ({
     name,
     in: place,
-    required: place === 'path' || required.includes(name),
-    schema: property,
+    required: place === 'path' || isRequired(name),
+    schema: property as unknown,
   }))
-}
-
-function jsonSchema(schema: z.ZodType, io: 'input' | 'output') {
-  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: 'any' })
-  return rest
 }
 
 /** `POST /groups/:groupId/actions` → `postGroupsByGroupIdActions`. */

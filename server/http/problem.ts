@@ -1,6 +1,7 @@
 import type { ErrorRequestHandler } from 'express'
 
 import { DomainError, type ErrorCode } from '../errors.ts'
+import { problemType } from './problem-help.ts'
 
 export const problems = {
   'invalid-request': [400, 'The request is malformed'],
@@ -12,6 +13,7 @@ export const problems = {
   conflict: [409, 'Something else stands in the way'],
   'illegal-transition': [409, 'Not possible in this state'],
   'not-ready': [409, 'Something has to be done first'],
+  'precondition-failed': [412, 'It is another version now'],
   'too-large': [413, 'Too large'],
   'unsupported-media-type': [415, 'Unsupported media type'],
   'signature-invalid': [422, 'A signature does not verify'],
@@ -42,7 +44,7 @@ export const renderProblem: ErrorRequestHandler = (error, req, res, next) => {
     .type('application/problem+json')
     .json({
       ...known?.facts,
-      type: `urn:fleetseal:problem:${known?.code ?? 'internal'}`,
+      type: problemType(known?.code ?? 'internal'),
       code: known?.code ?? 'internal',
       title,
       status,

@@ -2,12 +2,14 @@ import type { Request, RequestHandler } from 'express'
 import { z } from 'zod'
 
 import type { Context } from '../context.ts'
-import { DomainError } from '../errors.ts'
+import { DomainError, type ErrorCode } from '../errors.ts'
 import { newId } from '../ids.ts'
 import type { Reach } from '../protocol/reach.ts'
+import type { Versions } from '../version.ts'
 import { type Actor, allowedActor, allowedReach, type Needed, type RouteScope } from './access.ts'
 import { reserveId } from './idempotency.ts'
 import { checkPlain } from './plain-value.ts'
+import { answerVersion, wantedVersions } from './version-header.ts'
 import { assertStepUp, type StepUp } from './step-up.ts'
 
 export interface Input<P, Q, B> {
@@ -23,6 +25,8 @@ export interface Input<P, Q, B> {
    * service that inserts `on conflict (id) do nothing` and returns the row is safe to repeat.
    */
   newId: string
+  /** Of a change of something `versioned`: what it has to be now (version.ts); undefined: whatever it is. */
+  ifMatch: Versions | undefined
   /** For routes that stream (`body` is not parsed when the schema is absent); aborts when the caller goes away. */
   req: Request
 }
@@ -45,6 +49,14 @@ interface RouteSpec<P, Q, B, R> {
   status?: 200 | 201 | 202 | 204
   /** A POST that creates: honors `Idempotency-Key`. */
   creates?: boolean
+  /** What it may be refused with beside what its form makes possible (openapi-answers.ts). */
+  refuses?: readonly ErrorCode[]
+  /** Its answer has a `version`, which is sent as `ETag`; a change passes `ifMatch` on to whoever makes it. */
+  versioned?: boolean
+  /** Works long or holds much: few of them run at a time (costly.ts). */
+  costly?: boolean
+  /** A body, for the OpenAPI document, where one that is made from the schema would be refused. */
+  example?: unknown
   /** The media types of a body that `handle` reads from `req` itself, for the OpenAPI document. */
   upload?: string | readonly string[]
   handle: (input: Input<P, Q, B>) => Promise<R>
@@ -58,6 +70,10 @@ export interface Route {
   scope: RouteScope
   status: number
   creates: boolean
+  refuses: readonly ErrorCode[]
+  versioned: boolean
+  costly: boolean
+  example?: unknown
   stepUp?: StepUp
   upload?: string | readonly string[]
   /** What an answer that is streamed looks like, by media type; without it an answer is JSON. */
@@ -71,6 +87,7 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
   spec: RouteSpec<P, Q, B, R>,
 ): Route {
   const { method, path, summary, permission, scope, status = 200, creates = false } = spec
+  const { versioned = false } = spec
   return {
     method,
     path,
@@ -79,6 +96,10 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
     scope,
     status,
     creates,
+    refuses: spec.refuses ?? [],
+    versioned,
+    costly: spec.costly ?? false,
+    ...(spec.example === undefined ? {} : { example: spec.example }),
     ...(spec.stepUp === undefined ? {} : { stepUp: spec.stepUp }),
     ...(spec.upload === undefined ? {} : { upload: spec.upload }),
     schemas: {
@@ -95,7 +116,10 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
       const reach = allowedReach(actor, spec, body)
       assertStepUp(actor, { stepUp: spec.stepUp, body, now: ctx.clock.now() })
       const id = creates ? await reserveId(ctx, req, actor, body) : newId(ctx.clock.now())
-      const result = await spec.handle({ ctx, actor, reach, params, query, body, newId: id, req })
+      const ifMatch = versioned ? wantedVersions(req.get('if-match')) : undefined
+      const given = { params, query, body, newId: id, ifMatch }
+      const result = await spec.handle({ ctx, actor, reach, req, ...given })
+      if (versioned && answerVersion(req, res, result)) return
       if (status === 204) res.status(204).end()
       else res.status(status).json(result)
     },

@@ -2,6 +2,7 @@ import type { Response } from 'express'
 import type { z } from 'zod'
 
 import type { Context } from '../context.ts'
+import type { ErrorCode } from '../errors.ts'
 import type { Permission } from '../protocol/permissions.ts'
 import { allowedActor, allowedReach, type RouteScope } from './access.ts'
 import { type Input, parse, type Route } from './route.ts'
@@ -16,10 +17,14 @@ interface StreamSpec<P, Q, S> {
   query?: z.ZodType<Q>
   /** What is sent, by media type, for the OpenAPI document; of a stream of events, what one carries. */
   answers: Readonly<Record<string, z.ZodType>>
+  /** What it may be refused with beside what its form makes possible (openapi-answers.ts). */
+  refuses?: readonly ErrorCode[]
+  /** Works long or holds much: few of them run at a time (costly.ts). */
+  costly?: boolean
   /** Made once for all requests of an app. */
   shared: (ctx: Context) => S
   /** Writes the answer itself, and ends it. What it throws before it wrote anything becomes a problem. */
-  handle: (input: Omit<Input<P, Q, undefined>, 'newId' | 'body'> & StreamOut<S>) => Promise<void>
+  handle: (input: Omit<Input<P, Q, undefined>, 'newId' | 'body' | 'ifMatch'> & StreamOut<S>) => Promise<void>
 }
 
 interface StreamOut<S> {
@@ -42,6 +47,9 @@ export function streamRoute<P = undefined, Q = undefined, S = undefined>(
     scope,
     status: 200,
     creates: false,
+    refuses: spec.refuses ?? [],
+    versioned: false,
+    costly: spec.costly ?? false,
     answers,
     schemas: {
       ...(spec.params ? { params: spec.params } : {}),

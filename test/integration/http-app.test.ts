@@ -171,12 +171,16 @@ test('what lies beside the interface is in the OpenAPI document, and answers as 
   const document = (await (await open('/openapi.json')).json()) as OpenApi
   const beside = Object.entries(document.paths).filter(([path]) => !path.startsWith('/api/'))
   expect(beside.map(([path]) => path).toSorted()).toEqual([
+    '/docs',
+    '/docs/problems',
+    '/docs/problems/{code}',
     '/healthz',
     '/metrics',
     '/openapi.json',
     '/readyz',
   ])
-  for (const [path, { get }] of beside) {
+  for (const [pattern, { get }] of beside) {
+    const path = pattern.replace('{code}', 'not-found')
     const isOpen = get?.security?.length === 0
     const answers = [
       await open(path),

@@ -46,7 +46,7 @@ const layers: [file: RegExp, mayImport: RegExp, because: string][] = [
   ],
   [/^server\/db\//, /^server\/(db\/|protocol\/|[^/]+\/state\.ts$)/, 'db is below every slice'],
   [
-    /^server\/http\/(app|device-app|public-app)\.ts$/,
+    /^server\/http\/(app|device-app|public-app|schema-names)\.ts$/,
     /^(server|pki)\//,
     'the apps are where slices are mounted',
   ],
