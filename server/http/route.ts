@@ -9,8 +9,8 @@ import type { Versions } from '../version.ts'
 import { type Actor, allowedActor, allowedReach, type Needed, type RouteScope } from './access.ts'
 import { reserveId } from './idempotency.ts'
 import { checkPlain } from './plain-value.ts'
-import { answerVersion, wantedVersions } from './version-header.ts'
 import { assertStepUp, type StepUp } from './step-up.ts'
+import { answerVersion, wantedVersions } from './version-header.ts'
 
 export interface Input<P, Q, B> {
   ctx: Context

@@ -24,7 +24,9 @@ interface StreamSpec<P, Q, S> {
   /** Made once for all requests of an app. */
   shared: (ctx: Context) => S
   /** Writes the answer itself, and ends it. What it throws before it wrote anything becomes a problem. */
-  handle: (input: Omit<Input<P, Q, undefined>, 'newId' | 'body' | 'ifMatch'> & StreamOut<S>) => Promise<void>
+  handle: (
+    input: Omit<Input<P, Q, undefined>, 'newId' | 'body' | 'ifMatch'> & StreamOut<S>,
+  ) => Promise<void>
 }
 
 interface StreamOut<S> {
