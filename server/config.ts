@@ -3,6 +3,8 @@ import { join, resolve } from 'node:path'
 
 import { z } from 'zod'
 
+import { tracingConfig, tracingSettings } from './tracing-config.ts'
+
 /** Digits only: read as a number, a variable that is set to nothing would silently mean 0, any free port. */
 const port = (fallback: number) =>
   z
@@ -60,10 +62,11 @@ const Environment = z.object({
     .default(0),
   FLEETSEAL_SESSION_IDLE_MINUTES: z.coerce.number().int().min(1).max(1_440).default(30),
   FLEETSEAL_SESSION_HOURS: z.coerce.number().int().min(1).max(168).default(12),
+  ...tracingSettings,
   FLEETSEAL_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 })
 
-const secretNames = ['DATABASE_URL'] as const
+const secretNames = ['DATABASE_URL', 'FLEETSEAL_OTLP_HEADERS'] as const
 
 export type Config = ReturnType<typeof loadConfig>
 
@@ -142,6 +145,8 @@ function freeze(env: z.infer<typeof Environment>) {
       idleMs: env.FLEETSEAL_SESSION_IDLE_MINUTES * 60_000,
       maxMs: env.FLEETSEAL_SESSION_HOURS * 3_600_000,
     },
+    /** Where traces go; undefined: nowhere. */
+    tracing: tracingConfig(env),
     logLevel: env.FLEETSEAL_LOG_LEVEL,
   })
 }

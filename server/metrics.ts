@@ -1,5 +1,7 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
+import { workMetrics } from './work-metrics.ts'
+
 export type Metrics = ReturnType<typeof createMetrics>
 
 /** What `/metrics` shows. Labels come from closed lists only: a label that a device can choose would have no limit. */
@@ -55,6 +57,7 @@ export function createMetrics() {
       labelNames: ['role'],
       registers,
     }),
+    ...workMetrics(registers),
     securityEvents: new Counter({
       name: 'fleetseal_security_events_total',
       help: 'Security events recorded by source and severity',

@@ -47,8 +47,10 @@ import { createMetrics } from './metrics.ts'
 import { startBroker } from './mqtt/broker.ts'
 import { noTransport } from './mqtt/transport.ts'
 import { ensureMetricsToken } from './operators/metrics-token.ts'
+import { productVersion } from './product.ts'
 import { rolloutWorkers } from './rollouts/workers.ts'
 import { scepWorkers } from './scep/workers.ts'
+import { startTracing, traceStatement, type Tracing } from './tracing.ts'
 import { transparencyWorkers } from './transparency/workers.ts'
 import { cleanupWorkers } from './workers/cleanup.ts'
 import { run, type Worker } from './workers/worker.ts'
@@ -85,7 +87,8 @@ async function openContext(
 ): Promise<Context> {
   stack.use(await openDataDir(config))
   const kek = await loadKek(config)
-  const handle = stack.use(await openDatabase(config))
+  const tracing = stack.use(startTracing(config, productVersion))
+  const handle = stack.use(await openDatabase(config, tracing))
   const applied = await migrateToLatest(handle)
   log.info({ database: handle.kind, applied }, 'database ready')
   const { db } = handle
@@ -117,10 +120,11 @@ async function openContext(
   }
 }
 
-async function openDatabase(config: Config): Promise<DatabaseHandle> {
+async function openDatabase(config: Config, { isOn }: Tracing): Promise<DatabaseHandle> {
+  const onStatement = isOn ? traceStatement : undefined
   return config.databaseUrl
-    ? connectPostgres(config.databaseUrl)
-    : await openEmbedded(join(config.dataDir, 'db'))
+    ? connectPostgres(config.databaseUrl, { onStatement })
+    : await openEmbedded(join(config.dataDir, 'db'), { onStatement })
 }
 
 async function listen(
@@ -178,7 +182,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack, quiet: QuietDev
     keyWorker(ctx),
   ]
   const stop = new AbortController()
-  const running = workers.map((worker) => run(worker, ctx.log, stop.signal))
+  const running = workers.map((worker) => run(worker, ctx, stop.signal))
   stack.defer(async () => {
     stop.abort()
     await Promise.all(running)

@@ -7,6 +7,8 @@ import type { Authorities } from '../authorities/authorities.ts'
 import { readRevocationRev } from '../authorities/revocation-rev.ts'
 import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
+import { signed } from '../measured.ts'
+import type { Metrics } from '../metrics.ts'
 import {
   type CrlHead,
   type CrlRow,
@@ -20,6 +22,7 @@ import {
 import { shardsOf } from './shards.ts'
 
 type Deps = Pick<Context, 'db' | 'clock'> & {
+  metrics?: Pick<Metrics, 'signing'>
   authorities: Pick<Authorities, 'root' | 'devices' | 'servers' | 'find' | 'urls'>
 }
 
@@ -136,7 +139,7 @@ interface Publication {
 
 /** The full list of a part, and the delta to its last base; the first list of all has no delta. */
 async function makePair(
-  { authorities: { urls } }: Deps,
+  { authorities: { urls }, metrics }: Deps,
   { certificate, signer }: { certificate: Certificate; signer: Signer },
   { authorityId, shard, number, coversRev, previous, now }: Publication,
   { revoked, released }: Content,
@@ -154,7 +157,9 @@ async function makePair(
     ...(shard === wholeList ? {} : { shard: { url: urls.crl(authorityId, part) } }),
   }
   const freshestUrl = urls.crl(authorityId, { ...part, isDelta: true })
-  const full = await signCrl(buildCrl({ ...input, revoked, freshestUrl }), signer)
+  const sign = async (list: Parameters<typeof buildCrl>[0]) =>
+    await signed(metrics, 'crl', async () => await signCrl(buildCrl(list), signer))
+  const full = await sign({ ...input, revoked, freshestUrl })
   const row = {
     authority_id: authorityId,
     shard,
@@ -172,7 +177,7 @@ async function makePair(
     revoked: changesSince(base_rev, { revoked, released }, times.thisUpdate),
     delta: { baseNumber: BigInt(base_number) },
   }
-  const delta = await signCrl(buildCrl(changes), signer)
+  const delta = await sign(changes)
   const next = isAging(base_at, now) ? own : before
   return [
     { ...row, ...next, is_delta: false, der: full },

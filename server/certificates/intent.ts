@@ -13,6 +13,8 @@ import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
+import { signed } from '../measured.ts'
+import type { Metrics } from '../metrics.ts'
 import { deviceShard } from './shards.ts'
 import { type CertificateRow, getCertificate, insertPending, markIssued } from './store.ts'
 
@@ -112,6 +114,7 @@ export async function saveIntent(tx: Tx, row: CertificateRow): Promise<void> {
 }
 
 type Deps = Pick<Context, 'db' | 'clock'> & {
+  metrics?: Pick<Metrics, 'signing'>
   authorities: Pick<Authorities, 'devices' | 'servers' | 'find'>
 }
 
@@ -151,14 +154,14 @@ export async function completeIntent(
  * @throws DomainError `busy` when the signer is not available, `invalid-request` for bytes that break a rule
  */
 export async function signIntent(
-  { authorities }: Pick<Deps, 'authorities'>,
+  { authorities, metrics }: Pick<Deps, 'authorities' | 'metrics'>,
   row: CertificateRow,
 ): Promise<Buffer> {
   const issuer = issuerOf(authorities, row.authority_id)
   if (linted.get(row.tbs) !== issuer.id) {
     assertClean(lintTbs(row.tbs, row.kind, issuer.certificate))
   }
-  return await sign(row.tbs, issuer)
+  return await signed(metrics, 'certificate', async () => await sign(row.tbs, issuer))
 }
 
 export function spkiHash(spki: Buffer): Buffer {

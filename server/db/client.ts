@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 
 import { PGlite } from '@electric-sql/pglite'
-import { Kysely, PostgresDialect, type Transaction } from 'kysely'
+import { Kysely, type LogEvent, PostgresDialect, type Transaction } from 'kysely'
 import pg from 'pg'
 
 import { SerialPGliteDialect } from './pglite-dialect.ts'
@@ -28,7 +28,11 @@ export interface PoolLimits {
   statementMs?: number
   /** Of a transaction, between two of its statements. */
   idleMs?: number
+  /** Hears of every statement after it ended. */
+  onStatement?: StatementListener | undefined
 }
+
+export type StatementListener = (event: LogEvent) => void
 
 /**
  * Connects to a PostgreSQL server. Integers of 64 bits and numerics arrive as JavaScript numbers: everything
@@ -37,7 +41,7 @@ export interface PoolLimits {
  */
 export function connectPostgres(
   url: string,
-  { max = 10, statementMs = 30_000, idleMs = 20_000 }: PoolLimits = {},
+  { max = 10, statementMs = 30_000, idleMs = 20_000, onStatement }: PoolLimits = {},
 ): DatabaseHandle {
   const types = {
     getTypeParser: (oid: number, format?: 'text' | 'binary') =>
@@ -59,7 +63,10 @@ export function connectPostgres(
   pool.on('error', () => {})
   // So does one that is lent out and breaks between two statements: whoever holds it hears of it from the next one.
   pool.on('connect', (client) => void client.on('error', () => {}))
-  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) })
+  const db = new Kysely<Schema>({
+    dialect: new PostgresDialect({ pool }),
+    ...(onStatement ? { log: onStatement } : {}),
+  })
   return {
     kind: 'postgres',
     url,
@@ -69,7 +76,10 @@ export function connectPostgres(
 }
 
 /** Opens the embedded database in `directory` (made when absent), or in memory when undefined. */
-export async function openEmbedded(directory: string | undefined): Promise<DatabaseHandle> {
+export async function openEmbedded(
+  directory: string | undefined,
+  { onStatement }: Pick<PoolLimits, 'onStatement'> = {},
+): Promise<DatabaseHandle> {
   if (directory) await mkdir(directory, { recursive: true, mode: 0o700 })
   const pglite = await PGlite.create({
     ...(directory ? { dataDir: directory } : {}),
@@ -79,7 +89,10 @@ export async function openEmbedded(directory: string | undefined): Promise<Datab
       [bytea]: (text: string) => Buffer.from(text.slice(2), 'hex'),
     },
   })
-  const db = new Kysely<Schema>({ dialect: new SerialPGliteDialect({ pglite }) })
+  const db = new Kysely<Schema>({
+    dialect: new SerialPGliteDialect({ pglite }),
+    ...(onStatement ? { log: onStatement } : {}),
+  })
   return {
     kind: 'pglite',
     pglite,

@@ -3,6 +3,7 @@ import { deviceEntry, type LogHead } from '../../pki/tuf/log-entry.ts'
 import { recordAudits } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
+import { signedNow } from '../measured.ts'
 import { rootsIn } from '../metadata/authority.ts'
 import { type CurrentMetadata, forgetCurrent, recentCurrent } from '../metadata/current.ts'
 import { sha256Of } from '../metadata/online-files.ts'
@@ -175,7 +176,9 @@ async function ensureSigned(
     const desired = desiredOf(row, builds, forms)
     if (state && isGood(state, { desired, have, keys, now })) ready.push({ row, desired, state })
     else {
-      const next = signNext(row, desired, { have, keys, now })
+      const next = signedNow(ctx.metrics, 'director', () =>
+        signNext(row, desired, { have, keys, now }),
+      )
       changes.push({ row, desired, state: next, next, before: state })
     }
   }

@@ -33,6 +33,20 @@ import { generateFor, packKey, readKeyRequest, recordServerKey } from './server-
 import { findProfile, type Profile } from './store.ts'
 import { assertLinked } from './tls-linking.ts'
 
+const operations = new Set([
+  'cacerts',
+  'csrattrs',
+  'simpleenroll',
+  'simplereenroll',
+  'serverkeygen',
+])
+
+function outcomeOf(status: number): 'done' | 'waiting' | 'refused' | 'failed' {
+  if (status === 202) return 'waiting'
+  if (status < 400) return 'done'
+  return status < 500 ? 'refused' : 'failed'
+}
+
 type Deps = IssueDeps & Pick<Context, 'connections'>
 
 const readBody = express.raw({ type: () => true, limit: maxEstBodyBytes, inflate: false })
@@ -69,6 +83,7 @@ class Est {
     const { label, operation } = pathOf(req.path)
     res.locals['route'] = `/.well-known/est/${label === undefined ? '' : ':label/'}${operation}`
     allowMethod(req, res, operation)
+    this.#count(res, operation)
     const named = label === undefined ? undefined : await this.#profileOf(label)
     switch (operation) {
       case 'cacerts':
@@ -86,6 +101,14 @@ class Est {
       default:
         throw new DomainError('not-found', 'No such EST operation')
     }
+  }
+
+  /** Operations that are none of EST are not counted by name: anybody can make up more. */
+  #count(res: Response, operation: string): void {
+    if (!operations.has(operation)) return
+    res.once('finish', () => {
+      this.#ctx.metrics.estRequests.inc({ operation, outcome: outcomeOf(res.statusCode) })
+    })
   }
 
   async #profileOf(label: string): Promise<Profile> {

@@ -32,6 +32,7 @@ import { createFleetMetrics } from '../observe/fleet-metrics.ts'
 import { authenticate, type Authenticator, createAuthenticator } from '../operators/authenticate.ts'
 import { isMetricsToken } from '../operators/metrics-token.ts'
 import { operatorRoutes } from '../operators/routes.ts'
+import { productVersion } from '../product.ts'
 import { releaseRoutes } from '../releases/routes.ts'
 import { derivedRolloutRoutes } from '../rollouts/derived-routes.ts'
 import { explainRoutes } from '../rollouts/explain-routes.ts'
@@ -53,7 +54,7 @@ import type { Route } from './route.ts'
 import { schemaNames } from './schema-names.ts'
 
 const prefix = '/api/v1'
-const version = '0.1.0'
+const version = productVersion
 
 /** Every call of the REST interface. */
 export const routes: readonly Route[] = [

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import type { RequestHandler, Response } from 'express'
 
 import type { Context } from '../context.ts'
+import { startRequest } from '../tracing.ts'
 
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 
@@ -23,6 +24,10 @@ export function requestLog(
     res.locals['log'] = log.child({ requestId })
     res.setHeader('X-Request-Id', requestId)
     const began = process.hrtime.bigint()
+    const span = startRequest(req.headers, {
+      'fleetseal.listener': listener,
+      'fleetseal.request_id': requestId,
+    })
     res.once('close', () => {
       const ms = Number(process.hrtime.bigint() - began) / 1e6
       // 499: the caller went away before the answer was sent.
@@ -32,6 +37,7 @@ export function requestLog(
         { listener, method, status: `${Math.floor(status / 100)}xx` },
         ms / 1000,
       )
+      span?.end({ method, route: routeOf(res), status })
       const level = status >= 500 ? 'error' : res.locals['routine'] === true ? 'debug' : 'info'
       log[level](
         {
@@ -43,11 +49,13 @@ export function requestLog(
           ms: Math.round(ms * 10) / 10,
           actor: actorOf(res),
           problem: textOf(res.locals['problem']),
+          traceId: span?.traceId,
         },
         'request',
       )
     })
-    next()
+    if (span) span.run(next)
+    else next()
   }
 }
 

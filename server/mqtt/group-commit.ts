@@ -2,6 +2,7 @@ import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import type { DeviceLeaf } from '../protocol/topics.ts'
+import { traced } from '../tracing.ts'
 import { EffectRunner } from './effects.ts'
 import type { Limits } from './limits.ts'
 import type { AfterCommit, MessageHandler } from './message.ts'
@@ -139,13 +140,23 @@ export class GroupCommit implements AsyncDisposable {
   }
 
   async #run(group: readonly Waiting[]): Promise<void> {
-    await this.#commit(group, new Set()).catch((error: unknown) => {
-      this.#ctx.log.error(
-        { ...describe(error), messages: group.length },
-        'messages could not be stored',
-      )
-      for (const { reject } of group) reject(new Refused('store-failed', {}, { cause: error }))
-    })
+    const timed = this.#ctx.metrics.mqttGroups.startTimer()
+    const stored = traced(
+      'store messages',
+      { 'fleetseal.messages': group.length },
+      async () => await this.#commit(group, new Set()),
+    )
+    await stored.then(
+      () => timed({ outcome: 'done' }),
+      (error: unknown) => {
+        timed({ outcome: 'failed' })
+        this.#ctx.log.error(
+          { ...describe(error), messages: group.length },
+          'messages could not be stored',
+        )
+        for (const { reject } of group) reject(new Refused('store-failed', {}, { cause: error }))
+      },
+    )
   }
 
   /**

@@ -1,0 +1,34 @@
+import { Counter, Histogram, type Registry } from 'prom-client'
+
+/** How the work of this process goes: enrollment, signing, messages, workers. */
+export function workMetrics(registers: Registry[]) {
+  return {
+    estRequests: new Counter({
+      name: 'fleetseal_est_requests_total',
+      help: 'EST requests by operation and outcome: done, waiting for a person, refused, failed',
+      labelNames: ['operation', 'outcome'],
+      registers,
+    }),
+    signing: new Histogram({
+      name: 'fleetseal_signing_seconds',
+      help: 'Duration of signing by what was signed; those that failed too',
+      labelNames: ['kind', 'outcome'],
+      buckets: [0.0005, 0.002, 0.01, 0.05, 0.25, 1, 5],
+      registers,
+    }),
+    mqttGroups: new Histogram({
+      name: 'fleetseal_mqtt_group_seconds',
+      help: 'Duration of storing a group of messages, after which they are acknowledged',
+      labelNames: ['outcome'],
+      buckets: [0.002, 0.005, 0.02, 0.1, 0.5, 2],
+      registers,
+    }),
+    workerSteps: new Histogram({
+      name: 'fleetseal_worker_step_seconds',
+      help: 'Duration of the steps of workers that had something to do or failed',
+      labelNames: ['worker', 'outcome'],
+      buckets: [0.005, 0.05, 0.5, 5, 50],
+      registers,
+    }),
+  }
+}
