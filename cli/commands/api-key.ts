@@ -1,10 +1,9 @@
 import { ApiKeyView, NewApiKeyView, OperatorView } from '../../server/operators/wire.ts'
-import { builtInRoles } from '../../server/protocol/permissions.ts'
 import { collect } from '../collect.ts'
 import type { Noun } from '../command.ts'
-import { usageError } from '../failure.ts'
 import { Page } from '../page.ts'
 import type { Column } from '../table.ts'
+import { groupIdsOf } from './role.ts'
 
 const columns: Column<ApiKeyView>[] = [
   { head: 'name', cell: (key) => key.name },
@@ -34,15 +33,22 @@ export const apiKeyNoun: Noun = {
         role: {
           type: 'string',
           value: 'ROLE',
-          about: `one of ${builtInRoles.join(', ')} (needed)`,
+          about: 'what it may do (fleetseal role list) (needed)',
+        },
+        group: {
+          type: 'string',
+          value: 'GROUP',
+          multiple: true,
+          about: 'only for devices that are in this group, and in each one given',
         },
         expires: { type: 'string', value: 'WHEN', about: 'an instant, or a span such as 90d' },
       },
       run: async ({ client, args: [name], values, out, world }) => {
-        const role = values.oneOf('role', builtInRoles)
-        if (role === undefined) throw usageError('--role is missing')
-        const body = { name, role, expiresAt: values.instant('expires', world.now()) }
-        const key = await (await client()).create(NewApiKeyView, '/api-keys', body)
+        const role = values.needed('role')
+        const expiresAt = values.instant('expires', world.now())
+        const api = await client()
+        const body = { name, role, groupIds: await groupIdsOf(api, values), expiresAt }
+        const key = await api.create(NewApiKeyView, '/api-keys', body)
         out.answer(key, (one) => one.secret)
       },
     },
@@ -62,7 +68,8 @@ export const apiKeyNoun: Noun = {
       run: async ({ client, out }) =>
         out.fields(await (await client()).get(OperatorView, '/operators/me'), (me) => [
           ['name', me.name],
-          ['role', me.role],
+          ['roles', me.grants.map(({ role }) => role).join(', ')],
+          ['groups', me.grants.map(({ groupIds }) => groupIds.join(' and ') || 'all').join('; ')],
           ['id', me.id],
         ]),
     },

@@ -9,10 +9,12 @@ import { ddiNoun } from './ddi.ts'
 import { deviceNoun } from './device.ts'
 import { enrollmentNoun } from './enrollment.ts'
 import { eventsNoun } from './events.ts'
+import { grantNoun } from './grant.ts'
 import { groupNoun } from './group.ts'
 import { logNoun } from './log.ts'
 import { modelNoun } from './model.ts'
 import { releaseNoun } from './release.ts'
+import { roleNoun } from './role.ts'
 import { rolloutNoun } from './rollout.ts'
 import { scepNoun } from './scep.ts'
 import { settingsNoun } from './settings.ts'
@@ -41,4 +43,6 @@ export const nouns: readonly Noun[] = [
   logNoun,
   eventsNoun,
   apiKeyNoun,
+  roleNoun,
+  grantNoun,
 ]

@@ -216,6 +216,27 @@ test('keys: made, used, revoked', async () => {
   expect(await fleetseal('group list', asCi)).toMatchObject({ code: 4 })
 })
 
+test('roles of one’s own, and rights for some groups only', async () => {
+  expect((await fleetseal('role list')).out).toContain('release-manager')
+  expect((await fleetseal('role permissions')).out).toContain('devices:read')
+  await ok('role create night --allow devices:read --allow groups:read --allow self:read')
+  expect(await ok('role change night --allow devices:read --allow self:read')).toMatchObject({
+    permissions: ['devices:read', 'self:read'],
+  })
+  const { id, secret } = z
+    .object({ id: z.string(), secret: z.string() })
+    .parse(await ok('api-key create nora --role night --group lab'))
+  const asNora = { FLEETSEAL_API_KEY: secret }
+  expect((await fleetseal('device list', asNora)).code).toBe(0)
+  expect((await fleetseal('group list', asNora)).err).toContain('not-allowed')
+  expect((await ok(`grant add key:${id} viewer --group lab`))['grants']).toHaveLength(2)
+  expect((await fleetseal('group list', asNora)).out).toContain('lab')
+  expect((await ok(`grant remove key:${id} night --group lab`))['grants']).toHaveLength(1)
+  expect(await ok(`grant set key:${id} signer`)).toMatchObject({ grants: [{ role: 'signer' }] })
+  expect((await fleetseal('grant list --role signer')).out).toContain('nora')
+  expect((await fleetseal('role delete night')).code).toBe(0)
+})
+
 test('the audit chain holds and tells all of it', async () => {
   const verified = await fleetseal('audit verify')
   expect(verified).toMatchObject({ code: 0 })
