@@ -1,5 +1,7 @@
+import { requireDevice } from '../devices/reach.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
+import { requireCertificate } from './reach-store.ts'
 import { changeRevocation } from './revocation.ts'
 import { assertDevice, type CertificateRow, getCertificate, listOfDevice } from './store.ts'
 import { CertificateActionBody, CertificateParams, CertificateView, DeviceParams } from './wire.ts'
@@ -14,7 +16,8 @@ export const certificateRoutes = [
     params: DeviceParams,
     query: PageQuery,
     response: Page(CertificateView),
-    handle: async ({ ctx, params: { deviceId }, query: { cursor, limit } }) => {
+    handle: async ({ ctx, reach, params: { deviceId }, query: { cursor, limit } }) => {
+      await requireDevice(ctx.db, deviceId, reach)
       await assertDevice(ctx.db, deviceId)
       const rows = await listOfDevice(ctx.db, deviceId, { before: cursor, limit: limit + 1 })
       return pageOf(rows, limit, view, (certificate) => certificate.id)
@@ -29,7 +32,10 @@ export const certificateRoutes = [
     scope: 'devices',
     params: CertificateParams,
     response: CertificateView,
-    handle: async ({ ctx, params }) => view(await getCertificate(ctx.db, params.certificateId)),
+    handle: async ({ ctx, reach, params }) => {
+      await requireCertificate(ctx.db, params.certificateId, reach)
+      return view(await getCertificate(ctx.db, params.certificateId))
+    },
   }),
 
   route({
@@ -41,14 +47,10 @@ export const certificateRoutes = [
     params: CertificateParams,
     body: CertificateActionBody,
     response: CertificateView,
-    handle: async ({ ctx, params, body, actor }) =>
-      view(
-        await changeRevocation(ctx, {
-          ...body,
-          certificateId: params.certificateId,
-          by: actor,
-        }),
-      ),
+    handle: async ({ ctx, reach, params: { certificateId }, body, actor }) => {
+      await requireCertificate(ctx.db, certificateId, reach)
+      return view(await changeRevocation(ctx, { ...body, certificateId, by: actor }))
+    },
   }),
 ]
 

@@ -141,6 +141,8 @@ export interface EnrollmentProfileTable {
   hour_began_at: Date | null
   hour_used: Generated<number>
   created_at: Date
+  /** Made by somebody who is limited to groups: it takes no device of others. */
+  limited: Generated<boolean>
 }
 
 export interface EnrollmentTokenTable {
@@ -155,6 +157,8 @@ export interface EnrollmentTokenTable {
   identity: string | null
   created_by: string
   created_at: Date
+  /** As in the profile. */
+  limited: Generated<boolean>
 }
 
 export interface EnrollmentRequestTable {

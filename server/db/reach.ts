@@ -29,6 +29,13 @@ export function groupKnown(group: RawBuilder<unknown>, reach: Reach): RawBuilder
   return among(group, knownGroups(reach))
 }
 
+/** The condition that the devices of an enrollment profile are covered. `profile` is the reference to its id. */
+export function profileCovered(profile: RawBuilder<unknown>, reach: Reach): RawBuilder<boolean> {
+  if (reach === 'fleet') return sql<boolean>`true`
+  return sql<boolean>`exists (select from enrollment_profile as reach_profile
+    where reach_profile.id = ${profile} and ${groupCovered(sql.ref('reach_profile.group_id'), reach)})`
+}
+
 function among(
   group: RawBuilder<unknown>,
   ids: readonly string[] | undefined,

@@ -1,5 +1,7 @@
 import { z } from 'zod'
 
+import { requireDevice } from '../devices/reach.ts'
+import { requireProfile } from '../enrollment/reach.ts'
 import type { Actor } from '../http/access.ts'
 import { route } from '../http/route.ts'
 import type { Poller } from './device-store.ts'
@@ -66,7 +68,10 @@ export const ddiRoutes = [
     scope: 'devices',
     params: LineParams,
     response: LineView,
-    handle: async ({ ctx, params }) => lineView(await getLine(ctx, params.profileId)),
+    handle: async ({ ctx, reach, params: { profileId } }) => {
+      await requireProfile(ctx.db, profileId, reach)
+      return lineView(await getLine(ctx, profileId))
+    },
   }),
 
   route({
@@ -79,8 +84,10 @@ export const ddiRoutes = [
     params: LineParams,
     body: LineBody,
     response: LineView,
-    handle: async ({ ctx, params, body, actor }) =>
-      lineView(await setLine(ctx, { profileId: params.profileId, body, ...by(actor) })),
+    handle: async ({ ctx, reach, params: { profileId }, body, actor }) => {
+      await requireProfile(ctx.db, profileId, reach)
+      return lineView(await setLine(ctx, { profileId, body, ...by(actor) }))
+    },
   }),
 
   route({
@@ -92,8 +99,9 @@ export const ddiRoutes = [
     status: 204,
     params: LineParams,
     response: z.undefined(),
-    handle: async ({ ctx, params, actor }) => {
-      await removeLine(ctx, { profileId: params.profileId, ...by(actor) })
+    handle: async ({ ctx, reach, params: { profileId }, actor }) => {
+      await requireProfile(ctx.db, profileId, reach)
+      await removeLine(ctx, { profileId, ...by(actor) })
       return undefined
     },
   }),
@@ -106,7 +114,10 @@ export const ddiRoutes = [
     scope: 'devices',
     params: ControllerParams,
     response: DdiDeviceView,
-    handle: async ({ ctx, params }) => deviceView(await lookAtPoller(ctx, params.deviceId)),
+    handle: async ({ ctx, reach, params: { deviceId } }) => {
+      await requireDevice(ctx.db, deviceId, reach)
+      return deviceView(await lookAtPoller(ctx, deviceId))
+    },
   }),
 
   route({
@@ -118,8 +129,9 @@ export const ddiRoutes = [
     params: ControllerParams,
     body: ControllerBody,
     response: DdiDeviceView,
-    handle: async ({ ctx, params: { deviceId }, body, actor }) => {
-      await setController(ctx, { deviceId, ...body, ...by(actor) })
+    handle: async ({ ctx, reach, params: { deviceId }, body, actor }) => {
+      await requireDevice(ctx.db, deviceId, reach)
+      await setController(ctx, { deviceId, ...body, reach, ...by(actor) })
       // Every process forgets what it answers this device by its old name.
       await ctx.bus.publish('wake', [deviceId])
       return deviceView(await lookAtPoller(ctx, deviceId))
@@ -135,10 +147,10 @@ export const ddiRoutes = [
     params: ControllerParams,
     body: TokenBody,
     response: TokenView,
-    handle: async ({ ctx, params: { deviceId }, body, actor }) => ({
-      deviceId,
-      token: await createToken(ctx, { deviceId, body, ...by(actor) }),
-    }),
+    handle: async ({ ctx, reach, params: { deviceId }, body, actor }) => {
+      await requireDevice(ctx.db, deviceId, reach)
+      return { deviceId, token: await createToken(ctx, { deviceId, body, ...by(actor) }) }
+    },
   }),
 
   route({
@@ -150,7 +162,8 @@ export const ddiRoutes = [
     status: 204,
     params: ControllerParams,
     response: z.undefined(),
-    handle: async ({ ctx, params: { deviceId }, actor }) => {
+    handle: async ({ ctx, reach, params: { deviceId }, actor }) => {
+      await requireDevice(ctx.db, deviceId, reach)
       await removeToken(ctx, { deviceId, ...by(actor) })
       return undefined
     },

@@ -2,6 +2,8 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
+import { uuidPattern } from '../ids.ts'
+import type { Reach } from '../protocol/reach.ts'
 import { isDeviceId, type Poller, savePoller } from './device-store.ts'
 import { getPoller, whatIsShown } from './poller.ts'
 import type { Shown } from './present.ts'
@@ -143,14 +145,19 @@ export async function removeLine(
  */
 export async function setController(
   { db, clock }: Deps,
-  { deviceId, controllerId, actor, requestId }: By & { deviceId: string; controllerId: string },
+  command: By & { deviceId: string; controllerId: string; reach: Reach },
 ): Promise<void> {
+  const { deviceId, controllerId, reach, actor, requestId } = command
   const now = clock.now()
   await inTransaction(db, async (tx) => {
     const before = await getPoller({ db: tx }, deviceId)
     if (before.controller_id === controllerId) return
-    // It would be in the way when that device comes for the first time.
-    if (controllerId !== deviceId && (await isDeviceId(tx, controllerId))) {
+    // It would be in the way when that device comes for the first time. Who is limited to groups does not learn whether there is one.
+    const isTaken =
+      reach === 'fleet'
+        ? await isDeviceId(tx, controllerId)
+        : uuidPattern.test(controllerId.toLowerCase())
+    if (controllerId !== deviceId && isTaken) {
       throw new DomainError('conflict', 'That is the id of another device', { controllerId })
     }
     const row = { device_id: deviceId, controller_id: controllerId, created_at: now }

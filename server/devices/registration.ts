@@ -1,6 +1,8 @@
 import { sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { withinReach } from '../db/reach.ts'
+import type { Reach } from '../protocol/reach.ts'
 
 export interface Registration {
   id: string
@@ -58,23 +60,24 @@ export async function registerMany(
   return rows.map((row) => row.serial_number)
 }
 
-/** Of these serial numbers, those that belong to a device, and whether it may still enroll in the profile. */
+/** Of these serial numbers, those that belong to a device, and whether it may still enroll in the profile. What others registered is elsewhere. */
 export async function findTaken(
   db: Db,
-  profileId: string,
+  { profileId, reach }: { profileId: string; reach: Reach },
   serialNumbers: readonly string[],
 ): Promise<Map<string, 'registered' | 'enrolled' | 'elsewhere'>> {
   if (serialNumbers.length === 0) return new Map()
   const rows = await db
     .selectFrom('device')
     .select(['serial_number', 'state', 'enrollment_profile_id'])
+    .select(withinReach(sql.ref('device.id'), reach).as('is_within'))
     .where(sql<boolean>`serial_number = any(${[...serialNumbers]}::text[])`)
     .execute()
   return new Map(
     rows.map((row) => {
-      const { state, enrollment_profile_id: of } = row
+      const { state, enrollment_profile_id: of, is_within: isWithin } = row
       // One that was registered without a profile may enroll in any.
-      if (state === 'registered' && (of === null || of === profileId)) {
+      if (state === 'registered' && ((of === null && isWithin) || of === profileId)) {
         return [row.serial_number, 'registered']
       }
       return [row.serial_number, of === profileId ? 'enrolled' : 'elsewhere']

@@ -15,8 +15,9 @@ export const approvalRoutes = [
     scope: 'devices',
     query: z.strictObject({ ...PageQuery.shape, ...requestFilter }),
     response: Page(RequestView),
-    handle: async ({ ctx, query: { cursor, limit, profileId, state } }) => {
+    handle: async ({ ctx, reach, query: { cursor, limit, profileId, state } }) => {
       const rows = await listRequests(ctx.db, {
+        reach,
         profileId,
         state,
         before: cursor,
@@ -34,7 +35,8 @@ export const approvalRoutes = [
     scope: 'devices',
     params: RequestParams,
     response: RequestView,
-    handle: async ({ ctx, params }) => view(await getRequest(ctx.db, params.requestId)),
+    handle: async ({ ctx, reach, params }) =>
+      view(await getRequest(ctx.db, params.requestId, reach)),
   }),
 
   route({
@@ -46,15 +48,11 @@ export const approvalRoutes = [
     params: RequestParams,
     body: RequestActionBody,
     response: RequestView,
-    handle: async ({ ctx, params, body, actor }) =>
-      view(
-        await decideRequest(ctx, {
-          id: params.requestId,
-          action: body.action,
-          reason: body.reason,
-          by: actor,
-        }),
-      ),
+    handle: async ({ ctx, reach, params: { requestId: id }, body, actor }) => {
+      if (reach !== 'fleet') await getRequest(ctx.db, id, reach)
+      const { action, reason } = body
+      return view(await decideRequest(ctx, { id, action, reason, by: actor }))
+    },
   }),
 ]
 

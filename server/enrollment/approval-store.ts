@@ -1,8 +1,10 @@
-import type { Selectable } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { profileCovered } from '../db/reach.ts'
 import type { EnrollmentRequestTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
+import type { Reach } from '../protocol/reach.ts'
 import type { RequestState } from './state.ts'
 
 export type WaitingRequest = Selectable<EnrollmentRequestTable>
@@ -39,24 +41,32 @@ export async function findRequest(
   ).executeTakeFirst()
 }
 
-export async function getRequest(db: Db, id: string): Promise<WaitingRequest> {
-  const row = await findRequest(db, { id })
+export async function getRequest(db: Db, id: string, reach: Reach): Promise<WaitingRequest> {
+  const row = await requests(db, reach).where('id', '=', id).executeTakeFirst()
   if (!row) throw new DomainError('not-found', 'No such enrollment request', { requestId: id })
   return row
+}
+
+function requests(db: Db, reach: Reach) {
+  return db
+    .selectFrom('enrollment_request')
+    .selectAll()
+    .where(profileCovered(sql.ref('enrollment_request.profile_id'), reach))
 }
 
 /** Newest first. `before` is the id of the last one seen. */
 export async function listRequests(
   db: Db,
   filter: {
+    reach: Reach
     profileId: string | undefined
     state: RequestState | undefined
     before: string | undefined
     limit: number
   },
 ): Promise<WaitingRequest[]> {
-  const { profileId, state, before, limit } = filter
-  let query = db.selectFrom('enrollment_request').selectAll()
+  const { reach, profileId, state, before, limit } = filter
+  let query = requests(db, reach)
   if (profileId !== undefined) query = query.where('profile_id', '=', profileId)
   if (state !== undefined) query = query.where('state', '=', state)
   if (before !== undefined) query = query.where('id', '<', before)

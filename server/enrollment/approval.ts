@@ -152,7 +152,7 @@ export async function decideRequest(
 ): Promise<WaitingRequest> {
   const now = clock.now()
   return await inTransaction(db, async (tx) => {
-    const before = (await lockRequest(tx, { id })) ?? (await getRequest(tx, id))
+    const before = (await lockRequest(tx, { id })) ?? (await getRequest(tx, id, 'fleet'))
     const isSame = before.state === (action === 'approve' ? 'approved' : 'denied')
     if (isSame) return before
     const state = decidedState(before.state, action)

@@ -5,6 +5,7 @@ import { route } from '../http/route.ts'
 import { type Batch, type BatchResult, getBatch, listBatches, listResults } from './batch-store.ts'
 import { batchTypes, createBatch, maxBatchBytes } from './batch.ts'
 import { uploadBody, uploadType } from './csv-body.ts'
+import { requireProfile } from './reach.ts'
 import { BatchParams, BatchRowView, BatchView, ProfileParams } from './wire.ts'
 
 export const batchRoutes = [
@@ -19,17 +20,19 @@ export const batchRoutes = [
     upload: batchTypes,
     params: ProfileParams,
     response: BatchView,
-    handle: async ({ ctx, params, actor, newId, req }) =>
-      view(
-        await createBatch(ctx, {
-          id: newId,
-          profileId: params.profileId,
-          type: uploadType(req, batchTypes),
-          chunks: uploadBody(req, maxBatchBytes),
-          actor: actor.id,
-          requestId: actor.requestId,
-        }),
-      ),
+    handle: async ({ ctx, reach, params: { profileId }, actor, newId, req }) => {
+      await requireProfile(ctx.db, profileId, reach)
+      const batch = await createBatch(ctx, {
+        id: newId,
+        profileId,
+        type: uploadType(req, batchTypes),
+        chunks: uploadBody(req, maxBatchBytes),
+        reach,
+        actor: actor.id,
+        requestId: actor.requestId,
+      })
+      return view(batch)
+    },
   }),
 
   route({
@@ -40,8 +43,8 @@ export const batchRoutes = [
     scope: 'devices',
     query: PageQuery,
     response: Page(BatchView),
-    handle: async ({ ctx, query: { cursor, limit } }) => {
-      const rows = await listBatches(ctx.db, { before: cursor, limit: limit + 1 })
+    handle: async ({ ctx, reach, query: { cursor, limit } }) => {
+      const rows = await listBatches(ctx.db, { reach, before: cursor, limit: limit + 1 })
       return pageOf(rows, limit, view, (batch) => batch.id)
     },
   }),
@@ -54,7 +57,7 @@ export const batchRoutes = [
     scope: 'devices',
     params: BatchParams,
     response: BatchView,
-    handle: async ({ ctx, params }) => view(await getBatch(ctx.db, params.batchId)),
+    handle: async ({ ctx, reach, params }) => view(await getBatch(ctx.db, params.batchId, reach)),
   }),
 
   route({
@@ -66,13 +69,13 @@ export const batchRoutes = [
     params: BatchParams,
     query: PageQuery,
     response: Page(BatchRowView),
-    handle: async ({ ctx, params: { batchId }, query: { cursor = '0', limit } }) => {
-      await getBatch(ctx.db, batchId)
+    handle: async ({ ctx, reach, params: { batchId }, query: { cursor = '0', limit } }) => {
+      await getBatch(ctx.db, batchId, reach)
       if (!/^\d{1,9}$/.test(cursor)) {
         throw new DomainError('invalid-request', 'The cursor is not one of this list')
       }
       const page = { after: Number(cursor), limit: limit + 1 }
-      const rows = await listResults(ctx.db, batchId, page)
+      const rows = await listResults(ctx.db, batchId, { reach, ...page })
       return pageOf(rows, limit, rowView, (row) => String(row.row_number))
     },
   }),

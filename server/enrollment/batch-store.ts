@@ -1,8 +1,10 @@
 import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { profileCovered, withinReach } from '../db/reach.ts'
 import type { EnrollmentBatchRowTable, EnrollmentBatchTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
+import type { Reach } from '../protocol/reach.ts'
 
 export type Batch = Selectable<EnrollmentBatchTable>
 export type BatchRow = Selectable<EnrollmentBatchRowTable>
@@ -18,12 +20,19 @@ export async function insertBatch(tx: Tx, row: Batch): Promise<boolean> {
   return inserted !== undefined
 }
 
-export async function findBatch(db: Db, id: string): Promise<Batch | undefined> {
-  return await db.selectFrom('enrollment_batch').selectAll().where('id', '=', id).executeTakeFirst()
+export async function findBatch(db: Db, id: string, reach: Reach): Promise<Batch | undefined> {
+  return await batches(db, reach).where('id', '=', id).executeTakeFirst()
 }
 
-export async function getBatch(db: Db, id: string): Promise<Batch> {
-  const row = await findBatch(db, id)
+function batches(db: Db, reach: Reach) {
+  return db
+    .selectFrom('enrollment_batch')
+    .selectAll()
+    .where(profileCovered(sql.ref('enrollment_batch.profile_id'), reach))
+}
+
+export async function getBatch(db: Db, id: string, reach: Reach): Promise<Batch> {
+  const row = await findBatch(db, id, reach)
   if (!row) throw new DomainError('not-found', 'No such batch', { batchId: id })
   return row
 }
@@ -31,9 +40,9 @@ export async function getBatch(db: Db, id: string): Promise<Batch> {
 /** Newest first. `before` is the id of the last one seen. */
 export async function listBatches(
   db: Db,
-  { before, limit }: { before: string | undefined; limit: number },
+  { reach, before, limit }: { reach: Reach; before: string | undefined; limit: number },
 ): Promise<Batch[]> {
-  let query = db.selectFrom('enrollment_batch').selectAll()
+  let query = batches(db, reach)
   if (before !== undefined) query = query.where('id', '<', before)
   return await query.orderBy('id', 'desc').limit(limit).execute()
 }
@@ -162,21 +171,25 @@ export interface BatchResult {
   serial_number: string | null
 }
 
-/** In the order of the file. `after` is the number of the last row seen. */
+/** In the order of the file. `after` is the number of the last row seen. Of a device outside the reach a row says nothing. */
 export async function listResults(
   db: Db,
   batchId: string,
-  { after, limit }: { after: number; limit: number },
+  { reach, after, limit }: { reach: Reach; after: number; limit: number },
 ): Promise<BatchResult[]> {
   return await db
     .selectFrom('enrollment_batch_row as row')
-    .leftJoin('certificate', 'certificate.fingerprint', 'row.fingerprint')
+    .leftJoin('certificate', (join) =>
+      join
+        .onRef('certificate.fingerprint', '=', 'row.fingerprint')
+        .on(withinReach(sql.ref('certificate.device_id'), reach)),
+    )
     .leftJoin('device', 'device.id', 'certificate.device_id')
     .select([
       'row.row_number',
       'row.state',
       'row.message',
-      'row.fingerprint',
+      'certificate.fingerprint',
       'certificate.der',
       'device.serial_number',
     ])

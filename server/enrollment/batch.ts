@@ -5,6 +5,7 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
+import type { Reach } from '../protocol/reach.ts'
 import {
   type Batch,
   type BatchRow,
@@ -53,6 +54,7 @@ export interface NewBatch {
   profileId: string
   type: BatchType
   chunks: AsyncIterable<Buffer>
+  reach: Reach
   actor: string
   requestId: string
 }
@@ -71,7 +73,7 @@ export async function createBatch(
   const { db } = deps
   const { id } = command
   if (!(await begin(deps, command))) {
-    const known = await getBatch(db, id)
+    const known = await getBatch(db, id, 'fleet')
     if (known.state !== 'loading') return known
     throw new DomainError('busy', 'The same file is being taken already')
   }
@@ -88,19 +90,19 @@ export async function createBatch(
     await inTransaction(db, (tx) => deleteBatch(tx, id))
     throw error
   }
-  return await getBatch(db, id)
+  return await getBatch(db, id, 'fleet')
 }
 
 /** The batch has a credential of its own, under which its certificates are counted and audited. */
 async function begin(
   { db, clock }: Pick<Context, 'db' | 'clock'>,
-  { id, profileId, actor }: NewBatch,
+  { id, profileId, reach, actor }: NewBatch,
 ): Promise<boolean> {
   const now = clock.now()
   const by = { created_by: actor, created_at: now }
   return await inTransaction(db, async (tx) => {
     await getProfile(tx, profileId)
-    if (await findBatch(tx, id)) return false
+    if (await findBatch(tx, id, 'fleet')) return false
     const token: Token = {
       id,
       profile_id: profileId,
@@ -111,6 +113,7 @@ async function begin(
       kind: 'batch',
       certificate: null,
       identity: null,
+      limited: reach !== 'fleet',
       ...by,
     }
     await insertToken(tx, token)

@@ -168,6 +168,7 @@ async function credentialOf(
     kind: 'manufacturer',
     certificate: leaf.der,
     identity,
+    limited: profile.limited,
     created_by: 'system',
     created_at: now,
   }

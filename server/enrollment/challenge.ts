@@ -5,6 +5,7 @@ import type { Context } from '../context.ts'
 import type { Db } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
+import type { Reach } from '../protocol/reach.ts'
 import { hashToken } from './service.ts'
 import {
   findProfile,
@@ -33,6 +34,7 @@ export interface NewChallenge {
   profileId: string
   serialNumber: string
   expiresAt: Date
+  reach: Reach
   actor: string
   requestId: string
 }
@@ -46,7 +48,7 @@ export async function createChallenge(
   { db, clock, kek }: Pick<Context, 'db' | 'clock' | 'kek'>,
   command: NewChallenge,
 ): Promise<{ row: Token; challenge: string }> {
-  const { id, profileId, serialNumber, expiresAt, actor, requestId } = command
+  const { id, profileId, serialNumber, expiresAt, reach, actor, requestId } = command
   const now = clock.now()
   const challenge = challengeFor(kek, id)
   const row = await inTransaction(db, async (tx) => {
@@ -61,6 +63,7 @@ export async function createChallenge(
       kind: 'challenge',
       certificate: null,
       identity: serialNumber,
+      limited: reach !== 'fleet',
       created_by: actor,
       created_at: now,
     })

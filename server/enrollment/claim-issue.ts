@@ -15,6 +15,7 @@ import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { newId } from '../ids.ts'
+import type { Reach } from '../protocol/reach.ts'
 import { claimHash } from './certificate-auth.ts'
 import { decodeEstBody } from './est-format.ts'
 import type { IssueDeps } from './issue.ts'
@@ -28,6 +29,7 @@ export interface IssueClaim {
   csr: string
   days: number
   maxUses: number
+  reach: Reach
   actor: string
   requestId: string
 }
@@ -103,7 +105,7 @@ async function register(
   command: IssueClaim,
   { id: certificateId, der, fingerprint, not_after: expiresAt }: CertificateRow,
 ): Promise<void> {
-  const { id, profileId, maxUses, actor, requestId } = command
+  const { id, profileId, maxUses, reach, actor, requestId } = command
   if (!der) throw new Error('An issued certificate without its bytes')
   const now = clock.now()
   await insertToken(tx, {
@@ -116,6 +118,7 @@ async function register(
     kind: 'claim',
     certificate: der,
     identity: null,
+    limited: reach !== 'fleet',
     created_by: actor,
     created_at: now,
   })

@@ -5,6 +5,7 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
+import type { Reach } from '../protocol/reach.ts'
 import { readPem } from './anchors.ts'
 import { claimHash } from './certificate-auth.ts'
 import {
@@ -22,6 +23,7 @@ export interface NewClaim {
   /** PEM. */
   certificate: string
   maxUses: number
+  reach: Reach
   expiresAt: Date | undefined
   actor: string
   requestId: string
@@ -37,7 +39,7 @@ export async function registerClaim(
   { db, clock }: Pick<Context, 'db' | 'clock'>,
   command: NewClaim,
 ): Promise<Token> {
-  const { id, profileId, maxUses, actor, requestId } = command
+  const { id, profileId, maxUses, reach, actor, requestId } = command
   const now = clock.now()
   const [leaf, ...chain] = readPem(command.certificate, 'certificate')
   if (!leaf) throw refused('is missing')
@@ -58,6 +60,7 @@ export async function registerClaim(
       kind: 'claim',
       certificate: leaf.der,
       identity: null,
+      limited: reach !== 'fleet',
       created_by: actor,
       created_at: now,
     })

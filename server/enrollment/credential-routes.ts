@@ -3,6 +3,7 @@ import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { issueClaim } from './claim-issue.ts'
 import { registerClaim } from './claims.ts'
+import { requireProfile } from './reach.ts'
 import { getProfile, listTokens, type Token } from './store.ts'
 import { CredentialView, NewClaimBody, NewClaimView, ProfileParams } from './wire.ts'
 
@@ -16,7 +17,8 @@ export const credentialRoutes = [
     params: ProfileParams,
     query: PageQuery,
     response: Page(CredentialView),
-    handle: async ({ ctx, params: { profileId }, query: { cursor, limit } }) => {
+    handle: async ({ ctx, reach, params: { profileId }, query: { cursor, limit } }) => {
+      await requireProfile(ctx.db, profileId, reach)
       await getProfile(ctx.db, profileId)
       const which = { profileId, kinds: ['claim', 'manufacturer', 'batch'] as const }
       const rows = await listTokens(ctx.db, which, { before: cursor, limit: limit + 1 })
@@ -36,10 +38,11 @@ export const credentialRoutes = [
     params: ProfileParams,
     body: NewClaimBody,
     response: NewClaimView,
-    handle: async ({ ctx, params, body, actor, newId }) => {
+    handle: async ({ ctx, reach, params, body, actor, newId }) => {
+      await requireProfile(ctx.db, params.profileId, reach)
       const { certificate, csr, days, maxUses, expiresAt } = body
       const by = { actor: actor.id, requestId: actor.requestId }
-      const common = { id: newId, ...params, maxUses, ...by }
+      const common = { id: newId, ...params, maxUses, reach, ...by }
       if (csr !== undefined) {
         const { claim, pem } = await issueClaim(ctx, { ...common, csr, days })
         return { ...view(claim), certificate: pem }

@@ -36,6 +36,11 @@ export function isEnciphering({ token, csr }: Pick<Enrollment, 'token' | 'csr'>)
   return token.kind === 'challenge' && csr.publicKey.algorithm.startsWith('RSA')
 }
 
+/** Made by somebody who is limited to groups: who may enroll with it is looked up for each device that is known. */
+export function isLimited({ token, profile }: Pick<Enrollment, 'token' | 'profile'>): boolean {
+  return token.limited || profile.limited
+}
+
 /** A file of requests that an operator gave in was approved by that. */
 export function isApproved({ token, profile }: Enrollment): boolean {
   return profile.approval === 'none' || token.kind === 'batch'

@@ -102,7 +102,7 @@ async function admit(
   if (approval?.state === 'pending') return { waiting: approval }
   if (approval?.state === 'issued') return { intent: await fetched(tx, approval) }
   await take(tx, { token, profile, now })
-  const { device, replacesId } = await resolveDevice(tx, profile, { serialNumber, csr, now })
+  const { device, replacesId } = await resolveDevice(tx, profile, { serialNumber, csr, token, now })
   assertNamesMatch(csr, names, device)
   await assertKeyIsFree(tx, csr.spki, device.id)
   for (const left of await giveUpOlderIntents(tx, device.id, now)) {

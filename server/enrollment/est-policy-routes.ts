@@ -1,5 +1,6 @@
 import { route } from '../http/route.ts'
 import { type EstPolicy, estPolicyOf, setEstPolicy } from './est-policy.ts'
+import { requireProfile } from './reach.ts'
 import { getProfile } from './store.ts'
 import { EstPolicyBody, EstPolicyView, ProfileParams } from './wire.ts'
 
@@ -12,7 +13,8 @@ export const estPolicyRoutes = [
     scope: 'devices',
     params: ProfileParams,
     response: EstPolicyView,
-    handle: async ({ ctx, params: { profileId } }) => {
+    handle: async ({ ctx, reach, params: { profileId } }) => {
+      await requireProfile(ctx.db, profileId, reach)
       await getProfile(ctx.db, profileId)
       return view(await estPolicyOf(ctx.db, profileId))
     },
@@ -28,10 +30,11 @@ export const estPolicyRoutes = [
     params: ProfileParams,
     body: EstPolicyBody,
     response: EstPolicyView,
-    handle: async ({ ctx, params: { profileId }, body, actor }) =>
-      view(
-        await setEstPolicy(ctx, { profileId, body, actor: actor.id, requestId: actor.requestId }),
-      ),
+    handle: async ({ ctx, reach, params: { profileId }, body, actor }) => {
+      await requireProfile(ctx.db, profileId, reach)
+      const by = { actor: actor.id, requestId: actor.requestId }
+      return view(await setEstPolicy(ctx, { profileId, body, ...by }))
+    },
   }),
 ]
 

@@ -22,6 +22,7 @@ import {
   assertTokenOpen,
   type EnrollRequest,
   isApproved,
+  isLimited,
   usedThisHour,
 } from './enroll-rules.ts'
 import { firstIntent } from './first-intent.ts'
@@ -105,7 +106,8 @@ async function findCandidates(
     const known = bySerial.get(request.names.serialNumber)
     const isTaken = taken.has(spkiHash(request.csr.spki).toString('hex'))
     const isCutOff = cutOff.has(request.profile.group_id) || (known && cutOff.has(known.id))
-    if (isTaken || isCutOff || (known && begun.has(known.id))) return []
+    const isLookedUp = known && (begun.has(known.id) || isLimited(request))
+    if (isTaken || isCutOff || isLookedUp) return []
     return candidateOf(ctx, request, known)
   })
 }

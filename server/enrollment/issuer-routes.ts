@@ -1,5 +1,6 @@
 import { route } from '../http/route.ts'
 import { setIssuer } from './issuer.ts'
+import { requireProfile } from './reach.ts'
 import { view } from './routes.ts'
 import { ProfileIssuerBody, ProfileParams, ProfileView } from './wire.ts'
 
@@ -13,14 +14,10 @@ export const profileIssuerRoutes = [
     params: ProfileParams,
     body: ProfileIssuerBody,
     response: ProfileView,
-    handle: async ({ ctx, params: { profileId }, body, actor }) =>
-      view(
-        await setIssuer(ctx, {
-          profileId,
-          series: body.series,
-          actor: actor.id,
-          requestId: actor.requestId,
-        }),
-      ),
+    handle: async ({ ctx, reach, params: { profileId }, body: { series }, actor }) => {
+      await requireProfile(ctx.db, profileId, reach)
+      const by = { actor: actor.id, requestId: actor.requestId }
+      return view(await setIssuer(ctx, { profileId, series, ...by }))
+    },
   }),
 ]

@@ -1,3 +1,4 @@
+import { requireDevice } from '../devices/reach.ts'
 import { route } from '../http/route.ts'
 import { createKeyBundle } from './key-bundle.ts'
 import { KeyBundleBody, KeyBundleParams, KeyBundleView } from './wire.ts'
@@ -14,7 +15,8 @@ export const keyBundleRoutes = [
     params: KeyBundleParams,
     body: KeyBundleBody,
     response: KeyBundleView,
-    handle: async ({ ctx, params: { deviceId }, body, actor, newId }) => {
+    handle: async ({ ctx, reach, params: { deviceId }, body, actor, newId }) => {
+      await requireDevice(ctx.db, deviceId, reach)
       const by = { actor: actor.id, requestId: actor.requestId }
       const made = await createKeyBundle(ctx, { id: newId, deviceId, body, ...by })
       return {

@@ -18,7 +18,7 @@ export function newProfile(
   id: string,
   body: NewProfileBody,
   { now, kek, privateWebhooks }: { now: Date; kek: Buffer; privateWebhooks: boolean },
-): Profile {
+): Omit<Profile, 'limited'> {
   const { auth, validFrom, validUntil, idPattern, webhook } = body
   if (validFrom && validUntil && validFrom >= validUntil) {
     throw refused('validUntil', 'must be after validFrom')

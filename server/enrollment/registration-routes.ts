@@ -1,5 +1,6 @@
 import { route } from '../http/route.ts'
 import { csvBody } from './csv-body.ts'
+import { requireProfile } from './reach.ts'
 import { importRegistrations, maxRegistrationBytes } from './registrations.ts'
 import { ImportQuery, ImportView, ProfileParams } from './wire.ts'
 
@@ -14,13 +15,16 @@ export const registrationRoutes = [
     params: ProfileParams,
     query: ImportQuery,
     response: ImportView,
-    handle: async ({ ctx, params: { profileId }, query, actor, req }) =>
-      await importRegistrations(ctx, {
+    handle: async ({ ctx, reach, params: { profileId }, query, actor, req }) => {
+      await requireProfile(ctx.db, profileId, reach)
+      return await importRegistrations(ctx, {
         profileId,
         isDryRun: query.dryRun === 'true',
         chunks: csvBody(req, maxRegistrationBytes),
+        reach,
         actor: actor.id,
         requestId: actor.requestId,
-      }),
+      })
+    },
   }),
 ]

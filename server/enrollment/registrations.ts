@@ -3,7 +3,9 @@ import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { findTaken, type Registration, registerMany } from '../devices/registration.ts'
 import { DomainError } from '../errors.ts'
+import { addMembers } from '../groups/service.ts'
 import { newId } from '../ids.ts'
+import type { Reach } from '../protocol/reach.ts'
 import { type CsvRow, readCsv } from './csv.ts'
 import { compileIdPattern } from './id-pattern.ts'
 import { getProfile, type Profile } from './store.ts'
@@ -39,6 +41,8 @@ export interface Import {
   profileId: string
   isDryRun: boolean
   chunks: AsyncIterable<Buffer>
+  /** Limited to groups, the caller sees what he registers at once: it goes into the group of the profile, and not only when it enrolls. */
+  reach: Reach
   actor: string
   requestId: string
 }
@@ -91,6 +95,7 @@ class Importing {
   readonly #deps: Pick<Context, 'db' | 'clock'>
   readonly #command: Import
   readonly #matches: (serialNumber: string) => boolean
+  readonly #groupId: string
   readonly #result: ImportResult
   /** Of this file; at most as many as rows. */
   readonly #seen = new Set<string>()
@@ -99,6 +104,7 @@ class Importing {
   constructor(deps: Pick<Context, 'db' | 'clock'>, command: Import, profile: Profile) {
     this.#deps = deps
     this.#command = command
+    this.#groupId = profile.group_id
     this.#matches = profile.id_pattern === null ? () => true : compileIdPattern(profile.id_pattern)
     const counts = { rows: 0, registered: 0, unchanged: 0, refused: 0 }
     this.#result = { dryRun: command.isDryRun, ...counts, errors: [] }
@@ -154,7 +160,7 @@ class Importing {
     const rest = rows.filter(({ serialNumber }) => !made.has(serialNumber))
     const taken = await findTaken(
       this.#deps.db,
-      this.#command.profileId,
+      this.#command,
       rest.map(({ serialNumber }) => serialNumber),
     )
     this.#result.registered += made.size
@@ -182,11 +188,12 @@ class Importing {
   }
 
   async #write(rows: readonly Waiting[]): Promise<string[]> {
-    const { profileId, isDryRun, actor, requestId } = this.#command
+    const { profileId, isDryRun, reach, actor, requestId } = this.#command
     if (isDryRun) return []
     const now = this.#deps.clock.now()
     return await inTransaction(this.#deps.db, async (tx) => {
       const made = await registerMany(tx, profileId, rows, now)
+      if (reach !== 'fleet') await addMembers(tx, this.#groupId, idsOf(rows, made), now)
       if (made.length > 0) {
         const lines = { firstLine: rows[0]?.line, lastLine: rows.at(-1)?.line }
         const range = { first: made[0], last: made.at(-1) }
@@ -202,4 +209,9 @@ class Importing {
       return made
     })
   }
+}
+
+function idsOf(rows: readonly Registration[], serialNumbers: readonly string[]): string[] {
+  const made = new Set(serialNumbers)
+  return rows.filter(({ serialNumber }) => made.has(serialNumber)).map(({ id }) => id)
 }

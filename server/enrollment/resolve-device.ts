@@ -11,8 +11,10 @@ import {
 import { DomainError } from '../errors.ts'
 import { recordEvents } from '../events/record.ts'
 import { newId } from '../ids.ts'
+import { isLimited } from './enroll-rules.ts'
+import { isMember } from './reach-store.ts'
 import { hasHeldCertificate, isKeyRevoked, lockIssuedCertificates } from './replace-store.ts'
-import type { Profile } from './store.ts'
+import type { Profile, Token } from './store.ts'
 
 export interface Resolved {
   device: LockedDevice
@@ -28,32 +30,34 @@ export interface Resolved {
 export async function resolveDevice(
   tx: Tx,
   profile: Profile,
-  { serialNumber, csr, now }: { serialNumber: string; csr: Csr; now: Date },
+  { serialNumber, ...asking }: { serialNumber: string; csr: Csr; token: Token; now: Date },
 ): Promise<Resolved> {
   const known = await lockDevice(tx, { serialNumber })
-  if (known) return await admitKnown(tx, profile, { device: known, csr, now })
+  if (known) return await admitKnown(tx, profile, { device: known, ...asking })
   if (profile.registration !== 'just-in-time') {
     throw new DomainError('not-allowed', 'This device is not registered')
   }
-  const row = { id: newId(now), serialNumber, profileId: profile.id, now }
+  const row = { id: newId(asking.now), serialNumber, profileId: profile.id, now: asking.now }
   const made = await insertMetDevice(tx, row)
   if (made) return { device: made }
   // Somebody else met it at the same moment: by now that is committed.
   const met = await lockDevice(tx, { serialNumber })
   if (!met) throw new DomainError('busy', 'Another request of this device is being worked on')
-  return await admitKnown(tx, profile, { device: met, csr, now })
+  return await admitKnown(tx, profile, { device: met, ...asking })
 }
 
 interface Known {
   device: LockedDevice
   csr: Csr
+  token: Token
   now: Date
 }
 
 async function admitKnown(tx: Tx, profile: Profile, known: Known): Promise<Resolved> {
-  const { device } = known
+  const { device, token } = known
   const isOfProfile = [null, profile.id].includes(device.enrollment_profile_id)
   if (!isOfProfile) throw notWelcome()
+  if (isLimited({ profile, token }) && !(await isOwn(tx, profile, device))) throw notWelcome()
   switch (device.state) {
     case 'registered':
       await assignProfile(tx, device.id, profile.id)
@@ -67,6 +71,13 @@ async function admitKnown(tx: Tx, profile: Profile, known: Known): Promise<Resol
     default:
       throw notWelcome()
   }
+}
+
+/** With what was made by somebody who is limited to groups nobody gets at a device of others. */
+async function isOwn(tx: Tx, profile: Profile, device: LockedDevice): Promise<boolean> {
+  const isRegisteredHere =
+    device.state === 'registered' && device.enrollment_profile_id === profile.id
+  return isRegisteredHere || (await isMember(tx, profile.group_id, device.id))
 }
 
 /** A device that lost its certificate, or somebody who says so: hence off by default, limited, and an event each time. */

@@ -1,9 +1,11 @@
 import { z } from 'zod'
 
+import { requireCovered } from '../groups/reach.ts'
 import type { Actor } from '../http/access.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { describeAnchor } from './anchors.ts'
+import { requireProfile } from './reach.ts'
 import { actOnProfile, createProfile, createToken, endToken } from './service.ts'
 import { getProfile, listProfiles, listTokens, type Profile, type Token } from './store.ts'
 import { webhookSecret } from './webhook.ts'
@@ -30,8 +32,8 @@ export const enrollmentRoutes = [
     scope: 'devices',
     query: PageQuery,
     response: Page(ProfileView),
-    handle: async ({ ctx, query: { cursor, limit } }) => {
-      const rows = await listProfiles(ctx.db, { before: cursor, limit: limit + 1 })
+    handle: async ({ ctx, reach, query: { cursor, limit } }) => {
+      const rows = await listProfiles(ctx.db, { reach, before: cursor, limit: limit + 1 })
       return pageOf(rows, limit, view, (profile) => profile.id)
     },
   }),
@@ -46,10 +48,11 @@ export const enrollmentRoutes = [
     creates: true,
     body: NewProfileBody,
     response: NewProfileView,
-    handle: async ({ ctx, body, actor, newId }) => {
+    handle: async ({ ctx, reach, body, actor, newId }) => {
+      requireCovered(body.groupId, reach)
       // Said now, and not to each device.
       if (body.issuerSeries !== undefined) ctx.authorities.deviceIssuer(body.issuerSeries)
-      const profile = await createProfile(ctx, { id: newId, body, ...by(actor) })
+      const profile = await createProfile(ctx, { id: newId, body, reach, ...by(actor) })
       return { ...view(profile), webhookSecret: webhookSecret(ctx.kek, profile) }
     },
   }),
@@ -62,7 +65,10 @@ export const enrollmentRoutes = [
     scope: 'devices',
     params: ProfileParams,
     response: ProfileView,
-    handle: async ({ ctx, params }) => view(await getProfile(ctx.db, params.profileId)),
+    handle: async ({ ctx, reach, params }) => {
+      await requireProfile(ctx.db, params.profileId, reach)
+      return view(await getProfile(ctx.db, params.profileId))
+    },
   }),
 
   route({
@@ -74,8 +80,10 @@ export const enrollmentRoutes = [
     params: ProfileParams,
     body: ProfileActionBody,
     response: ProfileView,
-    handle: async ({ ctx, params, body, actor }) =>
-      view(await actOnProfile(ctx, { ...params, ...body, ...by(actor) })),
+    handle: async ({ ctx, reach, params, body, actor }) => {
+      await requireProfile(ctx.db, params.profileId, reach)
+      return view(await actOnProfile(ctx, { ...params, ...body, ...by(actor) }))
+    },
   }),
 
   route({
@@ -87,7 +95,8 @@ export const enrollmentRoutes = [
     params: ProfileParams,
     query: PageQuery,
     response: Page(TokenView),
-    handle: async ({ ctx, params: { profileId }, query: { cursor, limit } }) => {
+    handle: async ({ ctx, reach, params: { profileId }, query: { cursor, limit } }) => {
+      await requireProfile(ctx.db, profileId, reach)
       await getProfile(ctx.db, profileId)
       const which = { profileId, kinds: ['token'] as const }
       const rows = await listTokens(ctx.db, which, { before: cursor, limit: limit + 1 })
@@ -106,14 +115,15 @@ export const enrollmentRoutes = [
     params: ProfileParams,
     body: NewTokenBody,
     response: NewTokenView,
-    handle: async ({ ctx, params, body, actor, newId }) => {
+    handle: async ({ ctx, reach, params: { profileId }, body, actor, newId }) => {
+      await requireProfile(ctx.db, profileId, reach)
       const { maxUses, expiresAt } = body
-      const { profileId } = params
       const made = await createToken(ctx, {
         id: newId,
         profileId,
         maxUses,
         expiresAt,
+        reach,
         ...by(actor),
       })
       return { ...tokenView(made.row), token: made.token }
@@ -129,7 +139,8 @@ export const enrollmentRoutes = [
     status: 204,
     params: TokenParams,
     response: z.undefined(),
-    handle: async ({ ctx, params, actor }) => {
+    handle: async ({ ctx, reach, params, actor }) => {
+      await requireProfile(ctx.db, params.profileId, reach)
       await endToken(ctx, { ...params, ...by(actor) })
       return undefined
     },

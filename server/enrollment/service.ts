@@ -7,6 +7,7 @@ import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { assertTakesMembers } from '../groups/service.ts'
+import type { Reach } from '../protocol/reach.ts'
 import { newProfile } from './new-profile.ts'
 import type { ProfileAction } from './state.ts'
 import {
@@ -34,11 +35,12 @@ interface By {
  */
 export async function createProfile(
   { db, clock, kek, config }: Pick<Context, 'db' | 'clock' | 'kek' | 'config'>,
-  command: By & { id: string; body: NewProfileBody },
+  command: By & { id: string; body: NewProfileBody; reach: Reach },
 ): Promise<Profile> {
-  const { id, body, actor, requestId } = command
+  const { id, body, reach, actor, requestId } = command
   const now = clock.now()
-  const row = newProfile(id, body, { now, kek, privateWebhooks: config.privateWebhooks })
+  const rules = newProfile(id, body, { now, kek, privateWebhooks: config.privateWebhooks })
+  const row = { ...rules, limited: reach !== 'fleet' }
   return await inTransaction(db, async (tx) => {
     if (row.webhook_secret) await assertKek(tx, kek)
     await assertTakesMembers(tx, body.groupId)
@@ -47,8 +49,8 @@ export async function createProfile(
       const { auth_type: auth, anchor_subjects: anchors, approval, replaceable } = row
       const webhook = row.webhook_url
       const { source_networks: networks, quota_per_hour: perHour } = row
-      const rules = { auth, anchors, approval, replaceable, webhook, networks, perHour }
-      const facts = { name, groupId, registration, idPattern, quota, ...rules }
+      const more = { auth, anchors, approval, replaceable, webhook, networks, perHour }
+      const facts = { name, groupId, registration, idPattern, quota, ...more }
       const action = 'enrollment-profile.create'
       await recordAudit(tx, { at: now, actor, action, subject: id, facts, requestId })
     }
@@ -101,6 +103,8 @@ export interface NewToken {
   profileId: string
   maxUses: number | undefined
   expiresAt: Date | undefined
+  /** Limited to groups, the caller makes one that takes no device of others. */
+  reach: Reach
 }
 
 /** Makes a token of a profile. Its secret is returned here and never again, except to the same request. */
@@ -108,7 +112,7 @@ export async function createToken(
   { db, clock, kek }: Pick<Context, 'db' | 'clock' | 'kek'>,
   command: By & NewToken,
 ): Promise<{ row: Token; token: string }> {
-  const { id, profileId, maxUses, expiresAt, actor, requestId } = command
+  const { id, profileId, maxUses, expiresAt, reach, actor, requestId } = command
   const now = clock.now()
   const token = tokenFor(kek, id)
   const row = await inTransaction(db, async (tx) => {
@@ -129,6 +133,7 @@ export async function createToken(
       kind: 'token',
       certificate: null,
       identity: null,
+      limited: reach !== 'fleet',
       created_by: actor,
       created_at: now,
     })

@@ -1,8 +1,10 @@
 import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { groupCovered } from '../db/reach.ts'
 import type { EnrollmentProfileTable, EnrollmentTokenTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
+import type { Reach } from '../protocol/reach.ts'
 import { hourMs } from './state.ts'
 
 export type Profile = Selectable<EnrollmentProfileTable>
@@ -69,9 +71,12 @@ export async function getProfile(db: Db, id: string): Promise<Profile> {
 /** Newest first. `before` is the id of the last one seen. */
 export async function listProfiles(
   db: Db,
-  { before, limit }: { before: string | undefined; limit: number },
+  { reach, before, limit }: { reach: Reach; before: string | undefined; limit: number },
 ): Promise<Profile[]> {
-  let query = db.selectFrom('enrollment_profile').selectAll()
+  let query = db
+    .selectFrom('enrollment_profile')
+    .selectAll()
+    .where(groupCovered(sql.ref('group_id'), reach))
   if (before !== undefined) query = query.where('id', '<', before)
   return await query.orderBy('id', 'desc').limit(limit).execute()
 }

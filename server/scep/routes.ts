@@ -10,6 +10,7 @@ import {
   type Profile,
   type Token,
 } from '../enrollment/challenge.ts'
+import { requireProfile } from '../enrollment/reach.ts'
 import { endToken } from '../enrollment/service.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
@@ -33,7 +34,8 @@ export const scepRoutes = [
     scope: 'devices',
     params: ScepParams,
     response: ScepPolicyView,
-    handle: async ({ ctx, params: { profileId } }) => {
+    handle: async ({ ctx, reach, params: { profileId } }) => {
+      await requireProfile(ctx.db, profileId, reach)
       const profile = await getProfileById(ctx.db, profileId)
       return policyView(ctx.config, profile, await scepPolicyOf(ctx.db, profileId))
     },
@@ -48,7 +50,8 @@ export const scepRoutes = [
     params: ScepParams,
     body: ScepPolicyBody,
     response: ScepPolicyView,
-    handle: async ({ ctx, params: { profileId }, body, actor }) => {
+    handle: async ({ ctx, reach, params: { profileId }, body, actor }) => {
+      await requireProfile(ctx.db, profileId, reach)
       const by = { actor: actor.id, requestId: actor.requestId }
       const { profile, policy } = await setScepPolicy(ctx, { profileId, body, ...by })
       return policyView(ctx.config, profile, policy)
@@ -64,7 +67,8 @@ export const scepRoutes = [
     params: ScepParams,
     query: PageQuery,
     response: Page(ChallengeView),
-    handle: async ({ ctx, params: { profileId }, query: { cursor, limit } }) => {
+    handle: async ({ ctx, reach, params: { profileId }, query: { cursor, limit } }) => {
+      await requireProfile(ctx.db, profileId, reach)
       const page = { before: cursor, limit: limit + 1 }
       const rows = await listChallenges(ctx.db, profileId, page)
       return pageOf(rows, limit, view, (token) => token.id)
@@ -82,13 +86,15 @@ export const scepRoutes = [
     params: ScepParams,
     body: NewChallengeBody,
     response: NewChallengeView,
-    handle: async ({ ctx, params: { profileId }, body, actor, newId }) => {
+    handle: async ({ ctx, reach, params: { profileId }, body, actor, newId }) => {
+      await requireProfile(ctx.db, profileId, reach)
       const { serialNumber, validMinutes } = body
       const profile = await getProfileById(ctx.db, profileId)
       const made = await createChallenge(ctx, {
         id: newId,
         profileId,
         serialNumber,
+        reach,
         expiresAt: new Date(ctx.clock.now().getTime() + validMinutes * 60_000),
         actor: actor.id,
         requestId: actor.requestId,
@@ -106,7 +112,8 @@ export const scepRoutes = [
     status: 204,
     params: ChallengeParams,
     response: z.undefined(),
-    handle: async ({ ctx, params: { profileId, challengeId }, actor }) => {
+    handle: async ({ ctx, reach, params: { profileId, challengeId }, actor }) => {
+      await requireProfile(ctx.db, profileId, reach)
       const by = { actor: actor.id, requestId: actor.requestId }
       await endToken(ctx, { profileId, tokenId: challengeId, ...by })
       return undefined

@@ -29,7 +29,8 @@ async function load(profileId: string, text: string, id = newId(world.ctx.clock.
   })
 }
 
-const rowsOf = async (id: string) => await listResults(world.ctx.db, id, { after: 0, limit: 1_000 })
+const rowsOf = async (id: string) =>
+  await listResults(world.ctx.db, id, { reach: 'fleet', after: 0, limit: 1_000 })
 
 async function workThrough(ctx = world.ctx) {
   while (await workOnBatches(ctx));
@@ -54,7 +55,7 @@ describe.each(kinds)('a file of requests on %s', (kind) => {
     const batch = await load(profile.id, file)
     expect(batch).toMatchObject({ state: 'running', total: 5, issued: 0, failed: 1 })
     await workThrough()
-    expect(await getBatch(world.ctx.db, batch.id)).toMatchObject({
+    expect(await getBatch(world.ctx.db, batch.id, 'fleet')).toMatchObject({
       state: 'done',
       issued: 2,
       failed: 3,
@@ -106,11 +107,14 @@ describe.each(kinds)('a file of requests and crashes on %s', (kind) => {
     const dying = { ...devices, signer: { ...devices.signer, sign } }
     const authorities = { ...world.ctx.authorities, tls, devices: dying }
     await expect(workThrough({ ...world.ctx, authorities })).rejects.toMatchObject({ code: 'busy' })
-    expect((await getBatch(world.ctx.db, batch.id)).issued).toBe(3)
+    expect((await getBatch(world.ctx.db, batch.id, 'fleet')).issued).toBe(3)
     const other = await world.another()
     await Promise.allSettled([workThrough(), workThrough(other)])
     await workThrough()
-    expect(await getBatch(world.ctx.db, batch.id)).toMatchObject({ state: 'done', issued: 8 })
+    expect(await getBatch(world.ctx.db, batch.id, 'fleet')).toMatchObject({
+      state: 'done',
+      issued: 8,
+    })
     const prints = (await rowsOf(batch.id)).map((row) => row.fingerprint)
     expect(new Set(prints).size).toBe(8)
     const issued = await world.ctx.db
@@ -132,13 +136,13 @@ describe.each(kinds)('a file of requests, coming in, on %s', (kind) => {
     for (const text of ['', 'request\nx\n', 'csr\n"open']) {
       const id = newId(world.ctx.clock.now())
       await expect(load(profile.id, text, id)).rejects.toMatchObject({ code: 'invalid-request' })
-      await expect(getBatch(world.ctx.db, id)).rejects.toMatchObject({ code: 'not-found' })
+      await expect(getBatch(world.ctx.db, id, 'fleet')).rejects.toMatchObject({ code: 'not-found' })
     }
     const id = newId(world.ctx.clock.now())
     const file = csv(newRequest(unique('SN')).csr.toString('base64'))
     expect(await load(profile.id, file, id)).toEqual(await load(profile.id, file, id))
     await workThrough()
-    expect(await getBatch(world.ctx.db, id)).toMatchObject({ total: 1, issued: 1 })
+    expect(await getBatch(world.ctx.db, id, 'fleet')).toMatchObject({ total: 1, issued: 1 })
   })
 
   test('comes in and out over REST', async () => {

@@ -123,7 +123,6 @@ describe.each(kinds)('devices that enroll together on %s', (kind) => {
         id,
         serialNumber,
         name: `unit ${serialNumber}`,
-        reach: 'fleet',
         ...by,
       })
     }

@@ -180,7 +180,6 @@ describe.each(kinds)('enrollment: registered devices on %s', (kind) => {
       id,
       serialNumber,
       name: 'Pump in hall 7',
-      reach: 'fleet',
       ...by,
     })
     const { csr } = newRequest(serialNumber, { uris: [`urn:uuid:${id}`] })

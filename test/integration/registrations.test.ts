@@ -121,7 +121,8 @@ describe('a large file of devices', () => {
         yield Buffer.from(lines.join(''))
       }
     }
-    const command = { profileId: id, isDryRun: false, actor: 'key:test', requestId: 'test' }
+    const by = { reach: 'fleet', actor: 'key:test', requestId: 'test' } as const
+    const command = { profileId: id, isDryRun: false, ...by }
     const result = await importRegistrations(world.api.ctx, { ...command, chunks: rows() })
     expect(result).toMatchObject({ rows: total, registered: total, refused: 0 })
     expect(await registered()).toBe(total)
@@ -138,6 +139,7 @@ describe('a large file of devices', () => {
     const command = {
       profileId: id,
       isDryRun: true,
+      reach: 'fleet' as const,
       actor: 'key:test',
       requestId: newId(new Date()),
     }

@@ -32,7 +32,7 @@ import { createMetrics } from '../../server/metrics.ts'
 import { noTransport } from '../../server/mqtt/transport.ts'
 import { TestClock } from './clock.ts'
 
-export const by = { actor: 'key:test', requestId: 'test' }
+export const by = { actor: 'key:test', requestId: 'test', reach: 'fleet' } as const
 
 export type WorldContext = Omit<Context, 'storage' | 'clock' | 'identities'> & {
   clock: TestClock
