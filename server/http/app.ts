@@ -48,6 +48,7 @@ import { mountRoutes } from './mount.ts'
 import type { OpenPath } from './open-paths.ts'
 import { openApiDocument } from './openapi.ts'
 import { renderProblem } from './problem.ts'
+import { limitRate } from './rate.ts'
 import { createReadiness } from './readiness.ts'
 import { requestLog } from './request-log.ts'
 import type { Route } from './route.ts'
@@ -111,7 +112,7 @@ export function createApp(ctx: Context): Express {
   })
   mountOpen(app, ctx, authenticator)
   app.use('/docs', docsRouter())
-  app.use(prefix, authenticate(authenticator))
+  app.use(prefix, authenticate(authenticator), limitRate(ctx))
   mountRoutes(app, ctx, { prefix, routes })
   app.use((req) => {
     throw new DomainError('not-found', `There is nothing at ${req.path.slice(0, 200)}`)

@@ -2,6 +2,7 @@ import express, { type Express, type RequestHandler } from 'express'
 
 import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
+import { limitCostly } from './rate.ts'
 import type { Route } from './route.ts'
 
 const maxBodyBytes = 256 * 1024
@@ -27,14 +28,15 @@ export function mountRoutes(
   mount: { prefix: string; routes: readonly Route[] },
 ): void {
   const allowed = new Map<string, string[]>()
+  const costly = limitCostly()
   for (const route of mount.routes) {
     const path = `${mount.prefix}${route.path}`
     const name: RequestHandler = (_req, res, next) => {
       res.locals['route'] = path
       next()
     }
-    const body = route.schemas.body ? [jsonBody] : []
-    app[route.method](path, name, ...body, route.handler(ctx))
+    const before = [...(route.costly ? [costly] : []), ...(route.schemas.body ? [jsonBody] : [])]
+    app[route.method](path, name, ...before, route.handler(ctx))
     const methods = allowed.get(path) ?? []
     allowed.set(path, [
       ...methods,

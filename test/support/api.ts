@@ -51,7 +51,8 @@ export async function startApi(
   const lines: string[] = []
   const clock = new TestClock()
   const ctx = {
-    config: loadConfig({ FLEETSEAL_DATA_DIR: dataDir }),
+    // Tests ask as fast as they can.
+    config: loadConfig({ FLEETSEAL_DATA_DIR: dataDir, FLEETSEAL_API_RATE: '100000' }),
     db: handle.db,
     clock,
     log: createLogger('info', { write: (line) => void lines.push(line) }),

@@ -42,6 +42,7 @@ export async function startServer(
   const env = {
     PATH: process.env['PATH'],
     FLEETSEAL_API_PORT: String(ports.api),
+    FLEETSEAL_API_RATE: '100000',
     FLEETSEAL_DEVICE_PORT: String(ports.device),
     FLEETSEAL_MQTT_PORT: String(ports.mqtt),
     FLEETSEAL_PUBLIC_PORT: String(ports.public),
