@@ -5,6 +5,8 @@ import type { Logger } from 'pino'
 import { createDownloadPool } from './artifacts/block-pool.ts'
 import { ChunkDelivery } from './artifacts/chunks.ts'
 import { openDirectoryStorage } from './artifacts/directory-storage.ts'
+import { checkpointWorkers, closeChain } from './audit/checkpoints.ts'
+import { ensureAuditKey } from './audit/keys.ts'
 import { auditWorkers } from './audit/seal.ts'
 import { bootstrapAuthorities } from './authorities/bootstrap.ts'
 import { authorityWorker, subscribeAuthorities } from './authorities/changes.ts'
@@ -96,6 +98,9 @@ async function openContext(
   await bootstrapAuthorities(deps)
   await ensureMetricsToken(config)
   await ensureOnlineKeys(deps)
+  await ensureAuditKey(deps)
+  // After everything else has stopped: what it still recorded is signed.
+  stack.defer(() => closeChain(deps))
   const authorities = await loadAuthorities(deps)
   const bus = stack.use(
     handle.kind === 'postgres' ? await createPostgresBus(handle.url, log) : createLocalBus(),
@@ -165,6 +170,7 @@ async function listen(
 function startWorkers(ctx: Context, stack: AsyncDisposableStack, quiet: QuietDevices): void {
   const workers: Worker[] = [
     ...auditWorkers(ctx),
+    ...checkpointWorkers(ctx),
     ...cleanupWorkers(ctx),
     ...groupWorkers(ctx),
     ...enrollmentWorkers(ctx),

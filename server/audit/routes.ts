@@ -4,7 +4,7 @@ import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { type AuditRow, listAudit } from './store.ts'
 import { verifyChain } from './verify.ts'
-import { auditFilter, AuditView, VerifyQuery, VerifyView } from './wire.ts'
+import { auditFilter, AuditView, OriginView, VerifyQuery, VerifyView } from './wire.ts'
 
 export const auditRoutes = [
   route({
@@ -47,7 +47,13 @@ function view(row: AuditRow): AuditView {
     // Written by recordAudit, which takes nothing but objects.
     facts: row.facts as Record<string, unknown>,
     requestId: row.request_id,
+    origin: originView(row.origin),
     chainNo: row.chain_no,
     hash: row.hash?.toString('hex') ?? null,
   }
+}
+
+function originView(origin: unknown): AuditView['origin'] {
+  const parsed = OriginView.safeParse(origin)
+  return parsed.success ? parsed.data : null
 }

@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto'
-
+import { chainHash, chainStart, chainText } from '../../pki/audit/chain.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import type { Worker } from '../workers/worker.ts'
@@ -16,20 +15,22 @@ import {
 const batchSize = 500
 const idleMs = 1_000
 
-/** What stands before the first row of the chain: 32 zero bytes. */
-export const chainStart = Buffer.alloc(32)
+/** The text that is hashed for a row, at its place. */
+export function sealedText(chainNo: number, row: SealableRow): string {
+  return chainText(chainNo, {
+    seq: row.seq,
+    at: row.at_text,
+    actor: row.actor,
+    action: row.action,
+    subject: row.subject,
+    facts: row.facts_text,
+    requestId: row.request_id,
+    ...(row.format === 1 ? {} : { origin: row.origin_text }),
+  })
+}
 
-/**
- * SHA-256 of the previous row's hash (32 bytes) and the UTF-8 JSON array
- * `[chainNo, seq, at, actor, action, subject, facts, requestId]`, where `at` is UTC with microseconds and `facts` the database's
- * text of the JSON. Anybody with read access can compute it again.
- */
-export function sealHash(previous: Buffer, chainNo: number, row: SealableRow): Buffer {
-  const { seq, at_text, actor, action, subject, facts_text, request_id } = row
-  return createHash('sha256')
-    .update(previous)
-    .update(JSON.stringify([chainNo, seq, at_text, actor, action, subject, facts_text, request_id]))
-    .digest()
+function sealHash(before: Buffer, chainNo: number, row: SealableRow): Buffer {
+  return chainHash(before, sealedText(chainNo, row))
 }
 
 /**

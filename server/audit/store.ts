@@ -5,8 +5,9 @@ import type { AuditEventTable } from '../db/schema.ts'
 
 export type AuditRow = Selectable<AuditEventTable>
 
-/** A row as it is hashed: instants and facts as the database's own text, so that nothing is lost on the way. */
+/** A row as it is hashed (pki/audit/chain.ts): instants and JSON as the database's own text. */
 export interface SealableRow {
+  format: number
   seq: number
   at_text: string
   actor: string
@@ -14,6 +15,7 @@ export interface SealableRow {
   subject: string
   facts_text: string
   request_id: string | null
+  origin_text: string | null
 }
 export interface SealedRow extends SealableRow {
   chain_no: number
@@ -33,8 +35,10 @@ const sealable = [
   'action',
   'subject',
   'request_id',
+  'format',
   sql<string>`to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`.as('at_text'),
   sql<string>`facts::text`.as('facts_text'),
+  sql<string | null>`origin::text`.as('origin_text'),
 ] as const
 
 /** Newest first. `before` is a `seq`. */
@@ -93,15 +97,15 @@ export async function countUnsealed(db: Db): Promise<number> {
   return Number(count)
 }
 
+/** By a function of the database: the server's role may not update the table (migration 0044). */
 export async function writeSeals(tx: Tx, seals: readonly Seal[]): Promise<void> {
   const hex = (buffer: Buffer) => buffer.toString('hex')
   await sql`
-    update audit_event set chain_no = v.chain_no, prev_hash = decode(v.prev, 'hex'), hash = decode(v.own, 'hex')
-    from unnest(
+    select audit_seal(
       ${seals.map(({ seq }) => seq)}::bigint[], ${seals.map(({ chainNo }) => chainNo)}::bigint[],
-      ${seals.map(({ prevHash }) => hex(prevHash))}::text[], ${seals.map(({ hash }) => hex(hash))}::text[]
-    ) as v (seq, chain_no, prev, own)
-    where audit_event.seq = v.seq`.execute(tx)
+      ${seals.map(({ prevHash }) => hex(prevHash))}::text[], ${seals.map(({ hash }) => hex(hash))}::text[])`.execute(
+    tx,
+  )
 }
 
 /** Sealed rows in chain order, after a place in the chain. */

@@ -1,6 +1,7 @@
+import { chainStart } from '../../pki/audit/chain.ts'
 import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
-import { breakAt, type ChainBreak, chainStart, walkChain } from './seal.ts'
+import { breakAt, type ChainBreak, walkChain } from './seal.ts'
 import { chainHead, countUnsealed, hashAt } from './store.ts'
 
 export interface ChainReport {

@@ -9,6 +9,13 @@ export const auditFilter = {
   action: text.optional(),
 }
 
+export const OriginView = z.object({
+  address: z.string().optional(),
+  /** What was shown: `api-key`, `session`, `workload-token`, `device-certificate`, … */
+  credential: z.string().optional(),
+  userAgent: z.string().optional(),
+})
+
 export const AuditView = z.object({
   /** In order of writing; the place in the chain is `chainNo`. */
   seq: z.int(),
@@ -18,6 +25,8 @@ export const AuditView = z.object({
   subject: z.string(),
   facts: z.record(z.string(), z.unknown()),
   requestId: z.string().nullable(),
+  /** Where it came from; null for what the server did by itself, and for rows from before origins were recorded. */
+  origin: OriginView.nullable(),
   chainNo: z.int().nullable(),
   hash: z.string().nullable(),
 })

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 
 import { unwrapKey, wrapKey } from '../../pki/wrap.ts'
 import { recordAudit } from '../audit/audit.ts'
+import { rewrapAuditKeys } from '../audit/keys.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
@@ -28,6 +29,7 @@ type Deps = Pick<AuthorityDeps, 'db' | 'clock' | 'log' | 'bus' | 'config' | 'kek
 
 /** Everything in the database that the key-encryption key wraps; test/rules/wrapped.test.ts compares it with the schema. */
 export const wrappedColumns = [
+  'audit_key.wrapped_key',
   'authority.wrapped_key',
   'authority_request.wrapped_key',
   'enrollment_profile.webhook_secret',
@@ -103,6 +105,7 @@ async function rewrapAll(tx: Tx, from: Buffer, to: Buffer): Promise<Record<strin
     authorityKeys: await rewrapAuthorityKeys(tx, rewrap, authorityKeyContext),
     serverKeys: await rewrapServerKeys(tx, rewrap, serverKeyContext),
     onlineKeys: await rewrapOnlineKeys(tx, from, to),
+    auditKeys: await rewrapAuditKeys(tx, from, to),
     webhookSecrets: await rewrapWebhookSecrets(tx, from, to),
   }
 }

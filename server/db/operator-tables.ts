@@ -1,6 +1,4 @@
-import type { GeneratedAlways } from 'kysely'
-
-/** Operators, audit, security events: migration 0002 and later ones. */
+/** Operators, security events: migration 0002 and later ones. */
 
 export interface ApiKeyTable {
   id: string
@@ -19,19 +17,6 @@ export interface ApiKeyTable {
   overlap_ends_at: Date | null
   rotation_id: string | null
   rotated_at: Date | null
-}
-
-export interface AuditEventTable {
-  seq: GeneratedAlways<number>
-  at: Date
-  actor: string
-  action: string
-  subject: string
-  facts: unknown
-  request_id: string | null
-  chain_no: number | null
-  prev_hash: Buffer | null
-  hash: Buffer | null
 }
 
 export interface SecurityEventTable {

@@ -1,5 +1,13 @@
 import type { AccessGrantTable, AccessRoleTable } from './access-tables.ts'
 import type {
+  AuditCheckpointTable,
+  AuditEventTable,
+  AuditHoldTable,
+  AuditKeyTable,
+  AuditStartTable,
+  AuditStreamTable,
+} from './audit-tables.ts'
+import type {
   DdiActionTable,
   DdiDeviceTable,
   DdiDigestTable,
@@ -33,12 +41,7 @@ import type {
   IncidentTable,
   IdentityChangeTable,
 } from './identity-tables.ts'
-import type {
-  ApiKeyTable,
-  AuditEventTable,
-  SecurityEventTable,
-  IdempotencyTable,
-} from './operator-tables.ts'
+import type { ApiKeyTable, SecurityEventTable, IdempotencyTable } from './operator-tables.ts'
 import type { DeploymentCodeCountTable, RollbackTargetTable } from './outcome-tables.ts'
 import type { UpdateOverrideTable } from './override-tables.ts'
 import type {
@@ -98,6 +101,11 @@ export interface Schema {
   workload_identity: WorkloadIdentityTable
   operator_certificate: OperatorCertificateTable
   audit_event: AuditEventTable
+  audit_key: AuditKeyTable
+  audit_checkpoint: AuditCheckpointTable
+  audit_start: AuditStartTable
+  audit_hold: AuditHoldTable
+  audit_stream: AuditStreamTable
   security_event: SecurityEventTable
   idempotency: IdempotencyTable
   device_group: DeviceGroupTable
@@ -156,6 +164,7 @@ export interface Schema {
 export type * from './access-tables.ts'
 export type * from './ddi-tables.ts'
 export type * from './window-tables.ts'
+export type * from './audit-tables.ts'
 export type * from './identity-tables.ts'
 export type * from './operator-tables.ts'
 export type * from './outcome-tables.ts'

@@ -50,6 +50,7 @@ import { openApiDocument } from './openapi.ts'
 import { renderProblem } from './problem.ts'
 import { limitRate } from './rate.ts'
 import { createReadiness } from './readiness.ts'
+import { rememberOrigin } from './remember-origin.ts'
 import { requestLog } from './request-log.ts'
 import type { Route } from './route.ts'
 import { schemaNames } from './schema-names.ts'
@@ -104,6 +105,7 @@ export function createApp(ctx: Context): Express {
   app.disable('x-powered-by')
   app.disable('etag')
   app.use(requestLog(ctx, 'api'))
+  app.use(rememberOrigin)
   // Other names below this host are not ours to decide about.
   app.use(helmet({ strictTransportSecurity: { includeSubDomains: false } }))
   app.use((_req, res, next) => {

@@ -12,6 +12,7 @@ import { tufRouter } from '../metadata/device-router.ts'
 import { scepRouter } from '../scep/router.ts'
 import { deviceAuth, requireDevice } from './device-auth.ts'
 import { renderProblem } from './problem.ts'
+import { rememberOrigin } from './remember-origin.ts'
 import { requestLog } from './request-log.ts'
 
 /** The devices' listener: EST, and behind a device's certificate its downloads and update metadata. */
@@ -24,6 +25,7 @@ export function createDeviceApp(
   app.disable('x-powered-by')
   app.disable('etag')
   app.use(requestLog(ctx, 'device'))
+  app.use(rememberOrigin)
   app.use(deviceAuth(ctx))
   app.use('/.well-known/est', estRouter(ctx))
   app.use('/scep', scepRouter(ctx))

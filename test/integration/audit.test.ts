@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+
 import { sql } from 'kysely'
 import { expect } from 'vitest'
 
@@ -6,6 +8,7 @@ import { auditWorkers, sealBatch } from '../../server/audit/seal.ts'
 import { verifyChain } from '../../server/audit/verify.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { inTransaction } from '../../server/db/transaction.ts'
+import { withOrigin } from '../../server/request-origin.ts'
 import { type DatabaseWorld, onBothDatabases } from '../support/both-databases.ts'
 
 const at = new Date('2030-01-01T00:00:00.123Z')
@@ -30,9 +33,9 @@ async function record(handle: DatabaseHandle, count: number, from = 0): Promise<
 /** What somebody with the database's password could do: the trigger out of the way, then a change. */
 async function tamper(handle: DatabaseHandle, change: string): Promise<void> {
   for (const statement of [
-    'alter table audit_event disable trigger audit_append_only',
+    'alter table audit_event disable trigger user',
     change,
-    'alter table audit_event enable trigger audit_append_only',
+    'alter table audit_event enable trigger user',
   ]) {
     await sql.raw(statement).execute(handle.db)
   }
@@ -217,4 +220,75 @@ chainTest('over REST: lists, filters, pages and verifies', async ({ handle, api 
   })
   expect((await api.call('GET', '/audit/verify')).body).toMatchObject({ ok: true, walked: 7 })
   expect((await api.call('GET', '/audit/verify?after=99')).status).toBe(404)
+})
+
+chainTest('rows from before origins were recorded keep the hash they have', async ({ handle }) => {
+  await record(handle, 3)
+  await tamper(handle, 'update audit_event set format = 1')
+  await sealBatch(handle)
+  await record(handle, 2, 3)
+  await sealBatch(handle)
+  expect(await verifyChain(handle, everything)).toMatchObject({ ok: true, walked: 5 })
+  const { rows } = await sql<{ chain_no: number; prev_hash: Buffer; hash: Buffer; text: string }>`
+    select chain_no, prev_hash, hash, subject as text from audit_event order by chain_no`.execute(
+    handle.db,
+  )
+  const known = [1, 0, '2030-01-01T00:00:00.123000Z', 'system', 'test.do', 'subject-0']
+  const facts = '{"n": 0, "deep": {"a": [true, null], "b": 1.5}, "text": "äöü \\"quoted\\""}'
+  const { rows: seqs } = await sql<{
+    seq: number
+  }>`select min(seq) as seq from audit_event`.execute(handle.db)
+  const array = [...known, facts, 'request-1'].with(1, Number(seqs[0]?.seq))
+  expect(rows[0]?.hash.toString('hex')).toBe(
+    createHash('sha256').update(Buffer.alloc(32)).update(JSON.stringify(array)).digest('hex'),
+  )
+})
+
+chainTest('a row says where its request came from, and the hash covers that', async (world) => {
+  const { handle, api } = world
+  const made = await api.call(
+    'POST',
+    '/api-keys',
+    { name: 'one', role: 'viewer' },
+    {
+      headers: { 'X-Request-Id': 'request-origin-1', 'User-Agent': 'a test \u00e9' },
+    },
+  )
+  expect(made.status).toBe(201)
+  const { body } = await api.call('GET', '/audit?action=api-key.create')
+  expect(body.items?.[0]).toMatchObject({
+    requestId: 'request-origin-1',
+    origin: { address: '127.0.0.1', credential: 'api-key', userAgent: 'a test é' },
+  })
+  await sealBatch(handle)
+  await tamper(handle, `update audit_event set origin = origin || '{"address":"192.0.2.1"}'`)
+  expect(await verifyChain(handle, everything)).toMatchObject({
+    ok: false,
+    firstBreak: { reason: 'changed' },
+  })
+})
+
+chainTest('what a request does for another one is not given its address', async ({ handle }) => {
+  await withOrigin('request-a', { address: '192.0.2.7' }, async () => {
+    await inTransaction(handle.db, (tx) =>
+      recordAudits(
+        tx,
+        ['request-a', 'request-b'].map((requestId) => ({
+          at,
+          actor: 'key:1',
+          action: 'test.do',
+          subject: 's',
+          facts: {},
+          requestId,
+        })),
+      ),
+    )
+  })
+  const { rows } = await sql<{
+    origin: unknown
+  }>`select origin from audit_event order by seq`.execute(handle.db)
+  expect(rows.map(({ origin }) => origin)).toEqual([
+    { address: '192.0.2.7', credential: 'api-key' },
+    null,
+  ])
 })

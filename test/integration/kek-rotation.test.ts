@@ -4,6 +4,7 @@ import { copyFile, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { sql } from 'kysely'
 import { beforeEach, describe, expect, test } from 'vitest'
 
+import { ensureAuditKey } from '../../server/audit/keys.ts'
 import { bootstrapAuthorities } from '../../server/authorities/bootstrap.ts'
 import {
   confirmKek,
@@ -76,6 +77,7 @@ async function start(): Promise<WorldContext['kek']> {
 
 async function givenEverything(): Promise<void> {
   await ensureOnlineKeys(ctx)
+  await ensureAuditKey(ctx)
   await handle.db
     .updateTable('online_key')
     .set((eb) => ({

@@ -21,6 +21,7 @@ const source = [
   'schema',
   'identity-tables',
   'operator-tables',
+  'audit-tables',
   'updates-tables',
   'outcome-tables',
   'override-tables',
