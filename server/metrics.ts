@@ -58,6 +58,12 @@ export function createMetrics() {
       registers,
     }),
     ...workMetrics(registers),
+    webhookAttempts: new Counter({
+      name: 'fleetseal_webhook_attempts_total',
+      help: 'Calls of webhooks by outcome: delivered, failed, dead (given up)',
+      labelNames: ['outcome'],
+      registers,
+    }),
     securityEvents: new Counter({
       name: 'fleetseal_security_events_total',
       help: 'Security events recorded by source and severity',

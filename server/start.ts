@@ -54,6 +54,8 @@ import { rolloutWorkers } from './rollouts/workers.ts'
 import { scepWorkers } from './scep/workers.ts'
 import { startTracing, traceStatement, type Tracing } from './tracing.ts'
 import { transparencyWorkers } from './transparency/workers.ts'
+import { Courier } from './webhooks/courier.ts'
+import { webhookWorkers } from './webhooks/workers.ts'
 import { cleanupWorkers } from './workers/cleanup.ts'
 import { run, type Worker } from './workers/worker.ts'
 
@@ -172,6 +174,8 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack, quiet: QuietDev
     ...auditWorkers(ctx),
     ...checkpointWorkers(ctx),
     ...cleanupWorkers(ctx),
+    ...webhookWorkers(ctx),
+    stack.use(new Courier(ctx)).worker(),
     ...groupWorkers(ctx),
     ...enrollmentWorkers(ctx),
     ...renewalWorkers(ctx),

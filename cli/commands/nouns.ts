@@ -19,6 +19,7 @@ import { rolloutNoun } from './rollout.ts'
 import { scepNoun } from './scep.ts'
 import { settingsNoun } from './settings.ts'
 import { signNoun } from './sign.ts'
+import { webhookNoun } from './webhook.ts'
 import { blackoutNoun, windowNoun } from './window.ts'
 
 /** Every noun of the command line, in the order of the help. */
@@ -42,6 +43,7 @@ export const nouns: readonly Noun[] = [
   auditNoun,
   logNoun,
   eventsNoun,
+  webhookNoun,
   apiKeyNoun,
   roleNoun,
   grantNoun,

@@ -10,6 +10,7 @@ import { inTransaction } from '../db/transaction.ts'
 import { rewrapWebhookSecrets } from '../enrollment/rewrap.ts'
 import { DomainError } from '../errors.ts'
 import { rewrapOnlineKeys } from '../metadata/rewrap.ts'
+import { rewrapEndpointSecrets } from '../webhooks/service.ts'
 import { authorityKeyContext } from './authority-key.ts'
 import type { AuthorityDeps, By } from './changes.ts'
 import { hasCode, writeAtomically } from './files.ts'
@@ -36,6 +37,8 @@ export const wrappedColumns = [
   'online_key.next_wrapped_key',
   'online_key.wrapped_key',
   'server_identity.wrapped_key',
+  'webhook_endpoint.previous_secret',
+  'webhook_endpoint.secret',
 ] as const
 
 export async function kekStatus({ db, config }: Pick<Deps, 'db' | 'config'>): Promise<KekStatus> {
@@ -107,6 +110,7 @@ async function rewrapAll(tx: Tx, from: Buffer, to: Buffer): Promise<Record<strin
     onlineKeys: await rewrapOnlineKeys(tx, from, to),
     auditKeys: await rewrapAuditKeys(tx, from, to),
     webhookSecrets: await rewrapWebhookSecrets(tx, from, to),
+    endpointSecrets: await rewrapEndpointSecrets(tx, from, to),
   }
 }
 

@@ -77,6 +77,11 @@ import type {
   ChoiceEventTable,
   DevicePenaltyLiftTable,
 } from './updates-tables.ts'
+import type {
+  OutboxEventTable,
+  WebhookDeliveryTable,
+  WebhookEndpointTable,
+} from './webhook-tables.ts'
 import type { BlackoutCalendarTable, MaintenanceWindowTable } from './window-tables.ts'
 
 /**
@@ -159,10 +164,14 @@ export interface Schema {
   maintenance_window: MaintenanceWindowTable
   blackout_calendar: BlackoutCalendarTable
   device_penalty_lift: DevicePenaltyLiftTable
+  outbox_event: OutboxEventTable
+  webhook_endpoint: WebhookEndpointTable
+  webhook_delivery: WebhookDeliveryTable
 }
 
 export type * from './access-tables.ts'
 export type * from './ddi-tables.ts'
+export type * from './webhook-tables.ts'
 export type * from './window-tables.ts'
 export type * from './audit-tables.ts'
 export type * from './identity-tables.ts'

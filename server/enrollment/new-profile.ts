@@ -2,11 +2,12 @@ import { randomBytes } from 'node:crypto'
 
 import { wrapKey } from '../../pki/wrap.ts'
 import { DomainError } from '../errors.ts'
+import { readWebhookUrl } from '../webhooks/address.ts'
 import { readAnchors, subjectHash } from './anchors.ts'
 import { compileIdPattern } from './id-pattern.ts'
 import { keyAlgorithms } from './state.ts'
 import type { Profile } from './store.ts'
-import { readWebhookUrl, webhookContext } from './webhook-url.ts'
+import { webhookContext } from './webhook-context.ts'
 import type { NewProfileBody } from './wire.ts'
 
 /**
@@ -31,7 +32,9 @@ export function newProfile(
   if (auth.type === 'certificate' && anchors.length === 0) {
     throw refused('auth.trustAnchors', "is missing: give the manufacturer's authorities in PEM")
   }
-  const url = webhook && readWebhookUrl(webhook.url, { isPrivateAllowed: privateWebhooks }).href
+  const url =
+    webhook &&
+    readWebhookUrl(webhook.url, { isPrivateAllowed: privateWebhooks, at: 'webhook.url' }).href
   return {
     id,
     name: body.name,

@@ -1,7 +1,7 @@
 import { unwrapKey, wrapKey } from '../../pki/wrap.ts'
 import type { Tx } from '../db/client.ts'
 import { lockWebhookSecrets, setWebhookSecret } from './store.ts'
-import { webhookContext } from './webhook-url.ts'
+import { webhookContext } from './webhook-context.ts'
 
 /** Seals the secrets of all webhooks with another key-encryption key, in the caller's transaction. Returns how many. */
 export async function rewrapWebhookSecrets(tx: Tx, from: Buffer, to: Buffer): Promise<number> {

@@ -43,6 +43,7 @@ import { windowRoutes } from '../rollouts/window-routes.ts'
 import { scepRoutes } from '../scep/routes.ts'
 import { settingsRoutes } from '../settings/routes.ts'
 import { transparencyRoutes } from '../transparency/routes.ts'
+import { webhookRoutes } from '../webhooks/routes.ts'
 import { docsRouter } from './docs.ts'
 import { mountRoutes } from './mount.ts'
 import type { OpenPath } from './open-paths.ts'
@@ -96,6 +97,7 @@ export const routes: readonly Route[] = [
   ...exportRoutes,
   ...auditRoutes,
   ...eventRoutes,
+  ...webhookRoutes,
 ]
 
 /** The operators' listener: the REST interface, its description, health and metrics. */

@@ -23,5 +23,6 @@ export const tags: Readonly<Record<string, string>> = {
   releases: 'Versions of what devices install, from draft to published and withdrawn.',
   rollouts: 'Who gets a release, how fast, and when to stop.',
   server: 'Health, metrics and this document.',
+  webhooks: 'Addresses that are told what happens, by signed calls.',
   windows: 'When updates may begin, on the devices of a group or on one.',
 }

@@ -31,6 +31,7 @@ import * as rollouts from '../rollouts/wire.ts'
 import * as scep from '../scep/wire.ts'
 import * as settings from '../settings/wire.ts'
 import * as transparency from '../transparency/wire.ts'
+import * as webhooks from '../webhooks/wire.ts'
 
 /** What is exported under a name that says too little, or that two slices use. */
 const renamed: ReadonlyMap<unknown, string> = new Map<unknown, string>([
@@ -67,6 +68,14 @@ const renamed: ReadonlyMap<unknown, string> = new Map<unknown, string>([
   [results.ResultView, 'RolloutResult'],
   [governance.ApprovalsView, 'RolloutApprovals'],
   [limits.LimitsView, 'RolloutLimits'],
+  [webhooks.EndpointView, 'Webhook'],
+  [webhooks.EndpointSecretView, 'WebhookWithSecret'],
+  [webhooks.NewEndpointBody, 'NewWebhook'],
+  [webhooks.EndpointPatch, 'WebhookChange'],
+  [webhooks.EndpointActionBody, 'WebhookAction'],
+  [webhooks.DeliveryView, 'WebhookDelivery'],
+  [webhooks.ReplayBody, 'WebhookReplay'],
+  [webhooks.ReplayView, 'WebhookReplayed'],
 ])
 
 /** Schemas that are the whole of a request or of an answer, or a part of several, with their names in the OpenAPI document. */
@@ -104,6 +113,7 @@ const modules = [
   scep,
   settings,
   transparency,
+  webhooks,
 ]
 const taken = new Map<string, unknown>()
 for (const module of modules) {

@@ -43,6 +43,8 @@ export const permissions = [
   'settings:read',
   'settings:write',
   'transparency:read',
+  'webhooks:manage',
+  'webhooks:read',
   'windows:read',
   'windows:write',
 ] as const
@@ -58,9 +60,10 @@ export const builtInRoles = [
 ] as const
 export type BuiltInRole = (typeof builtInRoles)[number]
 
-/** What everybody who works with a fleet sees; who may do what, and who did what, is not among it. */
+/** What everybody who works with a fleet sees; who may do what, who did what, and where it is told to, is not among it. */
 const usualReads = permissions.filter(
-  (name) => name.endsWith(':read') && name !== 'audit:read' && name !== 'operators:read',
+  (name) =>
+    name.endsWith(':read') && !['audit:read', 'operators:read', 'webhooks:read'].includes(name),
 )
 
 /**
@@ -85,6 +88,7 @@ export const permissionsOf: Readonly<Record<BuiltInRole, readonly Permission[]>>
     'rollouts:control',
     'rollouts:write',
     'settings:write',
+    'webhooks:read',
     'windows:write',
   ],
   'release-manager': [
@@ -108,6 +112,6 @@ export const permissionsOf: Readonly<Record<BuiltInRole, readonly Permission[]>>
     'settings:read',
     'transparency:read',
   ],
-  auditor: [...usualReads, 'audit:read', 'operators:read'],
+  auditor: [...usualReads, 'audit:read', 'operators:read', 'webhooks:read'],
   viewer: usualReads,
 }

@@ -4,6 +4,7 @@ import { inTransaction } from '../db/transaction.ts'
 import { deleteIdentityChanges } from '../devices/identity-change.ts'
 import { forgetEvents } from '../events/retention.ts'
 import { forgetIdempotencyKeys } from '../http/idempotency.ts'
+import { forgetOutbox } from '../outbox/relay.ts'
 import type { Worker } from './worker.ts'
 
 const dayMs = 86_400_000
@@ -14,6 +15,8 @@ const idleMs = 60_000
 export const idempotencyDays = 7
 /** A process that has not read for this long reads everything anew. */
 export const identityChangeDays = 1
+/** Within this time what was told to others can be told again. */
+export const outboxDays = 14
 
 type Forget = (tx: Tx, before: Date, limit: number) => Promise<number>
 
@@ -31,5 +34,6 @@ export function cleanupWorkers(ctx: Pick<Context, 'db' | 'clock' | 'config'>): W
     worker('cleanup-idempotency', idempotencyDays, forgetIdempotencyKeys),
     worker('cleanup-identity-changes', identityChangeDays, deleteIdentityChanges),
     worker('cleanup-events', ctx.config.eventDays, forgetEvents),
+    worker('cleanup-outbox', outboxDays, forgetOutbox),
   ]
 }

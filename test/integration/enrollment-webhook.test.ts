@@ -8,8 +8,8 @@ import { inTransaction } from '../../server/db/transaction.ts'
 import { decideRequest } from '../../server/enrollment/approval.ts'
 import { rewrapWebhookSecrets } from '../../server/enrollment/rewrap.ts'
 import { getProfile } from '../../server/enrollment/store.ts'
-import { isPrivateAddress } from '../../server/enrollment/webhook-url.ts'
 import { askWebhook, webhookSecret } from '../../server/enrollment/webhook.ts'
+import { isPrivateAddress } from '../../server/webhooks/address.ts'
 import { createEmbeddedDatabase } from '../support/database.ts'
 import {
   createIdentityWorld,

@@ -21,6 +21,7 @@ import type { DatabaseHandle } from '../../server/db/client.ts'
 import { newId } from '../../server/ids.ts'
 import { ensureOnlineKeys, onlineKeys } from '../../server/metadata/online-keys.ts'
 import { createApiKey } from '../../server/operators/service.ts'
+import { actOnEndpoint, createEndpoint } from '../../server/webhooks/service.ts'
 import { actorWith } from '../support/actor.ts'
 import { createTestDatabase } from '../support/database.ts'
 import {
@@ -90,6 +91,14 @@ async function givenEverything(): Promise<void> {
     .execute()
   await createRequest(ctx, { id: id(), purpose: 'devices', ...by })
   await world.givenProfile({ webhook: { url: 'https://example.com/enroll' } })
+  await givenEndpoint()
+}
+
+/** A webhook whose secret is being replaced. */
+async function givenEndpoint(): Promise<void> {
+  const endpoint = { id: id(), url: 'https://example.com/', description: '', groupIds: [] }
+  await createEndpoint(ctx, { ...endpoint, types: ['device.enrolled'] }, by)
+  await actOnEndpoint(ctx, endpoint.id, { action: 'rotate-secret' }, by)
 }
 
 describe('rotation of the key-encryption key while running', () => {

@@ -27,6 +27,7 @@ const source = [
   'override-tables',
   'ddi-tables',
   'window-tables',
+  'webhook-tables',
   'people-tables',
 ]
   .map((name) => readFileSync(`server/db/${name}.ts`, 'utf8'))

@@ -2,11 +2,6 @@ import { BlockList, isIP } from 'node:net'
 
 import { DomainError } from '../errors.ts'
 
-/** What the sealed secret of a profile's webhook is bound to. */
-export function webhookContext(profileId: string): string {
-  return `enrollment webhook ${profileId}`
-}
-
 /** Not reachable over the public internet, or not one host: RFC 6890 and its updates. */
 const special = new BlockList()
 for (const [net, bits] of [
@@ -53,15 +48,17 @@ export function isPrivateAddress(address: string): boolean {
 }
 
 /**
- * Where a webhook may go: https, no credentials, and not to an address of a private network unless the installation allows it
+ * Where a webhook may go (`at` names the field for a refusal): https, no credentials, and not to an address of a private network unless the installation allows it
  * (then also plain http). What a name resolves to is checked when it is called.
  *
  * @throws DomainError `invalid-request`
  */
 export function readWebhookUrl(
   text: string,
-  { isPrivateAllowed }: { isPrivateAllowed: boolean },
+  { isPrivateAllowed, at }: { isPrivateAllowed: boolean; at: string },
 ): URL {
+  const refused = (message: string) =>
+    new DomainError('invalid-request', `${at} ${message}`, { issues: [{ at, message }] })
   const url = URL.parse(text)
   const isSchemeFine = url?.protocol === 'https:' || (isPrivateAllowed && url?.protocol === 'http:')
   if (!url || !isSchemeFine) throw refused('must be an https:// address')
@@ -80,9 +77,4 @@ export function readWebhookUrl(
 /** Without the brackets of IPv6. */
 export function hostOf(url: URL): string {
   return url.hostname.replaceAll(/^\[|\]$/g, '')
-}
-
-function refused(why: string): DomainError {
-  const at = 'webhook.url'
-  return new DomainError('invalid-request', `${at} ${why}`, { issues: [{ at, message: why }] })
 }
