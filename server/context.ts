@@ -31,4 +31,9 @@ export interface Context {
   connections: ConnectionIndex
   storage: ArtifactStorage
   transport: DeviceTransport
+  /**
+   * One check of one route (`GET /devices`) that is left out. For the test that proves that a missing check is noticed; no
+   * server ever has it (test/rules/lifted.test.ts).
+   */
+  liftedForTest?: { route: string; check: 'permission' | 'reach' }
 }

@@ -109,11 +109,11 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
       response: spec.response,
     },
     handler: (ctx) => async (req, res) => {
-      const actor = allowedActor(req, spec)
+      const actor = allowedActor(req, spec, ctx)
       const params = parse(spec.params, req.params, 'path')
       const query = parse(spec.query, req.query, 'query')
       const body = parse(spec.body, req.body, 'body')
-      const reach = allowedReach(actor, spec, body)
+      const reach = allowedReach(actor, spec, body, ctx)
       assertStepUp(actor, { stepUp: spec.stepUp, body, now: ctx.clock.now() })
       const id = creates ? await reserveId(ctx, req, actor, body) : newId(ctx.clock.now())
       const ifMatch = versioned ? wantedVersions(req.get('if-match')) : undefined

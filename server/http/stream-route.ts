@@ -59,10 +59,11 @@ export function streamRoute<P = undefined, Q = undefined, S = undefined>(
       response,
     },
     handler: (ctx) => {
+      const guard = { ...spec, method: 'get' }
       const shared = spec.shared(ctx)
       return async (req, res) => {
-        const actor = allowedActor(req, spec)
-        const reach = allowedReach(actor, spec, undefined)
+        const actor = allowedActor(req, guard, ctx)
+        const reach = allowedReach(actor, guard, undefined, ctx)
         const params = parse(spec.params, req.params, 'path')
         const query = parse(spec.query, req.query, 'query')
         await spec.handle({ ctx, actor, reach, params, query, req, res, shared })
