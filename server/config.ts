@@ -53,6 +53,8 @@ const Environment = z.object({
   FLEETSEAL_MAX_ARTIFACT_MB: z.coerce.number().int().min(1).max(1_048_576).default(8_192),
   FLEETSEAL_MAX_IN_FLIGHT: z.coerce.number().int().min(1).max(100_000_000).optional(),
   FLEETSEAL_API_RATE: z.coerce.number().int().min(1).max(1_000_000).default(100),
+  FLEETSEAL_DISK_LOW_MB: z.coerce.number().int().min(1).max(1_048_576).default(1_024),
+  FLEETSEAL_DISK_RESERVE_MB: z.coerce.number().int().min(0).max(1_048_576).default(64),
   FLEETSEAL_EVENT_DAYS: z.coerce.number().int().min(1).max(36_500).default(400),
   FLEETSEAL_WEBHOOK_PRIVATE: z.enum(['refuse', 'allow']).default('refuse'),
   FLEETSEAL_TARGET_TOKENS: z.enum(['refuse', 'allow']).default('refuse'),
@@ -135,6 +137,11 @@ function freeze(env: z.infer<typeof Environment>) {
     maxInFlight: env.FLEETSEAL_MAX_IN_FLIGHT,
     /** Requests a second of one API key or session, on the average of six seconds. */
     apiRate: env.FLEETSEAL_API_RATE,
+    /** Below `lowBytes` free the disk counts as nearly full, below `reserveBytes` as full. */
+    disk: {
+      lowBytes: env.FLEETSEAL_DISK_LOW_MB * 1024 * 1024,
+      reserveBytes: env.FLEETSEAL_DISK_RESERVE_MB * 1024 * 1024,
+    },
     /** How long security events are kept. */
     eventDays: env.FLEETSEAL_EVENT_DAYS,
     /** May webhooks go to addresses of private networks and this machine? */

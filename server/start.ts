@@ -32,6 +32,7 @@ import { deploymentWorkers } from './deployments/workers.ts'
 import { createIdentityDirectory } from './devices/directory.ts'
 import { Greeting } from './devices/greet.ts'
 import { deviceMessages } from './devices/messages.ts'
+import { diskWorkers } from './disk.ts'
 import { renewalWorkers } from './enrollment/renewal-worker.ts'
 import { enrollmentWorkers } from './enrollment/workers.ts'
 import { eventMessages } from './events/messages.ts'
@@ -122,7 +123,9 @@ async function openContext(
     ...base,
     identities,
     nodeId: newId(systemClock.now()),
-    storage: stack.use(await openDirectoryStorage(join(config.dataDir, 'artifacts'))),
+    storage: stack.use(
+      await openDirectoryStorage(join(config.dataDir, 'artifacts'), config.disk.reserveBytes),
+    ),
     transport: noTransport,
   }
 }
@@ -176,6 +179,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack, quiet: QuietDev
     ...cleanupWorkers(ctx),
     ...webhookWorkers(ctx),
     stack.use(new Courier(ctx)).worker(),
+    ...diskWorkers(ctx),
     ...groupWorkers(ctx),
     ...enrollmentWorkers(ctx),
     ...renewalWorkers(ctx),

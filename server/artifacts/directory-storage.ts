@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { mkdir, open, rename, rm, statfs } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 import { DomainError } from '../errors.ts'
@@ -7,12 +7,17 @@ import { HandleCache } from './handle-cache.ts'
 import type { ArtifactStorage, OpenArtifact, ReceivedBytes } from './storage.ts'
 
 const sha256Pattern = /^[0-9a-f]{64}$/
+/** Bytes of an upload between two looks at the room on the disk. */
+const lookEveryBytes = 4 * 1024 * 1024
 
 /**
  * Artifacts as files `<directory>/ab/cd/abcd…`. What arrives is written to `<directory>/incoming` first; leftovers
- * there are of a process that died, and are removed here, for the directory belongs to one process.
+ * there are of a process that died, and are removed here, for the directory belongs to one process. Of the disk, `reserveBytes` are left free.
  */
-export async function openDirectoryStorage(directory: string): Promise<ArtifactStorage> {
+export async function openDirectoryStorage(
+  directory: string,
+  reserveBytes = 0,
+): Promise<ArtifactStorage> {
   const incoming = join(directory, 'incoming')
   await rm(incoming, { recursive: true, force: true })
   await mkdir(incoming, { recursive: true, mode: 0o700 })
@@ -22,7 +27,7 @@ export async function openDirectoryStorage(directory: string): Promise<ArtifactS
     receive: async (source, { maxBytes }) => {
       const temporary = join(incoming, randomUUID())
       try {
-        const received = await writeAll(temporary, source, maxBytes)
+        const received = await writeAll(temporary, source, { maxBytes, reserveBytes })
         return keepable(temporary, pathOf(received.sha256), received)
       } catch (error) {
         await rm(temporary, { force: true })
@@ -38,16 +43,21 @@ export async function openDirectoryStorage(directory: string): Promise<ArtifactS
 async function writeAll(
   path: string,
   source: AsyncIterable<Buffer>,
-  maxBytes: number,
+  { maxBytes, reserveBytes }: { maxBytes: number; reserveBytes: number },
 ): Promise<{ sha256: string; size: number }> {
   await using file = await open(path, 'wx', 0o600)
   const hash = createHash('sha256')
   let size = 0
+  let nextLook = 0
   // The next chunk is asked for when this one is written: a slow disk slows the sender down.
   for await (const chunk of source) {
     size += chunk.length
     if (size > maxBytes) {
       throw new DomainError('too-large', `An artifact has at most ${maxBytes} bytes`, { maxBytes })
+    }
+    if (size >= nextLook) {
+      await requireRoom(path, reserveBytes)
+      nextLook = size + lookEveryBytes
     }
     hash.update(chunk)
     for (let done = 0; done < chunk.length;) {
@@ -95,13 +105,19 @@ async function syncFolders(from: string, upTo: string): Promise<void> {
   }
 }
 
+/** The database, and what keeps the server going, may need the last of the disk. */
+async function requireRoom(path: string, reserveBytes: number): Promise<void> {
+  if (reserveBytes === 0) return
+  const { bavail, bsize } = await statfs(dirname(path))
+  if (bavail * bsize < reserveBytes) throw storageFull()
+}
+
+function storageFull(cause?: unknown): DomainError {
+  return new DomainError('storage-full', 'There is no space left for artifacts', {}, { cause })
+}
+
 function asStorageError(error: unknown): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   if (code !== 'ENOSPC' && code !== 'EDQUOT') return error
-  return new DomainError(
-    'storage-full',
-    'There is no space left for artifacts',
-    {},
-    { cause: error },
-  )
+  return storageFull(error)
 }

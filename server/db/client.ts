@@ -4,6 +4,7 @@ import { PGlite } from '@electric-sql/pglite'
 import { Kysely, type LogEvent, PostgresDialect, type Transaction } from 'kysely'
 import pg from 'pg'
 
+import { PatientClient } from './patient-client.ts'
 import { SerialPGliteDialect } from './pglite-dialect.ts'
 import type { Schema } from './schema.ts'
 
@@ -21,6 +22,8 @@ export type DatabaseHandle = AsyncDisposable & { db: Db } & (
 const int8 = 20
 const numeric = 1700
 const bytea = 17
+/** After its own limit a statement's answer, or the word that it was ended, has to arrive within this time. */
+const answerMs = 5_000
 
 export interface PoolLimits {
   max?: number
@@ -63,8 +66,16 @@ export function connectPostgres(
   pool.on('error', () => {})
   // So does one that is lent out and breaks between two statements: whoever holds it hears of it from the next one.
   pool.on('connect', (client) => void client.on('error', () => {}))
+  const patient = new WeakMap<pg.PoolClient, PatientClient>()
+  const connect = async () => {
+    const client = await pool.connect()
+    const known = patient.get(client) ?? new PatientClient(client, statementMs + answerMs)
+    patient.set(client, known)
+    return known
+  }
+  const lent = { connect, end: async () => await pool.end(), options: pool.options }
   const db = new Kysely<Schema>({
-    dialect: new PostgresDialect({ pool }),
+    dialect: new PostgresDialect({ pool: lent }),
     ...(onStatement ? { log: onStatement } : {}),
   })
   return {

@@ -69,8 +69,11 @@ export function asDomainError(error: unknown): DomainError | undefined {
   return unavailableWords.test(error.message) ? unavailableNow(error) : undefined
 }
 
-/** SQLSTATE classes 08, 53 and 57 (no connection, no room, ended from outside), and a lock that could not be had. */
-const unavailable = /^(08|53|57)[0-9A-Z]{3}$|^55P03$|^25P03$|^ECONN(REFUSED|RESET)$/
+/**
+ * SQLSTATE classes 08, 53 and 57 (no connection, no room, ended from outside), a lock that could not be had, and a database that takes no
+ * changes now (a full disk, a standby).
+ */
+const unavailable = /^(08|53|57)[0-9A-Z]{3}$|^55P03$|^25P03$|^25006$|^ECONN(REFUSED|RESET)$/
 /** What the drivers say without a code when a connection breaks, cannot be had or is not given back. */
 const unavailableWords =
   /^(Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect|The embedded database was busy)/

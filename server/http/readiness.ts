@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'kysely'
 
 import type { Context } from '../context.ts'
+import { type DiskState, readDisk } from '../disk.ts'
 import { noTransport } from '../mqtt/transport.ts'
 
 const databaseTimeoutMs = 2_000
@@ -12,7 +13,9 @@ const freshMs = 1_000
 export interface Readiness {
   status: 'ready' | 'not-ready'
   /** `ok`, or why not, in words for a person. */
-  checks: Record<'database' | 'broker' | 'authorities' | 'identities' | 'bus', string>
+  checks: Record<'database' | 'broker' | 'authorities' | 'identities' | 'bus' | 'disk', string>
+  /** `low`: make room. `full`: uploads are refused, and on the embedded database every change. */
+  disk: DiskState | 'unknown'
   metadata: {
     /** The roots were imported. Updates need them; everything else works without. */
     imported: boolean
@@ -34,20 +37,37 @@ export function createReadiness(ctx: Context): () => Promise<Readiness> {
 }
 
 async function look(ctx: Context): Promise<Readiness> {
-  const metadata = await within(readMetadata(ctx), databaseTimeoutMs)
+  const [metadata, disk] = await Promise.all([
+    within(readMetadata(ctx), databaseTimeoutMs),
+    within(readDisk(ctx.config), databaseTimeoutMs),
+  ])
   const checks = {
-    database: metadata ? 'ok' : 'does not answer',
+    database: databaseState(metadata),
     broker: ctx.transport === noTransport ? 'not started' : 'ok',
     authorities: authoritiesState(ctx),
     identities: ctx.identities.ready() ? 'ok' : 'the status of devices is not known',
     bus: ctx.bus.connected() ? 'ok' : 'changes in other processes are not heard',
+    disk: diskState(ctx, disk?.state),
   }
   const ready = Object.values(checks).every((state) => state === 'ok')
   return {
     status: ready ? 'ready' : 'not-ready',
     checks,
-    metadata: metadata ?? { imported: false, evaluation: false, overdue: [] },
+    disk: disk?.state ?? 'unknown',
+    metadata: metadata?.metadata ?? { imported: false, evaluation: false, overdue: [] },
   }
+}
+
+function databaseState(look: Look | undefined): string {
+  if (!look) return 'does not answer'
+  return look.takesChanges ? 'ok' : 'takes no changes: it is a standby, or its disk is full'
+}
+
+/** With PostgreSQL, which has a disk of its own, devices are served as before: a process without room is still better than none. */
+function diskState({ config }: Context, state: DiskState | undefined): string {
+  if (state === undefined) return 'the data directory cannot be read'
+  const stops = state === 'full' && config.databaseUrl === undefined
+  return stops ? 'full: nothing is stored until there is room' : 'ok'
 }
 
 function authoritiesState({ authorities, clock }: Context): string {
@@ -74,8 +94,15 @@ async function readOverdue({ db, clock }: Context): Promise<Readiness['metadata'
     .map(({ role, expiresAt }) => ({ role, expiresAt: expiresAt.toISOString() }))
 }
 
-async function readMetadata(ctx: Context): Promise<Readiness['metadata']> {
+interface Look {
+  takesChanges: boolean
+  metadata: Readiness['metadata']
+}
+
+async function readMetadata(ctx: Context): Promise<Look> {
   const { db } = ctx
+  const { rows } = await sql<{ read_only: boolean }>`
+    select current_setting('transaction_read_only') = 'on' as read_only`.execute(db)
   const root = await db
     .selectFrom('metadata_file')
     .select(sql<boolean>`signed like '%"x-evaluation":true%'`.as('evaluation'))
@@ -86,9 +113,12 @@ async function readMetadata(ctx: Context): Promise<Readiness['metadata']> {
     .limit(1)
     .executeTakeFirst()
   return {
-    imported: root !== undefined,
-    evaluation: root?.evaluation ?? false,
-    overdue: await readOverdue(ctx),
+    takesChanges: rows[0]?.read_only === false,
+    metadata: {
+      imported: root !== undefined,
+      evaluation: root?.evaluation ?? false,
+      overdue: await readOverdue(ctx),
+    },
   }
 }
 

