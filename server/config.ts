@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 
 import { z } from 'zod'
 
+import { signInProblems, signInSettings, signInVariables } from './sign-in-config.ts'
 import { tracingConfig, tracingSettings } from './tracing-config.ts'
 
 /** Digits only: read as a number, a variable that is set to nothing would silently mean 0, any free port. */
@@ -63,13 +64,16 @@ const Environment = z.object({
     .regex(/^([0-9]|10)$/, 'must be a number from 0 to 10')
     .transform(Number)
     .default(0),
-  FLEETSEAL_SESSION_IDLE_MINUTES: z.coerce.number().int().min(1).max(1_440).default(30),
-  FLEETSEAL_SESSION_HOURS: z.coerce.number().int().min(1).max(168).default(12),
+  ...signInVariables,
   ...tracingSettings,
   FLEETSEAL_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 })
 
-const secretNames = ['DATABASE_URL', 'FLEETSEAL_OTLP_HEADERS'] as const
+const secretNames = [
+  'DATABASE_URL',
+  'FLEETSEAL_OIDC_CLIENT_SECRET',
+  'FLEETSEAL_OTLP_HEADERS',
+] as const
 
 export type Config = ReturnType<typeof loadConfig>
 
@@ -90,11 +94,12 @@ export function loadConfig(environment: NodeJS.ProcessEnv) {
     for (const issue of parsed.error.issues)
       problems.push(`${issue.path.join('.')}: ${issue.message}`)
   }
-  problems.push(...samePorts(merged))
+  problems.push(...samePorts(merged), ...signInProblems(merged))
   if (!merged['FLEETSEAL_PKCS11_MODULE'] !== !merged['FLEETSEAL_PKCS11_PIN_FILE']) {
     problems.push('FLEETSEAL_PKCS11_MODULE: set it together with FLEETSEAL_PKCS11_PIN_FILE')
   }
-  const known = new Set(Object.keys(Environment.shape))
+  const files = secretNames.map((name) => `${name}_FILE`)
+  const known = new Set([...Object.keys(Environment.shape), ...files])
   for (const name of Object.keys(environment)) {
     if (name.startsWith('FLEETSEAL_') && !known.has(name) && !clientNames.has(name)) {
       problems.push(`${name}: no such setting; there are ${[...known].join(', ')}`)
@@ -150,11 +155,7 @@ function freeze(env: z.infer<typeof Environment>) {
     targetTokens: env.FLEETSEAL_TARGET_TOKENS === 'allow',
     /** So many people have to approve any rollout, whatever its author asks for. */
     rolloutApprovals: env.FLEETSEAL_ROLLOUT_APPROVALS,
-    /** How long somebody stays signed in: without use, and at most. */
-    session: {
-      idleMs: env.FLEETSEAL_SESSION_IDLE_MINUTES * 60_000,
-      maxMs: env.FLEETSEAL_SESSION_HOURS * 3_600_000,
-    },
+    ...signInSettings(env),
     /** Where traces go; undefined: nowhere. */
     tracing: tracingConfig(env),
     logLevel: env.FLEETSEAL_LOG_LEVEL,

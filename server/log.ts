@@ -11,6 +11,12 @@ const secretNames = [
   'secret',
   'privateKey',
   'kek',
+  'setCookie',
+  'logout_token',
+  'id_token',
+  'access_token',
+  'client_secret',
+  'recoveryCode',
 ]
 
 /** One JSON line per event on standard output; secrets are replaced whatever the caller passes. */

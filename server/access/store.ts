@@ -99,13 +99,14 @@ export async function listHolders(
   return rows
 }
 
-/** Is there somebody left who is an administrator of the whole fleet, and can still sign in? */
+/** Is there somebody left who is an administrator of the whole fleet, and can still sign in? Whoever never did may not be able to. */
 export async function hasAdministrator(db: Db, now: Date): Promise<boolean> {
   const { rows } = await sql`
     select 1 from access_grant join (${holders(now)}) as holder using (principal)
-    where role = 'admin' and group_ids = '{}' and active and principal not like 'workload:%' limit 1`.execute(
-    db,
-  )
+    where role = 'admin' and group_ids = '{}' and active and principal not like 'workload:%'
+      and (principal not like 'user:%' or exists (
+        select from person where person.id = holder.id and last_sign_in_at is not null))
+    limit 1`.execute(db)
   return rows.length > 0
 }
 
@@ -120,6 +121,12 @@ export async function groupsAmong(db: Db, ids: readonly string[]): Promise<Set<s
 }
 
 function holders(now: Date) {
-  return sql`select id, 'key:' || id as principal, name,
-      revoked_at is null and (expires_at is null or expires_at > ${now}) as active from api_key`
+  return sql`select key.id, 'key:' || key.id as principal, key.name,
+      revoked_at is null and (expires_at is null or expires_at > ${now}) and coalesce(owner.state, 'active') = 'active' as active
+    from api_key as key left join person as owner on owner.id = key.owner_id
+    union all select id, 'user:' || id, name, state = 'active' from person
+    union all select id, 'workload:' || id, name, removed_at is null from workload_identity
+    union all select held.id, 'certificate:' || held.id, held.name,
+      revoked_at is null and not_after > ${now} and coalesce(owner.state, 'active') = 'active'
+    from operator_certificate as held left join person as owner on owner.id = held.owner_id`
 }

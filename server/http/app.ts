@@ -32,6 +32,8 @@ import { createFleetMetrics } from '../observe/fleet-metrics.ts'
 import { authenticate, type Authenticator, createAuthenticator } from '../operators/authenticate.ts'
 import { isMetricsToken } from '../operators/metrics-token.ts'
 import { operatorRoutes } from '../operators/routes.ts'
+import { browserRouter } from '../people/browser-routes.ts'
+import { peopleRoutes } from '../people/routes.ts'
 import { productVersion } from '../product.ts'
 import { releaseRoutes } from '../releases/routes.ts'
 import { derivedRolloutRoutes } from '../rollouts/derived-routes.ts'
@@ -44,6 +46,7 @@ import { scepRoutes } from '../scep/routes.ts'
 import { settingsRoutes } from '../settings/routes.ts'
 import { transparencyRoutes } from '../transparency/routes.ts'
 import { webhookRoutes } from '../webhooks/routes.ts'
+import { workloadRoutes } from '../workloads/routes.ts'
 import { docsRouter } from './docs.ts'
 import { mountRoutes } from './mount.ts'
 import type { OpenPath } from './open-paths.ts'
@@ -63,6 +66,8 @@ const version = productVersion
 export const routes: readonly Route[] = [
   ...operatorRoutes,
   ...accessRoutes,
+  ...peopleRoutes,
+  ...workloadRoutes,
   ...authorityRoutes,
   ...authorityRequestRoutes,
   ...kekRoutes,
@@ -116,6 +121,7 @@ export function createApp(ctx: Context): Express {
   })
   mountOpen(app, ctx, authenticator)
   app.use('/docs', docsRouter())
+  app.use(browserRouter(ctx))
   app.use(prefix, authenticate(authenticator), limitRate(ctx))
   mountRoutes(app, ctx, { prefix, routes })
   app.use((req) => {

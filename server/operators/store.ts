@@ -8,23 +8,30 @@ import { DomainError } from '../errors.ts'
 export interface ApiKey extends Selectable<ApiKeyTable> {
   /** What it may do now. */
   grants: StoredGrant[]
+  /** Of the person who owns it. */
+  owner_state: string | null
 }
 
 function keys(db: Db) {
   return db
     .selectFrom('api_key')
+    .leftJoin('person', 'person.id', 'api_key.owner_id')
     .selectAll('api_key')
+    .select('person.state as owner_state')
     .select(storedGrants(sql`'key:' || api_key.id`).as('grants'))
 }
 
 export async function getApiKey(db: Db, id: string): Promise<ApiKey> {
-  const row = await keys(db).where('id', '=', id).executeTakeFirst()
+  const row = await keys(db).where('api_key.id', '=', id).executeTakeFirst()
   if (!row) throw new DomainError('not-found', 'No such API key', { keyId: id })
   return row
 }
 
+/** By the secret that works, or by the one before it, whether or not that still does. */
 export async function findApiKeyByHash(db: Db, hash: Buffer): Promise<ApiKey | undefined> {
-  return await keys(db).where('secret_hash', '=', hash).executeTakeFirst()
+  return await keys(db)
+    .where((eb) => eb.or([eb('secret_hash', '=', hash), eb('previous_hash', '=', hash)]))
+    .executeTakeFirst()
 }
 
 /** Newest first; `before` is the id of the last one seen. */
@@ -33,8 +40,8 @@ export async function listApiKeys(
   page: { before: string | undefined; limit: number },
 ): Promise<ApiKey[]> {
   return await keys(db)
-    .$if(page.before !== undefined, (query) => query.where('id', '<', page.before ?? ''))
-    .orderBy('id', 'desc')
+    .$if(page.before !== undefined, (query) => query.where('api_key.id', '<', page.before ?? ''))
+    .orderBy('api_key.id', 'desc')
     .limit(page.limit)
     .execute()
 }
@@ -45,12 +52,10 @@ export async function activeAmong(
   ids: readonly string[],
   now: Date,
 ): Promise<Pick<ApiKey, 'id' | 'grants'>[]> {
-  return await db
-    .selectFrom('api_key')
-    .select('id')
-    .select(storedGrants(sql`'key:' || api_key.id`).as('grants'))
-    .where('id', 'in', ids)
+  return await keys(db)
+    .where('api_key.id', 'in', ids)
     .where('revoked_at', 'is', null)
+    .where((eb) => eb.or([eb('owner_id', 'is', null), eb('person.state', '=', 'active')]))
     .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', now)]))
     .execute()
 }
@@ -62,6 +67,30 @@ export async function markRevoked(tx: Tx, id: string, now: Date): Promise<boolea
     .set({ revoked_at: now })
     .where('id', '=', id)
     .where('revoked_at', 'is', null)
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** Puts another secret in place of the present one, which goes on for a while. False when the key is revoked, or was rotated so already. */
+export async function rotateSecret(
+  tx: Tx,
+  id: string,
+  next: { hash: Buffer; prefix: string; rotationId: string; now: Date; overlapEndsAt: Date },
+): Promise<boolean> {
+  const row = await tx
+    .updateTable('api_key')
+    .set((eb) => ({
+      previous_hash: eb.ref('secret_hash'),
+      secret_hash: next.hash,
+      prefix: next.prefix,
+      overlap_ends_at: next.overlapEndsAt,
+      rotation_id: next.rotationId,
+      rotated_at: next.now,
+    }))
+    .where('id', '=', id)
+    .where('revoked_at', 'is', null)
+    .where((eb) => eb.or([eb('rotation_id', 'is', null), eb('rotation_id', '<>', next.rotationId)]))
     .returning('id')
     .executeTakeFirst()
   return row !== undefined

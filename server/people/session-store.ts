@@ -1,16 +1,11 @@
 import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { type StoredGrant, storedGrants } from '../db/grants.ts'
 import type { OperatorSessionTable } from '../db/schema.ts'
-import type { SessionEnd } from './state.ts'
+import type { PersonState, SessionEnd } from './state.ts'
 
 export type Session = Selectable<OperatorSessionTable>
-
-/** Ends of sessions, in minutes without use; the absolute end is in the row. */
-export interface SessionBounds {
-  now: Date
-  idleMs: number
-}
 
 export async function insertSession(
   tx: Tx,
@@ -19,16 +14,21 @@ export async function insertSession(
   await tx.insertInto('operator_session').values(row).execute()
 }
 
+export type FoundSession = Session & {
+  person_name: string
+  person_state: PersonState
+  /** What the person may do now. */
+  grants: StoredGrant[]
+}
+
 /** The session of a cookie with the person it belongs to, in one statement; also one that has ended. */
-export async function findSessionByHash(
-  db: Db,
-  hash: Buffer,
-): Promise<(Session & { person_name: string; person_state: string }) | undefined> {
+export async function findSessionByHash(db: Db, hash: Buffer): Promise<FoundSession | undefined> {
   return await db
     .selectFrom('operator_session')
     .innerJoin('person', 'person.id', 'operator_session.person_id')
     .selectAll('operator_session')
     .select(['person.name as person_name', 'person.state as person_state'])
+    .select(storedGrants(sql`'user:' || person.id`).as('grants'))
     .where('token_hash', '=', hash)
     .executeTakeFirst()
 }
@@ -47,39 +47,37 @@ export async function lockSession(tx: Tx, id: string): Promise<Session | undefin
 export async function replaceToken(
   tx: Tx,
   id: string,
-  next: { hash: Buffer; provenAt: Date; now: Date },
+  next: { hash: Buffer; provenAt: Date; now: Date; personId: string },
 ): Promise<boolean> {
   const row = await tx
     .updateTable('operator_session')
     .set({ token_hash: next.hash, proven_at: next.provenAt, last_seen_at: next.now })
     .where('id', '=', id)
+    .where('person_id', '=', next.personId)
+    .where('expires_at', '>', next.now)
     .where('ended_at', 'is', null)
     .returning('id')
     .executeTakeFirst()
   return row !== undefined
 }
 
-/** Open sessions of a person, newest first. */
-export async function openSessions(
+/** Sessions of a person, newest first, ended ones too; `before` is the id of the last one seen. */
+export async function listSessions(
   db: Db,
   personId: string,
-  page: SessionBounds & { before?: string | undefined; limit: number },
+  { before, limit }: { before: string | undefined; limit: number },
 ): Promise<Session[]> {
-  const { before } = page
   return await db
     .selectFrom('operator_session')
     .selectAll()
     .where('person_id', '=', personId)
-    .where('ended_at', 'is', null)
-    .where('expires_at', '>', page.now)
-    .where('last_seen_at', '>', new Date(page.now.getTime() - page.idleMs))
     .$if(before !== undefined, (query) => query.where('id', '<', before ?? ''))
     .orderBy('id', 'desc')
-    .limit(page.limit)
+    .limit(limit)
     .execute()
 }
 
-/** Which sessions to end; all that is given must hold. `atMostFrom`: only those that began no later. */
+/** Which sessions to end: all that is given must hold. */
 export interface SessionChoice {
   id?: string | undefined
   personId?: string | undefined
@@ -140,25 +138,32 @@ export async function touchSession(
     .execute()
 }
 
-/** Of these persons those that have an open session of these; for streams that go on. */
+/**
+ * Of these persons those that have an open session, with what they may do now. The end for want of use does not count: whoever looks at an
+ * answer that goes on is there.
+ */
 export async function openAmong(
   db: Db,
   ids: readonly string[],
-  { now, idleMs }: SessionBounds,
-): Promise<string[]> {
-  if (ids.length === 0) return []
-  const rows = await db
-    .selectFrom('operator_session')
-    .innerJoin('person', 'person.id', 'operator_session.person_id')
-    .select('person.id')
-    .distinct()
-    .where('person.id', 'in', ids)
-    .where('person.state', '=', 'active')
-    .where('ended_at', 'is', null)
-    .where('expires_at', '>', now)
-    .where('last_seen_at', '>', new Date(now.getTime() - idleMs))
+  now: Date,
+): Promise<{ id: string; grants: StoredGrant[] }[]> {
+  return await db
+    .selectFrom('person')
+    .select('id')
+    .select(storedGrants(sql`'user:' || person.id`).as('grants'))
+    .where('id', 'in', ids)
+    .where('state', '=', 'active')
+    .where((eb) =>
+      eb.exists(
+        eb
+          .selectFrom('operator_session')
+          .select('operator_session.id')
+          .whereRef('person_id', '=', 'person.id')
+          .where('ended_at', 'is', null)
+          .where('expires_at', '>', now),
+      ),
+    )
     .execute()
-  return rows.map(({ id }) => id)
 }
 
 /** Removes sessions whose absolute end lies before an instant, at most `limit`. Returns how many. */

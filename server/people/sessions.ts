@@ -1,15 +1,19 @@
 import type { Context } from '../context.ts'
 import type { Db, Tx } from '../db/client.ts'
+import type { StoredGrant } from '../db/grants.ts'
 import { storable } from '../db/storable.ts'
 import { newId } from '../ids.ts'
+import { forgetAttemptRows } from './attempt-store.ts'
 import { newSessionSecret } from './session-cookie.ts'
 import {
   endBeyond,
   findSessionByHash,
+  forgetSessionRows,
+  type FoundSession,
   insertSession,
   markEnded,
+  openAmong,
   replaceToken,
-  type Session,
   type SessionChoice,
 } from './session-store.ts'
 import type { SessionEnd, SessionMethod } from './state.ts'
@@ -63,15 +67,15 @@ export async function createSession(
 
 /**
  * After a step-up: the session goes on under another secret, and whoever had copied the old one is left outside. Undefined when the session has
- * ended meanwhile.
+ * ended meanwhile, or is of another person.
  */
 export async function renewSession(
   tx: Tx,
   id: string,
-  { now, provenAt = now }: { now: Date; provenAt?: Date },
+  { now, provenAt = now, personId }: { now: Date; provenAt?: Date; personId: string },
 ): Promise<{ secret: string } | undefined> {
   const { secret, hash } = newSessionSecret()
-  return (await replaceToken(tx, id, { hash, provenAt, now })) ? { secret } : undefined
+  return (await replaceToken(tx, id, { hash, provenAt, now, personId })) ? { secret } : undefined
 }
 
 /** Ends what is chosen (nothing without `id`, `personId` or `sid`), from the next request on. Returns the sessions that ended now. */
@@ -92,8 +96,8 @@ export type SessionRefusal =
   | 'disabled-person'
 
 export type SessionAnswer =
-  | { session: Session; personName: string; refusal?: undefined }
-  | { refusal: SessionRefusal; session?: Session }
+  | { found: FoundSession; refusal?: undefined }
+  | { refusal: SessionRefusal; found?: FoundSession | undefined }
 
 /** What a cookie is worth now: one statement. `hash` is SHA-256 of its value. */
 export async function lookUpSession(
@@ -101,14 +105,30 @@ export async function lookUpSession(
   config: Pick<Context['config'], 'session'>,
   { hash, now }: { hash: Buffer; now: Date },
 ): Promise<SessionAnswer> {
-  const row = await findSessionByHash(db, hash)
-  if (!row) return { refusal: 'unknown-session' }
-  const { person_name: personName, person_state: state, ...session } = row
-  if (session.ended_at) return { refusal: 'ended-session', session }
-  if (session.expires_at <= now) return { refusal: 'expired-session', session }
-  if (session.last_seen_at.getTime() + config.session.idleMs <= now.getTime()) {
-    return { refusal: 'idle-session', session }
+  const found = await findSessionByHash(db, hash)
+  if (!found) return { refusal: 'unknown-session' }
+  if (found.ended_at) return { refusal: 'ended-session', found }
+  if (found.expires_at <= now) return { refusal: 'expired-session', found }
+  if (found.last_seen_at.getTime() + config.session.idleMs <= now.getTime()) {
+    return { refusal: 'idle-session', found }
   }
-  if (state !== 'active') return { refusal: 'disabled-person', session }
-  return { session, personName }
+  return found.person_state === 'active' ? { found } : { refusal: 'disabled-person', found }
+}
+
+/** Of these persons those who are signed in, with what they may do now. One statement. */
+export async function peopleSignedIn(
+  db: Db,
+  ids: readonly string[],
+  now: Date,
+): Promise<{ id: string; grants: StoredGrant[] }[]> {
+  return await openAmong(db, ids, now)
+}
+
+/** An ended session can be looked at for so long. */
+export const endedSessionDays = 30
+
+/** Forgets sessions that ended, and sign-ins that were begun, before an instant; at most `limit` of each. Returns the larger number. */
+export async function forgetSignIns(tx: Tx, before: Date, limit: number): Promise<number> {
+  const attempts = await forgetAttemptRows(tx, before, limit)
+  return Math.max(attempts, await forgetSessionRows(tx, before, limit))
 }

@@ -109,6 +109,14 @@ export async function movePerson(
   return row !== undefined
 }
 
+export async function changePersonRow(
+  tx: Tx,
+  id: string,
+  changes: Pick<Person, 'name' | 'email'>,
+): Promise<void> {
+  await tx.updateTable('person').set(changes).where('id', '=', id).execute()
+}
+
 /** What the provider says about somebody at each sign-in; of a local account only when it was. */
 export async function noteSignIn(
   tx: Tx,

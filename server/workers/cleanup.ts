@@ -5,6 +5,7 @@ import { deleteIdentityChanges } from '../devices/identity-change.ts'
 import { forgetEvents } from '../events/retention.ts'
 import { forgetIdempotencyKeys } from '../http/idempotency.ts'
 import { forgetOutbox } from '../outbox/relay.ts'
+import { endedSessionDays, forgetSignIns } from '../people/sessions.ts'
 import type { Worker } from './worker.ts'
 
 const dayMs = 86_400_000
@@ -33,6 +34,7 @@ export function cleanupWorkers(ctx: Pick<Context, 'db' | 'clock' | 'config'>): W
   return [
     worker('cleanup-idempotency', idempotencyDays, forgetIdempotencyKeys),
     worker('cleanup-identity-changes', identityChangeDays, deleteIdentityChanges),
+    worker('cleanup-sign-ins', endedSessionDays, forgetSignIns),
     worker('cleanup-events', ctx.config.eventDays, forgetEvents),
     worker('cleanup-outbox', outboxDays, forgetOutbox),
   ]
