@@ -15,6 +15,7 @@ export const artifactRoutes = [
     summary: 'Upload bytes (application/octet-stream, streamed); the same bytes give the same id',
     permission: 'artifacts:write',
     scope: 'fleet',
+    refuses: ['storage-full', 'too-large', 'unsupported-media-type'],
     status: 201,
     upload: 'application/octet-stream',
     query: NewArtifactQuery,

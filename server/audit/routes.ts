@@ -28,6 +28,8 @@ export const auditRoutes = [
     summary: 'Walk the hash chain and name the first place where it does not hold',
     permission: 'audit:read',
     scope: 'fleet',
+    refuses: ['not-found', 'not-ready'],
+    costly: true,
     query: VerifyQuery,
     response: VerifyView,
     handle: async ({ ctx, query }) => {

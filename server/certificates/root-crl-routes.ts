@@ -10,6 +10,7 @@ export const rootCrlRoutes = [
     summary: 'Publish the list of a root whose key is elsewhere: what fleetseal ceremony crl made',
     permission: 'authorities:manage',
     scope: 'fleet',
+    refuses: ['not-ready'],
     params: AuthorityParams,
     body: RootCrlBody,
     response: RootCrlView,

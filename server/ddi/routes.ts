@@ -144,6 +144,7 @@ export const ddiRoutes = [
     summary: 'Let a device that cannot show a certificate poll with a token: a weakness',
     permission: 'devices:credentials',
     scope: 'devices',
+    refuses: ['not-ready', 'quota-exhausted'],
     params: ControllerParams,
     body: TokenBody,
     response: TokenView,

@@ -64,6 +64,7 @@ export const overrideRoutes = [
     summary: 'Approve an override (two others than its author must) or take it back',
     permission: 'deployments:override',
     scope: 'devices',
+    refuses: ['illegal-transition'],
     params: OverrideParams,
     body: OverrideActionBody,
     response: OverrideView,

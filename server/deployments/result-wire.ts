@@ -30,7 +30,7 @@ export const ResultQuery = z.strictObject({ format: z.enum(['csv', 'json']).defa
 
 /** One thing that was given to a device, with what was said when something went wrong. */
 export const PastDeploymentView = z.object({
-  ...DeploymentView.shape,
+  ...DeploymentView.omit({ serialNumber: true }).shape,
   rolloutName: z.string(),
   version: z.string().nullable(),
   /** The last 20, in order, in the device's own words where they are its own. */

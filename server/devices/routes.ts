@@ -20,6 +20,7 @@ export const deviceRoutes = [
     summary: 'Devices, newest first; query is a question, or a piece of the name or serial number',
     permission: 'devices:read',
     scope: 'devices',
+    refuses: ['not-found'],
     query: z.strictObject({ ...PageQuery.shape, ...deviceFilter }),
     response: Page(DeviceView),
     handle: async ({ ctx, reach, query: { cursor, limit, query, groupId, state, connected } }) => {
@@ -44,6 +45,7 @@ export const deviceRoutes = [
     summary: 'Register a device before it enrolls',
     permission: 'devices:write',
     scope: 'devices',
+    refuses: ['not-found'],
     status: 201,
     creates: true,
     body: NewDeviceBody,
@@ -88,6 +90,7 @@ export const deviceRoutes = [
       },
     },
     scope: 'devices',
+    refuses: ['illegal-transition'],
     params: DeviceParams,
     body: DeviceActionBody,
     response: DeviceView,

@@ -45,6 +45,7 @@ export const approvalRoutes = [
     summary: 'Approve or deny a request; the device gets its certificate when it asks again',
     permission: 'enrollment:approve',
     scope: 'devices',
+    refuses: ['illegal-transition', 'not-ready'],
     params: RequestParams,
     body: RequestActionBody,
     response: RequestView,

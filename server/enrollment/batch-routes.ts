@@ -15,6 +15,8 @@ export const batchRoutes = [
     summary: 'Issue certificates for a CSV file (column csr) or a ZIP of requests, as a job',
     permission: 'enrollment:write',
     scope: 'devices',
+    refuses: ['not-ready', 'quota-exhausted', 'too-large', 'unsupported-media-type'],
+    costly: true,
     status: 201,
     creates: true,
     upload: batchTypes,

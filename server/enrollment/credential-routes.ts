@@ -33,6 +33,7 @@ export const credentialRoutes = [
       'Register a claim certificate, or have one issued: its holder may enroll so many devices',
     permission: 'enrollment:write',
     scope: 'devices',
+    refuses: ['not-ready', 'quota-exhausted'],
     status: 201,
     creates: true,
     params: ProfileParams,

@@ -11,6 +11,7 @@ export const profileIssuerRoutes = [
     summary: 'Whose authority issues to the devices of a profile, from their next certificate on',
     permission: 'enrollment:write',
     scope: 'devices',
+    refuses: ['not-ready'],
     params: ProfileParams,
     body: ProfileIssuerBody,
     response: ProfileView,

@@ -10,6 +10,7 @@ export const keyBundleRoutes = [
     summary: 'Make key and certificate for a device that cannot, as PKCS #12; shown once',
     permission: 'enrollment:write',
     scope: 'devices',
+    refuses: ['not-ready', 'quota-exhausted'],
     status: 201,
     creates: true,
     params: KeyBundleParams,

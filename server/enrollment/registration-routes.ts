@@ -11,6 +11,8 @@ export const registrationRoutes = [
     summary: 'Register devices from CSV (text/csv, streamed): serialNumber, name; an error per row',
     permission: 'enrollment:write',
     scope: 'devices',
+    refuses: ['quota-exhausted', 'too-large', 'unsupported-media-type'],
+    costly: true,
     upload: 'text/csv',
     params: ProfileParams,
     query: ImportQuery,

@@ -59,7 +59,7 @@ interface RouteSpec<P, Q, B, R> {
   example?: unknown
   /** The media types of a body that `handle` reads from `req` itself, for the OpenAPI document. */
   upload?: string | readonly string[]
-  handle: (input: Input<P, Q, B>) => Promise<R>
+  handle: (input: Input<P, Q, B>) => Promise<NoInfer<R>>
 }
 
 export interface Route {

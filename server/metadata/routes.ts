@@ -35,6 +35,7 @@ export const metadataRoutes = [
       'Roles of both repositories: what is published, until when, and what waits for signatures',
     permission: 'metadata:read',
     scope: 'shared',
+    refuses: ['not-ready'],
     response: RolesView,
     handle: async ({ ctx }) => ({ items: (await listRoles(ctx)).map(roleView), nextCursor: null }),
   }),
@@ -46,6 +47,7 @@ export const metadataRoutes = [
       'Public keys of the roles that the server signs; "fleetseal sign init" writes them into the roots',
     permission: 'metadata:read',
     scope: 'shared',
+    refuses: ['not-ready'],
     response: OnlineKeysView,
     handle: async ({ ctx }) => {
       const { image, director } = await onlineKeys(ctx)
@@ -66,6 +68,7 @@ export const metadataRoutes = [
     summary: 'Begin both repositories with the public.json of "fleetseal sign init"; once',
     permission: 'metadata:manage',
     scope: 'fleet',
+    refuses: ['not-ready', 'signature-invalid'],
     status: 201,
     body: RootsBody,
     response: RootsView,
@@ -80,6 +83,7 @@ export const metadataRoutes = [
       'Make the next online keys of a repository and draft the root that names them; used once that is published',
     permission: 'metadata:manage',
     scope: 'fleet',
+    refuses: ['not-ready'],
     body: OnlineRotationBody,
     response: DraftView,
     handle: async ({ ctx, body, actor }) => {
@@ -105,6 +109,7 @@ export const metadataRoutes = [
       'Name all keys that may sign releases, and draft the targets that delegates every model to them',
     permission: 'metadata:manage',
     scope: 'fleet',
+    refuses: ['not-ready', 'signature-invalid'],
     body: ReleaseKeysBody,
     response: ReleaseKeysView,
     handle: async ({ ctx, body, actor }) => {
@@ -120,6 +125,7 @@ export const metadataRoutes = [
     summary: 'The next version of a role, with all that the offline signer needs to judge it',
     permission: 'metadata:read',
     scope: 'shared',
+    refuses: ['not-ready'],
     params: RoleParams,
     response: DraftView,
     handle: async ({ ctx, params }) =>
@@ -133,6 +139,7 @@ export const metadataRoutes = [
       'Draft the next version with the same content, to be signed before the published one expires',
     permission: 'metadata:sign',
     scope: 'fleet',
+    refuses: ['not-ready', 'quota-exhausted'],
     status: 201,
     params: RoleParams,
     body: RenewalBody,
@@ -156,6 +163,7 @@ export const metadataRoutes = [
       'Send signatures of the offline signer; at the threshold roots, targets and withdrawals are published',
     permission: 'metadata:sign',
     scope: 'fleet',
+    refuses: ['not-ready', 'signature-invalid'],
     params: VersionParams,
     body: SignaturesBody,
     response: SignedView,

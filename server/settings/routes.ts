@@ -28,6 +28,7 @@ export const settingsRoutes = [
       'What one device shall have over its fleet’s settings, within the schema that was signed offline',
     permission: 'settings:write',
     scope: 'devices',
+    refuses: ['not-ready'],
     params: SettingsParams,
     body: SettingsBody,
     response: SettingsView,

@@ -54,6 +54,7 @@ export const transparencyRoutes = [
     summary: 'Proof that the log still begins with what it held when it had so many entries',
     permission: 'transparency:read',
     scope: 'shared',
+    refuses: ['not-found'],
     query: ConsistencyQuery,
     response: ConsistencyView,
     handle: async ({ ctx, query }) => {
