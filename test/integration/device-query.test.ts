@@ -108,7 +108,9 @@ describe.each([
       fc.asyncProperty(queries, async (text) => {
         const query = parseDeviceQuery(text)
         const { rows } = await sql<{ id: string }>`
-          select id from device where ${matchingSql(query, now, 'fleet')} order by id`.execute(handle.db)
+          select id from device where ${matchingSql(query, now, 'fleet')} order by id`.execute(
+          handle.db,
+        )
         const inMemory = facts.filter((device) => matches(query, device, now)).map((one) => one.id)
         expect(rows.map((row) => row.id)).toEqual(inMemory.toSorted())
         if (rows.length > 0 && rows.length < 120) found += 1
