@@ -2,6 +2,8 @@ import { sql } from 'kysely'
 
 import type { Tx } from '../db/client.ts'
 import { storable } from '../db/storable.ts'
+import { eventsOfAudit } from '../outbox/from-audit.ts'
+import { enqueueAll } from '../outbox/outbox.ts'
 import { originOf, type RequestOrigin } from '../request-origin.ts'
 
 export interface AuditEntry {
@@ -37,7 +39,10 @@ function originText({ actor, requestId, origin = originOf(requestId) }: AuditEnt
   return JSON.stringify(Object.fromEntries(texts))
 }
 
-/** Takes a transaction, so nothing is recorded that did not happen and nothing happens unrecorded. */
+/**
+ * Takes a transaction, so nothing is recorded that did not happen and nothing happens unrecorded. Others are told of it where it is something for
+ * them (outbox/from-audit.ts).
+ */
 export async function recordAudit(tx: Tx, entry: AuditEntry): Promise<void> {
   await recordAudits(tx, [entry])
 }
@@ -55,4 +60,5 @@ export async function recordAudits(tx: Tx, entries: readonly AuditEntry[]): Prom
     with ordinality as entry (at, actor, action, subject, facts, request_id, origin, place) order by place`.execute(
     tx,
   )
+  await enqueueAll(tx, eventsOfAudit(entries))
 }

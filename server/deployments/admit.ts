@@ -3,6 +3,7 @@ import { newId } from '../ids.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
 import { lockUnstarted } from './end-store.ts'
 import { type Deployment, insertDeployments, saveChanges } from './store.ts'
+import { tellEnds } from './tell-ends.ts'
 
 /** A device that was met and falls into the open share. */
 export interface Admission {
@@ -44,6 +45,7 @@ export async function admit(
       steps: [{ ...step, from_state: before.state }],
     }))
     await saveChanges(tx, changes, now)
+    await tellEnds(tx, changes, now)
   }
   const rows = admissions.map(({ isStep = false, ...one }) => ({
     id: newId(now),

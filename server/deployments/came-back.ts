@@ -4,6 +4,7 @@ import { recordEvents, type SecurityEvent } from '../events/record.ts'
 import { stopIfFailing } from '../rollouts/drive.ts'
 import { type GoneBack, lockGoneBack, type Runs } from './came-back-store.ts'
 import { type Change, saveChanges } from './store.ts'
+import { tellEnds } from './tell-ends.ts'
 
 const code = 'came-back-old'
 
@@ -33,6 +34,7 @@ export async function endCameBack(
   const back = found.filter(isSettled)
   const changes = back.map(changeOf)
   await saveChanges(tx, changes, now)
+  await tellEnds(tx, changes, now)
   await recordEvents(tx, now, back.map(eventOf))
   const tooEarly = found.filter((row) => !isSettled(row)).map((row) => row.device_id)
   return { changes, tooEarly }

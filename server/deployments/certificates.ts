@@ -8,6 +8,7 @@ import type { Worker } from '../workers/worker.ts'
 import { lockRenewals, lockRenewalsAfter, lockRenewing, type Renewal } from './certificate-store.ts'
 import { certificateSteps } from './state.ts'
 import { type Change, type Deployment, saveChanges } from './store.ts'
+import { tellEnds } from './tell-ends.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'log' | 'metrics'>
 
@@ -95,6 +96,7 @@ async function change(ctx: Deps, find: (tx: Tx) => Promise<Change[]>): Promise<v
   const changes = await inTransaction(ctx.db, async (tx) => {
     const found = await find(tx)
     await saveChanges(tx, found, now)
+    await tellEnds(tx, found, now)
     return found
   })
   for (const { after } of changes) ctx.metrics.deploymentsMoved.inc({ state: after.state })

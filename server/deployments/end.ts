@@ -14,6 +14,7 @@ import {
   lockWithdrawnSteps,
 } from './end-store.ts'
 import { type Change, type Deployment, saveChanges } from './store.ts'
+import { tellEnds } from './tell-ends.ts'
 import { wakeDevices } from './wake.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'bus' | 'metrics' | 'log'>
@@ -108,6 +109,7 @@ async function endBatch<R extends Deployment>(
     const changes = (await find(tx, batchSize, now)).map(end)
     await saveChanges(tx, changes, now)
     await countKinds(tx, changes)
+    await tellEnds(tx, changes, now)
     return changes
   })
   for (const { after } of ended) ctx.metrics.deploymentsMoved.inc({ state: after.state })

@@ -11,6 +11,7 @@ import type { CheckedReport } from './report-proof.ts'
 import { historiesOf, type JudgedDeployment, lockDeployments } from './report-store.ts'
 import { isOpen } from './steps.ts'
 import { type Change, saveChanges, type Step } from './store.ts'
+import { tellEnds } from './tell-ends.ts'
 
 /** What to do once the reports are committed. */
 export interface ReportResult {
@@ -84,6 +85,7 @@ export async function storeReports(
   }
   await saveChanges(tx, [...changes.values()], now)
   await countKinds(tx, [...changes.values()])
+  await tellEnds(tx, [...changes.values()], now)
   const recorded = await recordMisconduct(tx, now, [...events.values()])
   return {
     changes: [...changes.values()],

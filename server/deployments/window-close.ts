@@ -4,6 +4,7 @@ import type { WindowFacts } from '../db/window-facts.ts'
 import { planOf } from '../rollouts/window-facts.ts'
 import { lockUnstarted } from './end-store.ts'
 import { type Change, type Deployment, saveChanges } from './store.ts'
+import { tellEnds } from './tell-ends.ts'
 import { wakeDevices } from './wake.ts'
 import { type Begun, downloadingInWindows, isAnyHard } from './window-close-store.ts'
 
@@ -48,6 +49,7 @@ async function cancel(ctx: Deps, ids: readonly string[], now: Date): Promise<voi
     const rows = await lockUnstarted(tx, ids, ['accepted', 'downloading'])
     const ended = rows.map(cancelled)
     await saveChanges(tx, ended, now)
+    await tellEnds(tx, ended, now)
     return ended
   })
   ctx.metrics.deploymentsMoved.inc({ state: 'cancelled' }, changes.length)

@@ -3,6 +3,8 @@ import type { Tx } from '../db/client.ts'
 import { storable } from '../db/storable.ts'
 import { firstIdOf, newId } from '../ids.ts'
 import { message, type MessageHandler } from '../mqtt/message.ts'
+import { eventsOfSecurity } from '../outbox/from-events.ts'
+import { enqueueAll } from '../outbox/outbox.ts'
 import { CommandResult, DeviceEvent } from '../protocol/messages.ts'
 import { insertReported, type ReportedEvent } from './store.ts'
 
@@ -69,6 +71,7 @@ async function storeReported(
     since: firstIdOf(new Date(now.getTime() - hourMs)),
     perDevice: eventsPerHour,
   })
+  await enqueueAll(tx, eventsOfSecurity(now, stored))
   // Severity is the device's word; by closed lists only.
-  ctx.metrics.securityEvents.inc({ source: 'device', severity: 'info' }, stored)
+  ctx.metrics.securityEvents.inc({ source: 'device', severity: 'info' }, stored.length)
 }

@@ -3,6 +3,8 @@ import type { Tx } from '../db/client.ts'
 import { storable } from '../db/storable.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { firstIdOf, newId } from '../ids.ts'
+import { eventsOfSecurity } from '../outbox/from-events.ts'
+import { enqueueAll } from '../outbox/outbox.ts'
 import { withinFlow } from './flow.ts'
 import { devicesWithMany } from './store.ts'
 
@@ -15,25 +17,26 @@ export interface SecurityEvent {
   facts: Record<string, unknown>
 }
 
-/** In the transaction of what it belongs to. */
+/** In the transaction of what it belongs to. Others are told of them too. */
 export async function recordEvents(
   tx: Tx,
   now: Date,
   events: readonly SecurityEvent[],
 ): Promise<void> {
   if (events.length === 0) return
+  const raised = events.map((event) => ({ ...event, id: newId(now) }))
   await tx
     .insertInto('security_event')
     .values(
-      events.map(({ deviceId, facts, ...event }) => ({
+      raised.map(({ deviceId, facts, ...event }) => ({
         ...event,
-        id: newId(now),
         at: now,
         device_id: deviceId ?? null,
         facts: JSON.stringify(facts, (_, value: unknown) => storableValue(value)),
       })),
     )
     .execute()
+  await enqueueAll(tx, eventsOfSecurity(now, raised))
 }
 
 /** One text that the database cannot hold would lose all events that are written with it. */

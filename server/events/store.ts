@@ -35,18 +35,23 @@ export interface ReportedEvent {
   facts: string
 }
 
+export interface StoredEvent extends Pick<EventRow, 'id' | 'source' | 'kind' | 'severity'> {
+  deviceId: string
+  facts: Record<string, unknown>
+}
+
 /**
  * Stores what devices report, in one statement. What is stored already (the same device, kind and facts) is left out, for a
  * message may come twice. Of each device at most `perDevice` rows are kept that are younger than `since` (an id of
- * that moment); the first one too many is stored as `device-events-dropped`, the others are not. Returns how many were stored.
+ * that moment); the first one too many is stored as `device-events-dropped`, the others are not. Returns what was stored.
  */
 export async function insertReported(
   tx: Tx,
   events: readonly ReportedEvent[],
   bounds: { now: Date; since: string; perDevice: number },
-): Promise<number> {
+): Promise<StoredEvent[]> {
   const { now, since, perDevice } = bounds
-  const { rows } = await sql<{ id: string }>`
+  const { rows } = await sql<StoredEvent>`
     with incoming as (
       select distinct on (device_id, kind, facts) *
       from unnest(
@@ -78,8 +83,8 @@ export async function insertReported(
       device_id,
       case when nth > ${perDevice} then jsonb_build_object('keptPerHour', ${perDevice}::int) else facts::jsonb end
     from fresh where nth <= ${perDevice + 1}
-    returning id`.execute(tx)
-  return rows.length
+    returning id, source, kind, severity, device_id as "deviceId", facts`.execute(tx)
+  return rows
 }
 
 /** Of these devices those about which at least `many` events are younger than `since`, an id of that moment. */

@@ -5,48 +5,39 @@ import { deploymentStates } from '../protocol/deployment.ts'
 const id = z.uuid()
 const instant = z.iso.datetime()
 const severity = z.enum(['info', 'warning', 'critical'])
+const reason = z.string().nullable()
+const stateChange = { from: z.string(), to: z.string(), reason }
 
 /**
  * What is told to others, by its type: a closed list. Fields may be added to the data of a type; none is taken away, and none changes its meaning.
  */
 export const eventData = {
   'device.registered': z.object({ serialNumber: z.string(), name: z.string() }),
-  /** A device that was not known, or was only registered, has a certificate now. */
-  'device.enrolled': z.object({ serialNumber: z.string(), certificateId: id }),
-  'device.state-changed': z.object({
-    action: z.string(),
-    state: z.string(),
-    reason: z.string().nullable(),
-  }),
+  /** A device has its first certificate, or another one that was not a renewal. */
+  'device.enrolled': z.object({ certificateId: id, certificateSubject: z.string() }),
+  'device.state-changed': z.object(stateChange),
   /** All devices of a group were cut off, or let in again. */
-  'group.state-changed': z.object({ action: z.string(), reason: z.string().nullable() }),
+  'group.state-changed': z.object({ action: z.enum(['disable', 'enable']), reason }),
   'certificate.issued': z.object({
     certificateId: id,
-    serial: z.string(),
+    fingerprint: z.string(),
     notAfter: instant,
-    reason: z.string(),
+    kind: z.string(),
   }),
-  'certificate.revoked': z.object({ certificateId: id, reason: z.string() }),
+  /** One certificate was revoked, put on hold or released. What ends with its device is told as `device.state-changed`. */
+  'certificate.state-changed': z.object({ certificateId: id, ...stateChange }),
   /** Its device should have asked for the next one by now. */
   'certificate.expiring': z.object({ certificateId: id, notAfter: instant }),
+  /** `lost` may still become another end, when the device is heard of again: each is told. */
   'deployment.ended': z.object({
     deploymentId: id,
+    rolloutId: id,
     state: z.enum(deploymentStates),
     code: z.string().nullable(),
   }),
-  'rollout.state-changed': z.object({
-    rolloutId: id,
-    action: z.string(),
-    state: z.string(),
-    reason: z.string().nullable(),
-  }),
-  'release.published': z.object({
-    releaseId: id,
-    model: z.string(),
-    component: z.string(),
-    version: z.string(),
-  }),
-  'release.withdrawn': z.object({ releaseId: id, reason: z.string().nullable() }),
+  'rollout.state-changed': z.object({ rolloutId: id, action: z.string(), ...stateChange }),
+  'release.published': z.object({ releaseId: id, model: z.string(), metadataVersion: z.int() }),
+  'release.withdrawn': z.object({ releaseId: id }),
   'security-event.raised': z.object({
     eventId: id,
     source: z.enum(['server', 'device']),

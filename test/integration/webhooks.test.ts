@@ -22,7 +22,7 @@ everywhere(
       id: call?.id,
       deviceId: device,
       subject: device,
-      data: { action: 'disable', state: 'disabled', reason: 'lost' },
+      data: { from: 'active', to: 'disabled', reason: 'lost' },
     })
     expect(() =>
       new Webhook(`whsec_${Buffer.alloc(32).toString('base64')}`).verify(

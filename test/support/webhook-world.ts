@@ -66,7 +66,7 @@ export async function createWebhookWorld(handle: DatabaseHandle): Promise<Webhoo
 }
 
 export function changed(deviceId: string, at: Date): OutboxEvent {
-  const data = { action: 'disable', state: 'disabled', reason: 'lost' }
+  const data = { from: 'active', to: 'disabled', reason: 'lost' }
   return { type: 'device.state-changed', at, deviceId, subject: deviceId, data }
 }
 
