@@ -53,6 +53,7 @@ import { ensureMetricsToken } from './operators/metrics-token.ts'
 import { productVersion } from './product.ts'
 import { rolloutWorkers } from './rollouts/workers.ts'
 import { scepWorkers } from './scep/workers.ts'
+import { signInWorkers } from './sign-in/workers.ts'
 import { startTracing, traceStatement, type Tracing } from './tracing.ts'
 import { transparencyWorkers } from './transparency/workers.ts'
 import { Courier } from './webhooks/courier.ts'
@@ -184,6 +185,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack, quiet: QuietDev
     ...enrollmentWorkers(ctx),
     ...renewalWorkers(ctx),
     ...scepWorkers(ctx),
+    ...signInWorkers(ctx),
     ...metadataWorkers(ctx),
     ...transparencyWorkers(ctx),
     ...rolloutWorkers(ctx),

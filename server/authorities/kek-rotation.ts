@@ -10,6 +10,7 @@ import { inTransaction } from '../db/transaction.ts'
 import { rewrapWebhookSecrets } from '../enrollment/rewrap.ts'
 import { DomainError } from '../errors.ts'
 import { rewrapOnlineKeys } from '../metadata/rewrap.ts'
+import { rewrapTotpSecrets } from '../sign-in/rewrap.ts'
 import { rewrapEndpointSecrets } from '../webhooks/service.ts'
 import { authorityKeyContext } from './authority-key.ts'
 import type { AuthorityDeps, By } from './changes.ts'
@@ -36,7 +37,9 @@ export const wrappedColumns = [
   'enrollment_profile.webhook_secret',
   'online_key.next_wrapped_key',
   'online_key.wrapped_key',
+  'person_totp.sealed_secret',
   'server_identity.wrapped_key',
+  'sign_in_ticket.sealed_secret',
   'webhook_endpoint.previous_secret',
   'webhook_endpoint.secret',
 ] as const
@@ -109,6 +112,7 @@ async function rewrapAll(tx: Tx, from: Buffer, to: Buffer): Promise<Record<strin
     serverKeys: await rewrapServerKeys(tx, rewrap, serverKeyContext),
     onlineKeys: await rewrapOnlineKeys(tx, from, to),
     auditKeys: await rewrapAuditKeys(tx, from, to),
+    totpSecrets: await rewrapTotpSecrets(tx, from, to),
     webhookSecrets: await rewrapWebhookSecrets(tx, from, to),
     endpointSecrets: await rewrapEndpointSecrets(tx, from, to),
   }

@@ -52,6 +52,15 @@ import type {
   WorkloadIdentityTable,
 } from './people-tables.ts'
 import type {
+  PersonInvitationTable,
+  PersonPasskeyTable,
+  PersonPasswordTable,
+  PersonRecoveryCodeTable,
+  PersonTotpTable,
+  SignInLimitTable,
+  SignInTicketTable,
+} from './sign-in-tables.ts'
+import type {
   ArtifactTable,
   ModelTable,
   ReleaseTable,
@@ -102,6 +111,13 @@ export interface Schema {
   access_grant: AccessGrantTable
   person: PersonTable
   operator_session: OperatorSessionTable
+  person_password: PersonPasswordTable
+  person_totp: PersonTotpTable
+  person_passkey: PersonPasskeyTable
+  person_recovery_code: PersonRecoveryCodeTable
+  person_invitation: PersonInvitationTable
+  sign_in_ticket: SignInTicketTable
+  sign_in_limit: SignInLimitTable
   oidc_attempt: OidcAttemptTable
   workload_identity: WorkloadIdentityTable
   operator_certificate: OperatorCertificateTable
@@ -179,4 +195,5 @@ export type * from './operator-tables.ts'
 export type * from './outcome-tables.ts'
 export type * from './override-tables.ts'
 export type * from './people-tables.ts'
+export type * from './sign-in-tables.ts'
 export type * from './updates-tables.ts'

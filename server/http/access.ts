@@ -38,6 +38,8 @@ export type Needed = Permission | { readonly action: Readonly<Record<string, Per
 
 /** Where a permission holds for an actor. Undefined: nowhere. */
 export function reachOf(actor: Pick<Actor, 'grants'>, permission: Permission): Reach | undefined {
+  // Nobody takes from somebody what is their own: without a second factor they could not do what else they may.
+  if (permission.startsWith('self:')) return 'fleet'
   const grants = actor.grants.filter((grant) => grant.permissions.has(permission))
   if (grants.length === 0) return undefined
   if (grants.some(({ groups }) => groups.length === 0)) return 'fleet'

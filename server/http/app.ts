@@ -44,12 +44,15 @@ import { rolloutRoutes } from '../rollouts/routes.ts'
 import { windowRoutes } from '../rollouts/window-routes.ts'
 import { scepRoutes } from '../scep/routes.ts'
 import { settingsRoutes } from '../settings/routes.ts'
+import { signInRoutes } from '../sign-in/open-routes.ts'
+import { accountRoutes, selfRoutes } from '../sign-in/routes.ts'
 import { transparencyRoutes } from '../transparency/routes.ts'
 import { webhookRoutes } from '../webhooks/routes.ts'
 import { workloadRoutes } from '../workloads/routes.ts'
 import { docsRouter } from './docs.ts'
 import { mountRoutes } from './mount.ts'
 import type { OpenPath } from './open-paths.ts'
+import { maxOpenBodyBytes } from './open-route.ts'
 import { openApiDocument } from './openapi.ts'
 import { renderProblem } from './problem.ts'
 import { limitRate } from './rate.ts'
@@ -65,6 +68,8 @@ const version = productVersion
 /** Every call of the REST interface. */
 export const routes: readonly Route[] = [
   ...operatorRoutes,
+  ...accountRoutes,
+  ...selfRoutes,
   ...accessRoutes,
   ...peopleRoutes,
   ...workloadRoutes,
@@ -105,6 +110,9 @@ export const routes: readonly Route[] = [
   ...webhookRoutes,
 ]
 
+/** Calls of the REST interface that need nothing to be shown. */
+export const openRoutes = signInRoutes
+
 /** The operators' listener: the REST interface, its description, health and metrics. */
 export function createApp(ctx: Context): Express {
   const app = express()
@@ -122,6 +130,7 @@ export function createApp(ctx: Context): Express {
   mountOpen(app, ctx, authenticator)
   app.use('/docs', docsRouter())
   app.use(browserRouter(ctx))
+  mountRoutes(app, ctx, { prefix, routes: openRoutes, maxBytes: maxOpenBodyBytes })
   app.use(prefix, authenticate(authenticator), limitRate(ctx))
   mountRoutes(app, ctx, { prefix, routes })
   app.use((req) => {
@@ -133,7 +142,9 @@ export function createApp(ctx: Context): Express {
 
 /** What needs no API key. A path that is not described in the OpenAPI document does not compile. */
 function mountOpen(app: Express, ctx: Context, authenticator: Authenticator): void {
-  const document = JSON.stringify(openApiDocument(routes, { prefix, version, names: schemaNames }))
+  const document = JSON.stringify(
+    openApiDocument(routes, { prefix, version, names: schemaNames, open: openRoutes }),
+  )
   const readiness = createReadiness(ctx)
   const at = (path: OpenPath, handler: RequestHandler) => {
     app.get(path, (_req, res, next) => {

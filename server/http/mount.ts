@@ -7,15 +7,16 @@ import type { Route } from './route.ts'
 
 const maxBodyBytes = 256 * 1024
 
-const parseJson = express.json({ limit: maxBodyBytes, strict: true, inflate: false })
-
 /** Only for routes that take a body; those that stream read the request themselves. */
-const jsonBody: RequestHandler = (req, res, next) => {
-  // `is` answers null when there is no body: the schema then says what is missing.
-  if (req.is('application/json') === false) {
-    throw new DomainError('unsupported-media-type', 'Send the body as application/json')
+function jsonBody(limit: number): RequestHandler {
+  const parseJson = express.json({ limit, strict: true, inflate: false })
+  return (req, res, next) => {
+    // `is` answers null when there is no body: the schema then says what is missing.
+    if (req.is('application/json') === false) {
+      throw new DomainError('unsupported-media-type', 'Send the body as application/json')
+    }
+    parseJson(req, res, next)
   }
-  parseJson(req, res, next)
 }
 
 /**
@@ -25,8 +26,14 @@ const jsonBody: RequestHandler = (req, res, next) => {
 export function mountRoutes(
   app: Express,
   ctx: Context,
-  mount: { prefix: string; routes: readonly Route[] },
+  mount: {
+    prefix: string
+    routes: readonly Pick<Route, 'method' | 'path' | 'schemas' | 'handler' | 'costly'>[]
+    /** Of a body. */
+    maxBytes?: number
+  },
 ): void {
+  const readBody = jsonBody(mount.maxBytes ?? maxBodyBytes)
   const allowed = new Map<string, string[]>()
   const costly = limitCostly()
   for (const route of mount.routes) {
@@ -35,7 +42,7 @@ export function mountRoutes(
       res.locals['route'] = path
       next()
     }
-    const before = [...(route.costly ? [costly] : []), ...(route.schemas.body ? [jsonBody] : [])]
+    const before = [...(route.costly ? [costly] : []), ...(route.schemas.body ? [readBody] : [])]
     app[route.method](path, name, ...before, route.handler(ctx))
     const methods = allowed.get(path) ?? []
     allowed.set(path, [

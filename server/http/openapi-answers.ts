@@ -7,7 +7,7 @@ import type { Route } from './route.ts'
 const statusOf = (code: ProblemCode) => (code === 'internal' ? 500 : problems[code][0])
 
 /** Everything that a call may be refused with: what its form makes possible, and what it says of itself. */
-export function problemCodes(route: Route): ProblemCode[] {
+export function problemCodes(route: Omit<Route, 'permission' | 'scope'>): ProblemCode[] {
   const { params, query, body } = route.schemas
   const changes = route.method !== 'get'
   const codes: (ProblemCode | false)[] = [
@@ -18,6 +18,7 @@ export function problemCodes(route: Route): ProblemCode[] {
     'busy',
     (params ?? query ?? body ?? route.upload) !== undefined && 'invalid-request',
     params !== undefined && 'not-found',
+    route.stepUp !== undefined && 'step-up-needed',
     // Two at the same moment may want the same.
     changes && 'conflict',
     body !== undefined && 'too-large',

@@ -22,7 +22,9 @@ export const tags: Readonly<Record<string, string>> = {
   overrides: "Decisions that pass over the choice of a device's owner.",
   releases: 'Versions of what devices install, from draft to published and withdrawn.',
   rollouts: 'Who gets a release, how fast, and when to stop.',
+  self: 'What somebody who is signed in signs in with.',
   server: 'Health, metrics and this document.',
   webhooks: 'Addresses that are told what happens, by signed calls.',
+  'sign-in': 'Signing in with a local account, and showing the second factor again.',
   windows: 'When updates may begin, on the devices of a group or on one.',
 }

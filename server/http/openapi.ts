@@ -2,6 +2,7 @@ import type { z } from 'zod'
 
 import { permissionsNeeded } from './access.ts'
 import { openPaths } from './open-paths.ts'
+import type { OpenRoute } from './open-route.ts'
 import {
   headerComponents,
   headers,
@@ -18,6 +19,8 @@ interface About {
   /** Of the product. */
   version: string
   names: SchemaNames
+  /** Routes that need nothing to be shown. */
+  open?: readonly OpenRoute[]
   /** Refuses fields of answers that are not described, to find them. What is published leaves room for a later version. */
   closed?: boolean
 }
@@ -38,6 +41,11 @@ export function openApiDocument(routes: readonly Route[], about: About): JsonObj
   for (const route of routes) {
     const path = `${about.prefix}${route.path.replaceAll(/:(\w+)/g, '{$1}')}`
     paths[path] = { ...paths[path], [route.method]: operation(route, { components, responses }) }
+  }
+  for (const route of about.open ?? []) {
+    paths[`${about.prefix}${route.path}`] = {
+      [route.method]: openOperation(route, { components, responses }),
+    }
   }
   // For what lies beside the routes.
   problemAnswers(['not-authenticated', 'not-found', 'rate-limited', 'internal', 'busy'], responses)
@@ -123,6 +131,27 @@ function operation(route: Route, making: Making): JsonObject {
   }
 }
 
+function openOperation(route: OpenRoute, { components, responses }: Making): JsonObject {
+  const schema = components.schema(route.schemas.response, 'output')
+  return {
+    operationId: operationId(route),
+    summary: route.summary,
+    description: 'Open to everybody',
+    security: [],
+    tags: [route.path.split('/')[1] ?? ''],
+    parameters: [],
+    ...requestBody(route, components),
+    responses: {
+      [route.status]: {
+        description: 'Done',
+        headers: headers(['X-Request-Id']),
+        content: { 'application/json': { schema } },
+      },
+      ...problemAnswers(problemCodes(route), responses),
+    },
+  }
+}
+
 const notModified = {
   description: 'It is still what `If-None-Match` names',
   headers: headers(['X-Request-Id', 'RateLimit', 'RateLimit-Policy', 'ETag']),
@@ -147,7 +176,10 @@ function success(route: Route, components: Components): JsonObject {
   }
 }
 
-function requestBody(route: Route, components: Components): JsonObject {
+function requestBody(
+  route: Omit<Route, 'permission' | 'scope'>,
+  components: Components,
+): JsonObject {
   const { body } = route.schemas
   if (body) {
     const content = {
@@ -177,7 +209,7 @@ function parameters(schema: JsonObject | undefined, place: 'path' | 'query'): Js
 }
 
 /** `POST /groups/:groupId/actions` → `postGroupsByGroupIdActions`. */
-function operationId({ method, path }: Route): string {
+function operationId({ method, path }: Pick<Route, 'method' | 'path'>): string {
   const words = path.split('/').filter(Boolean)
   return words.reduce((name, word) => {
     const plain = word.startsWith(':') ? `by-${word.slice(1)}` : word

@@ -30,12 +30,23 @@ import * as windows from '../rollouts/window-wire.ts'
 import * as rollouts from '../rollouts/wire.ts'
 import * as scep from '../scep/wire.ts'
 import * as settings from '../settings/wire.ts'
+import * as self from '../sign-in/self-wire.ts'
+import * as signIn from '../sign-in/wire.ts'
 import * as transparency from '../transparency/wire.ts'
 import * as webhooks from '../webhooks/wire.ts'
 
 /** What is exported under a name that says too little, or that two slices use. */
 const renamed: ReadonlyMap<unknown, string> = new Map<unknown, string>([
   [rollouts.ActionBody, 'RolloutAction'],
+  [self.AccountView, 'PersonAccount'],
+  [signIn.WaysView, 'SignInWays'],
+  [signIn.TicketView, 'SignInTicket'],
+  [signIn.TicketBody, 'SignInTicketShown'],
+  [signIn.PasswordBody, 'SignInWithPassword'],
+  [signIn.FactorBody, 'SignInWithFactor'],
+  [signIn.SetupBody, 'FirstFactor'],
+  [signIn.AcceptBody, 'InvitationAcceptance'],
+  [signIn.InvitationBody, 'InvitationShown'],
   [rollouts.EditBody, 'RolloutEdit'],
   [rollouts.PreviewBody, 'RolloutPreviewQuestion'],
   [rollouts.RolloutBody, 'NewRollout'],
@@ -112,6 +123,8 @@ const modules = [
   rollouts,
   scep,
   settings,
+  self,
+  signIn,
   transparency,
   webhooks,
 ]

@@ -38,8 +38,9 @@ export const permissions = [
   'rollouts:control',
   'rollouts:read',
   'rollouts:write',
-  // Who one is oneself: everybody's.
+  // Who one is oneself, and what one signs in with: everybody's, whatever the role.
   'self:read',
+  'self:write',
   'settings:read',
   'settings:write',
   'transparency:read',
@@ -63,7 +64,8 @@ export type BuiltInRole = (typeof builtInRoles)[number]
 /** What everybody who works with a fleet sees; who may do what, who did what, and where it is told to, is not among it. */
 const usualReads = permissions.filter(
   (name) =>
-    name.endsWith(':read') && !['audit:read', 'operators:read', 'webhooks:read'].includes(name),
+    (name.endsWith(':read') && !['audit:read', 'operators:read', 'webhooks:read'].includes(name)) ||
+    name === 'self:write',
 )
 
 /**
@@ -109,6 +111,7 @@ export const permissionsOf: Readonly<Record<BuiltInRole, readonly Permission[]>>
     'models:read',
     'releases:read',
     'self:read',
+    'self:write',
     'settings:read',
     'transparency:read',
   ],

@@ -18,9 +18,14 @@ import { loadAuthorities } from '../../server/authorities/load.ts'
 import { createRequest } from '../../server/authorities/requests.ts'
 import { createAuthority } from '../../server/authorities/service.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
+import { inTransaction } from '../../server/db/transaction.ts'
 import { newId } from '../../server/ids.ts'
 import { ensureOnlineKeys, onlineKeys } from '../../server/metadata/online-keys.ts'
 import { createApiKey } from '../../server/operators/service.ts'
+import { insertPerson } from '../../server/people/store.ts'
+import { setTotp } from '../../server/sign-in/credential-store.ts'
+import { giveTicket } from '../../server/sign-in/tickets.ts'
+import { newTotp } from '../../server/sign-in/totp.ts'
 import { actOnEndpoint, createEndpoint } from '../../server/webhooks/service.ts'
 import { actorWith } from '../support/actor.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -92,6 +97,7 @@ async function givenEverything(): Promise<void> {
   await createRequest(ctx, { id: id(), purpose: 'devices', ...by })
   await world.givenProfile({ webhook: { url: 'https://example.com/enroll' } })
   await givenEndpoint()
+  await givenApps()
 }
 
 /** A webhook whose secret is being replaced. */
@@ -99,6 +105,19 @@ async function givenEndpoint(): Promise<void> {
   const endpoint = { id: id(), url: 'https://example.com/', description: '', groupIds: [] }
   await createEndpoint(ctx, { ...endpoint, types: ['device.enrolled'] }, by)
   await actOnEndpoint(ctx, endpoint.id, { action: 'rotate-secret' }, by)
+}
+
+/** Somebody with an authenticator app, who sets another one up. */
+async function givenApps(): Promise<void> {
+  const now = ctx.clock.now()
+  const personId = id()
+  const seal = () => newTotp(ctx.kek, personId, { issuer: 'x', label: 'y' }).sealed
+  await inTransaction(handle.db, async (tx) => {
+    const who = { name: 'x', email: 'x@example.com', createdBy: 'system', createdAt: now }
+    await insertPerson(tx, { id: personId, ...who })
+    await setTotp(tx, { person_id: personId, sealed_secret: seal(), last_step: 0, created_at: now })
+    await giveTicket(tx, now, { kind: 'totp-setup', person_id: personId, sealed_secret: seal() })
+  })
 }
 
 describe('rotation of the key-encryption key while running', () => {

@@ -29,6 +29,7 @@ const source = [
   'window-tables',
   'webhook-tables',
   'people-tables',
+  'sign-in-tables',
 ]
   .map((name) => readFileSync(`server/db/${name}.ts`, 'utf8'))
   .join('\n')
