@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 
 import { z } from 'zod'
 
+import { auditProblems, auditSettings, auditVariables } from './audit-config.ts'
 import { signInProblems, signInSettings, signInVariables } from './sign-in-config.ts'
 import { tracingConfig, tracingSettings } from './tracing-config.ts'
 
@@ -56,6 +57,7 @@ const Environment = z.object({
   FLEETSEAL_API_RATE: z.coerce.number().int().min(1).max(1_000_000).default(100),
   FLEETSEAL_DISK_LOW_MB: z.coerce.number().int().min(1).max(1_048_576).default(1_024),
   FLEETSEAL_DISK_RESERVE_MB: z.coerce.number().int().min(0).max(1_048_576).default(64),
+  ...auditVariables,
   FLEETSEAL_EVENT_DAYS: z.coerce.number().int().min(1).max(36_500).default(400),
   FLEETSEAL_WEBHOOK_PRIVATE: z.enum(['refuse', 'allow']).default('refuse'),
   FLEETSEAL_TARGET_TOKENS: z.enum(['refuse', 'allow']).default('refuse'),
@@ -71,6 +73,7 @@ const Environment = z.object({
 
 const secretNames = [
   'DATABASE_URL',
+  'FLEETSEAL_MIGRATION_DATABASE_URL',
   'FLEETSEAL_OIDC_CLIENT_SECRET',
   'FLEETSEAL_OTLP_HEADERS',
 ] as const
@@ -94,7 +97,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv) {
     for (const issue of parsed.error.issues)
       problems.push(`${issue.path.join('.')}: ${issue.message}`)
   }
-  problems.push(...samePorts(merged), ...signInProblems(merged))
+  problems.push(...auditProblems(merged), ...samePorts(merged), ...signInProblems(merged))
   if (!merged['FLEETSEAL_PKCS11_MODULE'] !== !merged['FLEETSEAL_PKCS11_PIN_FILE']) {
     problems.push('FLEETSEAL_PKCS11_MODULE: set it together with FLEETSEAL_PKCS11_PIN_FILE')
   }
@@ -147,6 +150,7 @@ function freeze(env: z.infer<typeof Environment>) {
       lowBytes: env.FLEETSEAL_DISK_LOW_MB * 1024 * 1024,
       reserveBytes: env.FLEETSEAL_DISK_RESERVE_MB * 1024 * 1024,
     },
+    ...auditSettings(env),
     /** How long security events are kept. */
     eventDays: env.FLEETSEAL_EVENT_DAYS,
     /** May webhooks go to addresses of private networks and this machine? */

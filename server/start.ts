@@ -8,6 +8,7 @@ import { openDirectoryStorage } from './artifacts/directory-storage.ts'
 import { checkpointWorkers, closeChain } from './audit/checkpoints.ts'
 import { ensureAuditKey } from './audit/keys.ts'
 import { auditWorkers } from './audit/seal.ts'
+import { warnOfRights } from './audit/status.ts'
 import { bootstrapAuthorities } from './authorities/bootstrap.ts'
 import { authorityWorker, subscribeAuthorities } from './authorities/changes.ts'
 import { openDataDir } from './authorities/data-dir.ts'
@@ -95,7 +96,7 @@ async function openContext(
   const kek = await loadKek(config)
   const tracing = stack.use(startTracing(config, productVersion))
   const handle = stack.use(await openDatabase(config, tracing))
-  const applied = await migrateToLatest(handle)
+  const applied = await migrateToLatest(handle, config.migrationDatabaseUrl)
   log.info({ database: handle.kind, applied }, 'database ready')
   const { db } = handle
   const deps = { db, clock: systemClock, log, config, kek }
@@ -103,6 +104,7 @@ async function openContext(
   await ensureMetricsToken(config)
   await ensureOnlineKeys(deps)
   await ensureAuditKey(deps)
+  await warnOfRights(deps)
   // After everything else has stopped: what it still recorded is signed.
   stack.defer(() => closeChain(deps))
   const authorities = await loadAuthorities(deps)

@@ -26,6 +26,7 @@ const credentials: Readonly<Record<string, string>> = {
   key: 'api-key',
   user: 'session',
   workload: 'workload-token',
+  certificate: 'client-certificate',
   device: 'device-certificate',
   token: 'enrollment-token',
 }

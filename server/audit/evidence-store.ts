@@ -62,15 +62,18 @@ export async function latestCheckpoint(db: Db): Promise<CheckpointRow | undefine
     .executeTakeFirst()
 }
 
-/** The last one at a place or before it. */
-export async function checkpointUpTo(db: Db, chainNo: number): Promise<CheckpointRow | undefined> {
+/** Newest first; `before` is a place in the chain. */
+export async function listCheckpoints(
+  db: Db,
+  page: { before: string | undefined; limit: number },
+): Promise<CheckpointRow[]> {
   return await db
     .selectFrom('audit_checkpoint')
     .selectAll()
-    .where('chain_no', '<=', chainNo)
+    .$if(page.before !== undefined, (query) => query.where('chain_no', '<', Number(page.before)))
     .orderBy('chain_no', 'desc')
-    .limit(1)
-    .executeTakeFirst()
+    .limit(page.limit)
+    .execute()
 }
 
 /** Those of places after `after`, up to and with `upTo`, in order. */

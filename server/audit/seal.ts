@@ -70,7 +70,7 @@ export function auditWorkers(ctx: Pick<Context, 'db'>): Worker[] {
 export interface ChainBreak {
   chainNo: number
   seq: number | null
-  reason: 'missing' | 'wrong-previous' | 'changed'
+  reason: 'missing' | 'wrong-previous' | 'changed' | 'forked' | 'wrong-signature' | 'cut-off'
 }
 
 /** Looks at one row against the place and hash before it. */

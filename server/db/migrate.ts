@@ -26,9 +26,15 @@ interface ScriptRunner {
  * Applies the SQL files of `migrations/` that were not applied yet, in name order, each in its own transaction,
  * under an advisory lock: two processes that start together migrate once. Returns the names applied now.
  *
- * @throws MigrationError when a file that was applied has changed, or the database knows files that this version does not
+ * With `ownerUrl` it is the owner of the tables who does, and gives the role of `handle` the rights to run the server and no more
+ * (grant_server_role of migration 0044).
+ *
+ * @throws MigrationError when the role of the server may not change the tables and has to, when a file that was applied has changed, or the database knows files that this version does not
  */
-export async function migrateToLatest(handle: DatabaseHandle): Promise<string[]> {
+export async function migrateToLatest(
+  handle: DatabaseHandle,
+  ownerUrl?: string,
+): Promise<string[]> {
   const scripts = await readScripts()
   if (handle.kind === 'pglite') {
     return await apply(
@@ -40,7 +46,7 @@ export async function migrateToLatest(handle: DatabaseHandle): Promise<string[]>
     )
   }
   // A connection of its own: the advisory lock belongs to the session, and a pool may hand out another.
-  const client = new pg.Client({ connectionString: handle.url })
+  const client = new pg.Client({ connectionString: ownerUrl ?? handle.url })
   await client.connect()
   try {
     return await apply(
@@ -49,6 +55,7 @@ export async function migrateToLatest(handle: DatabaseHandle): Promise<string[]>
         query: (text, values) => client.query(text, values),
       },
       scripts,
+      ownerUrl === undefined ? undefined : await roleOf(handle.url),
     )
   } finally {
     await client.end()
@@ -65,24 +72,52 @@ async function readScripts(): Promise<Script[]> {
   )
 }
 
-async function apply(runner: ScriptRunner, scripts: Script[]): Promise<string[]> {
+/** Whom a connection logs in as. */
+async function roleOf(url: string): Promise<string> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    const { rows } = await client.query<{ role: string }>('select current_user as role')
+    return rows[0]?.role ?? ''
+  } finally {
+    await client.end()
+  }
+}
+
+async function apply(
+  runner: ScriptRunner,
+  scripts: Script[],
+  serverRole?: string,
+): Promise<string[]> {
   await runner.query('select pg_advisory_lock($1)', [advisoryLock])
   try {
-    await runner.exec(
-      'create table if not exists schema_migration (name text primary key, sha256 text not null, applied_at timestamptz not null default now())',
+    const { rows: found } = await runner.query(
+      "select to_regclass('schema_migration')::text as name",
     )
+    // Not "if not exists": a role that only runs the server may not even ask for that.
+    if ((found as { name: string | null }[])[0]?.name == null) {
+      await runner.exec(
+        'create table schema_migration (name text primary key, sha256 text not null, applied_at timestamptz not null default now())',
+      )
+    }
     const { rows } = await runner.query('select name, sha256 from schema_migration')
     const applied = new Map(
       (rows as { name: string; sha256: string }[]).map((row) => [row.name, row.sha256]),
     )
     check(applied, scripts)
     const pending = scripts.filter(({ name }) => !applied.has(name))
+    if (pending.length > 0) await assertOwner(runner)
     for (const script of pending) {
       // Names and hashes come from our own files; quoting is still done by the database.
       const literal = (text: string) => `'${text.replaceAll("'", "''")}'`
       await runner.exec(
         `begin;\n${script.text}\ninsert into schema_migration (name, sha256) values (${literal(script.name)}, ${literal(script.sha256)});\ncommit;`,
       )
+    }
+    if (serverRole !== undefined) {
+      const { rows: owners } = await runner.query('select current_user as role')
+      const isOwn = (owners as { role: string }[])[0]?.role === serverRole
+      if (!isOwn) await runner.query('select grant_server_role($1)', [serverRole])
     }
     return pending.map(({ name }) => name)
   } catch (error) {
@@ -91,6 +126,17 @@ async function apply(runner: ScriptRunner, scripts: Script[]): Promise<string[]>
   } finally {
     await runner.query('select pg_advisory_unlock($1)', [advisoryLock])
   }
+}
+
+/** Fails before anything is changed, and says what to do. */
+async function assertOwner(runner: ScriptRunner): Promise<void> {
+  const { rows } = await runner.query(
+    "select pg_has_role(current_user, relowner, 'MEMBER') as may from pg_class where oid = 'schema_migration'::regclass",
+  )
+  if ((rows as { may: boolean }[])[0]?.may === true) return
+  throw new MigrationError(
+    'The tables have to be changed for this version, which the role of DATABASE_URL may not do: set FLEETSEAL_MIGRATION_DATABASE_URL to the owner of the tables',
+  )
 }
 
 function check(applied: Map<string, string>, scripts: Script[]): void {

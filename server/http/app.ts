@@ -3,6 +3,7 @@ import helmet from 'helmet'
 
 import { accessRoutes } from '../access/routes.ts'
 import { artifactRoutes } from '../artifacts/routes.ts'
+import { auditEvidenceRoutes } from '../audit/evidence-routes.ts'
 import { auditRoutes } from '../audit/routes.ts'
 import { kekRoutes } from '../authorities/kek-routes.ts'
 import { authorityRequestRoutes } from '../authorities/request-routes.ts'
@@ -106,6 +107,7 @@ export const routes: readonly Route[] = [
   ...deploymentRoutes,
   ...exportRoutes,
   ...auditRoutes,
+  ...auditEvidenceRoutes,
   ...eventRoutes,
   ...webhookRoutes,
 ]

@@ -5,6 +5,7 @@
 export const permissions = [
   'artifacts:read',
   'artifacts:write',
+  'audit:manage',
   'audit:read',
   'authorities:manage',
   'authorities:read',
