@@ -50,6 +50,7 @@ import { accountRoutes, selfRoutes } from '../sign-in/routes.ts'
 import { transparencyRoutes } from '../transparency/routes.ts'
 import { webhookRoutes } from '../webhooks/routes.ts'
 import { workloadRoutes } from '../workloads/routes.ts'
+import { allowedActor } from './access.ts'
 import { docsRouter } from './docs.ts'
 import { mountRoutes } from './mount.ts'
 import type { OpenPath } from './open-paths.ts'
@@ -173,11 +174,15 @@ function mountOpen(app: Express, ctx: Context, authenticator: Authenticator): vo
   at('/metrics', async (req, res) => {
     if (!(await isMetricsToken(ctx.config, req.get('authorization')))) {
       res.locals['actor'] = await authenticator(req)
+      // It counts everybody's devices.
+      allowedActor(req, { ...metricsGuard, method: 'get', path: '/metrics' }, ctx)
     }
     await refreshFleet()
     res.type(ctx.metrics.registry.contentType).send(await ctx.metrics.registry.metrics())
   })
 }
+
+const metricsGuard = { permission: 'devices:read', scope: 'fleet' } as const
 
 /** Bytes that Node reads and throws away, to keep a connection, after a request was refused unread. */
 const maxUnreadBytes = 1024 * 1024

@@ -99,11 +99,13 @@ export const openPaths = {
     responses: { 200: answer('The page', 'text/html', page), 404: problem('NotFound') },
   }),
   '/metrics': open('getMetrics', 'Metrics in the text format of Prometheus', {
-    description: 'With the token of the file `metrics-token` in the data directory, or any API key',
+    description:
+      'With the token of the file `metrics-token` in the data directory, or an API key that reads all devices',
     security: [{ apiKey: [] }, { metricsToken: [] }],
     responses: {
       200: answer('Metrics', 'text/plain', { type: 'string' }),
       401: problem('NotAuthenticated'),
+      403: problem('NotAllowed'),
       429: problem('RateLimited'),
       500: problem('Internal'),
       503: problem('Busy'),

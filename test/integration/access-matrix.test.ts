@@ -161,6 +161,15 @@ test('what everybody may know says nothing of any device', async () => {
   }
 })
 
+test('figures of the whole fleet are not for whoever is limited to a part', async () => {
+  const status = async (key: string) => {
+    const headers = { Authorization: `Bearer ${key}` }
+    return (await fetch(`${world.api.url}/metrics`, { headers })).status
+  }
+  expect(await status(limited.key)).toBe(403)
+  expect(await status(admin)).toBe(200)
+})
+
 test('a check of the permission that is left out is noticed, at every route', async () => {
   const unnoticed: string[] = []
   const guarded = routes.filter(({ permission }) =>
