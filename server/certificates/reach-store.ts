@@ -1,5 +1,3 @@
-import { sql } from 'kysely'
-
 import type { Db } from '../db/client.ts'
 import { withinReach } from '../db/reach.ts'
 import { DomainError } from '../errors.ts'
@@ -16,7 +14,7 @@ export async function requireCertificate(db: Db, id: string, reach: Reach): Prom
     .selectFrom('certificate')
     .select('id')
     .where('id', '=', id)
-    .where(withinReach(sql.ref('certificate.device_id'), reach))
+    .where(withinReach('certificate.device_id', reach))
     .executeTakeFirst()
   if (!row) throw new DomainError('not-found', 'No such certificate', { certificateId: id })
 }

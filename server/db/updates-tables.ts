@@ -171,6 +171,8 @@ export interface RolloutTable {
   changed_at: Date
   started_at: Date | null
   ended_at: Date | null
+  /** Its query asks for groups or enrollment profiles by name. */
+  names_groups: Generated<boolean>
 }
 
 export interface RolloutApprovalTable {

@@ -1,9 +1,11 @@
 import { type Selectable, sql } from 'kysely'
 
 import type { Db } from '../db/client.ts'
+import { rolloutCovered } from '../db/reach.ts'
 import type { DeploymentTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
+import type { Reach } from '../protocol/reach.ts'
 
 export interface Said {
   state: DeploymentState
@@ -13,7 +15,8 @@ export interface Said {
 }
 
 export type PastDeployment = Selectable<DeploymentTable> & {
-  rollout_name: string
+  /** Null: the rollout is outside the reach of whoever asks. */
+  rollout_name: string | null
   version: string | null
   said: Said[]
 }
@@ -23,12 +26,12 @@ const wordsShown = 20
 /** Everything that was ever given to a device, newest first, with the last things it said when something went wrong. */
 export async function pastOf(
   db: Db,
-  deviceId: string,
+  { deviceId, reach }: { deviceId: string; reach: Reach },
   before: string | undefined,
   limit: number,
 ): Promise<PastDeployment[]> {
   const { rows } = await sql<PastDeployment>`
-    select deployment.*, rollout.name as rollout_name, release.version,
+    select deployment.*, case when ${rolloutCovered('rollout.id', reach)} then rollout.name end as rollout_name, release.version,
       (select coalesce(jsonb_agg(jsonb_build_object('state', last.to_state, 'code', last.code, 'detail', last.detail,
           'at', to_char(last.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) order by last.seq), '[]')
         from (select * from deployment_event step where step.deployment_id = deployment.id

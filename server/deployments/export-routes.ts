@@ -9,6 +9,7 @@ import { streamRoute } from '../http/stream-route.ts'
 import { standingActors, stillReaches } from '../operators/standing.ts'
 import type { Permission } from '../protocol/permissions.ts'
 import type { Reach } from '../protocol/reach.ts'
+import { requireRollout } from '../rollouts/reach.ts'
 import { rolloutExists } from './export-store.ts'
 import { csvLine, resultsOf } from './export.ts'
 import { ResultQuery, ResultView } from './result-wire.ts'
@@ -23,16 +24,18 @@ export const exportRoutes = [
       'What became of every device that a rollout met, as one JSON array or CSV (RFC 4180), streamed',
     permission: 'rollouts:read',
     scope: 'devices',
+    costly: true,
     params: RolloutParams,
     query: ResultQuery,
     answers: { 'application/json': z.array(ResultView), 'text/csv': z.string() },
     shared: () => undefined,
     handle: async ({ ctx, req, res, actor, reach, params: { rolloutId }, query: { format } }) => {
+      await requireRollout(ctx.db, rolloutId, reach)
       if (!(await rolloutExists(ctx.db, rolloutId))) {
         throw new DomainError('not-found', 'No such rollout', { rolloutId })
       }
       const began = { actor: actor.id, permission: 'rollouts:read', reach } as const
-      const pages = whileAllowed(ctx, began, resultsOf(ctx.db, rolloutId))
+      const pages = whileAllowed(ctx, began, resultsOf(ctx.db, { rolloutId, reach }))
       res.type(format === 'csv' ? 'text/csv' : 'application/json')
       res.setHeader('Content-Disposition', `attachment; filename="rollout-${rolloutId}.${format}"`)
       if (req.method === 'HEAD') return void res.end()

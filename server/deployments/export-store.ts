@@ -1,7 +1,9 @@
 import { sql } from 'kysely'
 
 import type { Db } from '../db/client.ts'
+import { withinReach } from '../db/reach.ts'
 import { type DeploymentState, endedStates } from '../protocol/deployment.ts'
+import type { Reach } from '../protocol/reach.ts'
 
 /** What became of one device in a rollout. */
 export interface ResultRow {
@@ -30,7 +32,7 @@ const ended = sql.join(endedStates.map((state) => sql.lit(state)))
 /** A page of results in the order of the devices' ids, which an index has: a page costs a page, whatever the size of the rollout. */
 export async function resultsAfter(
   db: Db,
-  rolloutId: string,
+  { rolloutId, reach }: { rolloutId: string; reach: Reach },
   after: { deviceId: string; id: string } | undefined,
   limit: number,
 ): Promise<ResultRow[]> {
@@ -45,7 +47,7 @@ export async function resultsAfter(
     from deployment
     join device on device.id = deployment.device_id
     left join release on release.id = deployment.release_id
-    where deployment.rollout_id = ${rolloutId}
+    where deployment.rollout_id = ${rolloutId} and ${withinReach('deployment.device_id', reach)}
       and (deployment.device_id, deployment.id) > (${deviceId}::uuid, ${id}::uuid)
     order by deployment.device_id, deployment.id limit ${limit}`.execute(db)
   return rows

@@ -1,4 +1,5 @@
 import type { Db } from '../db/client.ts'
+import type { Reach } from '../protocol/reach.ts'
 import { resultsAfter, type ResultRow } from './export-store.ts'
 import type { ResultView } from './result-wire.ts'
 
@@ -8,10 +9,13 @@ const pageSize = 500
  * All results of a rollout, page by page: one page is held, however many there are. What changes meanwhile is seen or not, each device
  * as it is when its page is read.
  */
-export async function* resultsOf(db: Db, rolloutId: string): AsyncGenerator<ResultView[]> {
+export async function* resultsOf(
+  db: Db,
+  asked: { rolloutId: string; reach: Reach },
+): AsyncGenerator<ResultView[]> {
   let after: { deviceId: string; id: string } | undefined
   for (;;) {
-    const rows = await resultsAfter(db, rolloutId, after, pageSize)
+    const rows = await resultsAfter(db, asked, after, pageSize)
     yield rows.map(view)
     const last = rows.at(-1)
     if (!last || rows.length < pageSize) return

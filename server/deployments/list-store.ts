@@ -1,9 +1,11 @@
 import { type Selectable, sql } from 'kysely'
 
 import type { Db } from '../db/client.ts'
+import { withinReach } from '../db/reach.ts'
 import type { ChoiceEventTable, DeploymentTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
+import type { Reach } from '../protocol/reach.ts'
 
 export type ListedDeployment = Selectable<DeploymentTable> & { serial_number: string }
 export type LedgerRow = Selectable<ChoiceEventTable>
@@ -15,7 +17,11 @@ export type LedgerRow = Selectable<ChoiceEventTable>
 export async function deploymentsOf(
   db: Db,
   rolloutId: string,
-  { state, after }: { state?: DeploymentState | undefined; after?: string | undefined },
+  {
+    reach,
+    state,
+    after,
+  }: { reach: Reach; state?: DeploymentState | undefined; after?: string | undefined },
   limit: number,
 ): Promise<ListedDeployment[]> {
   let query = db
@@ -24,10 +30,12 @@ export async function deploymentsOf(
     .selectAll('deployment')
     .select('device.serial_number')
     .where('deployment.rollout_id', '=', rolloutId)
+    .where(withinReach('deployment.device_id', reach))
   if (state) query = query.where('deployment.state', '=', state)
   if (after) {
     query = query.where(
-      sql<boolean>`(deployment.device_id, deployment.id) > (select seen.device_id, seen.id from deployment seen where seen.id = ${after})`,
+      sql<boolean>`(deployment.device_id, deployment.id) > (select seen.device_id, seen.id from deployment seen
+        where seen.id = ${after} and seen.rollout_id = ${rolloutId})`,
     )
   }
   const rows = await query

@@ -1,6 +1,6 @@
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
-import { type Override, overridesOf } from './override-store.ts'
+import { type Override, overridesOf, requireOverride } from './override-store.ts'
 import { actOnOverride, askForOverride, isInForce } from './override.ts'
 import { getDeployment } from './store.ts'
 import {
@@ -23,7 +23,8 @@ export const overrideRoutes = [
     params: DeploymentParams,
     body: OverrideBody,
     response: OverrideView,
-    handle: async ({ ctx, params, body, actor, newId }) => {
+    handle: async ({ ctx, reach, params, body, actor, newId }) => {
+      if (reach !== 'fleet') await getDeployment(ctx.db, params.deploymentId, reach)
       const command = {
         id: newId,
         deploymentId: params.deploymentId,
@@ -45,8 +46,8 @@ export const overrideRoutes = [
     params: DeploymentParams,
     query: PageQuery,
     response: Page(OverrideView),
-    handle: async ({ ctx, params, query: { cursor, limit } }) => {
-      const { id } = await getDeployment(ctx.db, params.deploymentId)
+    handle: async ({ ctx, reach, params, query: { cursor, limit } }) => {
+      const { id } = await getDeployment(ctx.db, params.deploymentId, reach)
       const now = ctx.clock.now()
       const rows = await overridesOf(ctx.db, id, { before: cursor, limit: limit + 1 })
       return pageOf(
@@ -68,7 +69,8 @@ export const overrideRoutes = [
     params: OverrideParams,
     body: OverrideActionBody,
     response: OverrideView,
-    handle: async ({ ctx, params, body, actor }) => {
+    handle: async ({ ctx, reach, params, body, actor }) => {
+      await requireOverride(ctx.db, params.overrideId, reach)
       const by = { actor: actor.id, requestId: actor.requestId }
       const command = { overrideId: params.overrideId, action: body.action, ...by }
       return view(await actOnOverride(ctx, command), ctx.clock.now())

@@ -2,9 +2,11 @@ import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import { isManaged } from '../db/managed.ts'
+import { withinReach } from '../db/reach.ts'
 import type { UpdateOverrideTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
+import type { Reach } from '../protocol/reach.ts'
 
 export type Override = Selectable<UpdateOverrideTable>
 
@@ -35,6 +37,23 @@ export async function lockOverridable(tx: Tx, deploymentId: string): Promise<Ove
 
 export async function findOverride(db: Db, id: string): Promise<Override | undefined> {
   return await db.selectFrom('update_override').selectAll().where('id', '=', id).executeTakeFirst()
+}
+
+/**
+ * For whoever is limited to groups, an override for another device is one that does not exist. Free for the whole fleet.
+ *
+ * @throws DomainError `not-found`
+ */
+export async function requireOverride(db: Db, overrideId: string, reach: Reach): Promise<void> {
+  if (reach === 'fleet') return
+  const row = await db
+    .selectFrom('update_override')
+    .innerJoin('deployment', 'deployment.id', 'update_override.deployment_id')
+    .select('update_override.id')
+    .where('update_override.id', '=', overrideId)
+    .where(withinReach('deployment.device_id', reach))
+    .executeTakeFirst()
+  if (!row) throw new DomainError('not-found', 'No such override', { overrideId })
 }
 
 /** The one that was not taken back; there is at most one. */

@@ -31,7 +31,8 @@ export const ResultQuery = z.strictObject({ format: z.enum(['csv', 'json']).defa
 /** One thing that was given to a device, with what was said when something went wrong. */
 export const PastDeploymentView = z.object({
   ...DeploymentView.omit({ serialNumber: true }).shape,
-  rolloutName: z.string(),
+  /** Null when the rollout is about devices too that the caller may not see. */
+  rolloutName: z.string().nullable(),
   version: z.string().nullable(),
   /** The last 20, in order, in the device's own words where they are its own. */
   said: z.array(

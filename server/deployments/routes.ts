@@ -1,9 +1,11 @@
 import { z } from 'zod'
 
+import { requireDevice } from '../devices/reach.ts'
 import { DomainError } from '../errors.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { uuidPattern } from '../ids.ts'
+import { requireRollout } from '../rollouts/reach.ts'
 import { pastOf } from './device-history-store.ts'
 import { choicesOf, deploymentsOf, type LedgerRow, type ListedDeployment } from './list-store.ts'
 import { overrideRoutes } from './override-routes.ts'
@@ -31,9 +33,10 @@ export const deploymentRoutes = [
     params: RolloutParams,
     query: z.strictObject({ ...PageQuery.shape, ...stateFilter }),
     response: Page(DeploymentView),
-    handle: async ({ ctx, params, query: { limit, cursor, state } }) => {
+    handle: async ({ ctx, reach, params, query: { limit, cursor, state } }) => {
+      await requireRollout(ctx.db, params.rolloutId, reach)
       const after = cursorAs(cursor, uuidPattern)
-      const rows = await deploymentsOf(ctx.db, params.rolloutId, { state, after }, limit + 1)
+      const rows = await deploymentsOf(ctx.db, params.rolloutId, { reach, state, after }, limit + 1)
       return pageOf(
         rows,
         limit,
@@ -51,8 +54,8 @@ export const deploymentRoutes = [
     scope: 'devices',
     params: DeploymentParams,
     response: DeploymentHistoryView,
-    handle: async ({ ctx, params }) => {
-      const row = await getDeployment(ctx.db, params.deploymentId)
+    handle: async ({ ctx, reach, params }) => {
+      const row = await getDeployment(ctx.db, params.deploymentId, reach)
       const history = await historyOf(ctx.db, row.id)
       return {
         ...view(row),
@@ -83,9 +86,10 @@ export const deploymentRoutes = [
     params: DeviceParams,
     query: PageQuery,
     response: Page(PastDeploymentView),
-    handle: async ({ ctx, params, query: { limit, cursor } }) => {
+    handle: async ({ ctx, reach, params: { deviceId }, query: { limit, cursor } }) => {
+      await requireDevice(ctx.db, deviceId, reach)
       const before = cursorAs(cursor, uuidPattern)
-      const rows = await pastOf(ctx.db, params.deviceId, before, limit + 1)
+      const rows = await pastOf(ctx.db, { deviceId, reach }, before, limit + 1)
       return pageOf(
         rows,
         limit,
@@ -109,7 +113,8 @@ export const deploymentRoutes = [
     params: DeviceParams,
     query: PageQuery,
     response: Page(ChoiceView),
-    handle: async ({ ctx, params, query: { limit, cursor } }) => {
+    handle: async ({ ctx, reach, params, query: { limit, cursor } }) => {
+      await requireDevice(ctx.db, params.deviceId, reach)
       const after = cursorAs(cursor, /^\d{1,15}$/)
       const seq = after === undefined ? undefined : Number(after)
       const rows = await choicesOf(ctx.db, params.deviceId, seq, limit + 1)

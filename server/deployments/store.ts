@@ -1,9 +1,11 @@
 import { type Insertable, type RawBuilder, type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { withinReach } from '../db/reach.ts'
 import type { DeploymentEventTable, DeploymentTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
 import { type DeploymentState, passedStates } from '../protocol/deployment.ts'
+import type { Reach } from '../protocol/reach.ts'
 
 export type Deployment = Selectable<DeploymentTable>
 export type DeploymentEvent = Selectable<DeploymentEventTable>
@@ -240,8 +242,13 @@ async function adjustCounts(
     .execute()
 }
 
-export async function getDeployment(db: Db, id: string): Promise<Deployment> {
-  const row = await db.selectFrom('deployment').selectAll().where('id', '=', id).executeTakeFirst()
+export async function getDeployment(db: Db, id: string, reach: Reach): Promise<Deployment> {
+  const row = await db
+    .selectFrom('deployment')
+    .selectAll()
+    .where('id', '=', id)
+    .where(withinReach('deployment.device_id', reach))
+    .executeTakeFirst()
   if (!row) throw new DomainError('not-found', 'No such deployment', { deploymentId: id })
   return row
 }

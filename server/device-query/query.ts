@@ -54,6 +54,16 @@ export function asksForGroups(query: DeviceQuery): boolean {
   return query.field.type === 'set' && query.field.name === 'group'
 }
 
+/** Does it ask for groups or enrollment profiles by name? Not everybody may know of all of them. */
+export function namesGroups(query: DeviceQuery): boolean {
+  if (query.kind !== 'compare') return query.terms.some(namesGroups)
+  const { field } = query
+  return (
+    (field.type === 'set' && field.name === 'group') ||
+    (field.type === 'text' && field.name === 'enrollmentProfile')
+  )
+}
+
 /** A comparison of ages reads the other way round than one of instants: older is earlier. */
 export const mirrored = { '<': '>', '<=': '>=', '>': '<', '>=': '<=' } as const
 

@@ -59,7 +59,7 @@ function conditionOf(field: Field, test: Test, now: Date, reach: Reach): Conditi
         ? sql<SqlBool>`exists (select from device_group_member member
             join device_group named on named.id = member.group_id
             where member.device_id = device.id and ${onText(sql`named.name`, test)}
-              and ${groupKnown(sql`named.id`, reach)})`
+              and ${groupKnown('named.id', reach)})`
         : onHardwareIds(test)
     case 'attribute':
       return onAttribute(field.key, test)
@@ -71,7 +71,7 @@ function conditionOf(field: Field, test: Test, now: Date, reach: Reach): Conditi
 
 function profileName(reach: Reach): RawBuilder<unknown> {
   return sql`(select profile.name from enrollment_profile profile
-    where profile.id = device.enrollment_profile_id and ${groupCovered(sql`profile.group_id`, reach)})`
+    where profile.id = device.enrollment_profile_id and ${groupCovered('profile.group_id', reach)})`
 }
 
 const flags = {

@@ -1,5 +1,3 @@
-import { sql } from 'kysely'
-
 import type { Db } from '../db/client.ts'
 import { withinReach } from '../db/reach.ts'
 import type { Reach } from '../protocol/reach.ts'
@@ -9,7 +7,7 @@ export async function isDeviceWithin(db: Db, deviceId: string, reach: Reach): Pr
     .selectFrom('device')
     .select('id')
     .where('id', '=', deviceId)
-    .where(withinReach(sql.ref('device.id'), reach))
+    .where(withinReach('device.id', reach))
     .executeTakeFirst()
   return row !== undefined
 }

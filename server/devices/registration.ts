@@ -70,7 +70,7 @@ export async function findTaken(
   const rows = await db
     .selectFrom('device')
     .select(['serial_number', 'state', 'enrollment_profile_id'])
-    .select(withinReach(sql.ref('device.id'), reach).as('is_within'))
+    .select(withinReach('device.id', reach).as('is_within'))
     .where(sql<boolean>`serial_number = any(${[...serialNumbers]}::text[])`)
     .execute()
   return new Map(

@@ -65,7 +65,7 @@ export async function findDevice(
 ): Promise<DeviceDetails | undefined> {
   return await devices(db)
     .where('device.id', '=', id)
-    .where(withinReach(sql.ref('device.id'), reach))
+    .where(withinReach('device.id', reach))
     .executeTakeFirst()
 }
 
@@ -91,7 +91,7 @@ export interface DeviceFilter {
 /** Newest first. `before` is the id of the last one seen. */
 export async function listDevices(db: Db, filter: DeviceFilter): Promise<DeviceDetails[]> {
   const { reach, text, matching, groupId, state, connected, before, limit } = filter
-  let query = devices(db).where(withinReach(sql.ref('device.id'), reach))
+  let query = devices(db).where(withinReach('device.id', reach))
   if (matching !== undefined) query = query.where(matching)
   if (state !== undefined) query = query.where('device.state', '=', state)
   if (before !== undefined) query = query.where('device.id', '<', before)
@@ -144,7 +144,7 @@ export async function findIdBySerial(
     .selectFrom('device')
     .select('id')
     .where('serial_number', '=', serialNumber)
-    .where(withinReach(sql.ref('device.id'), reach))
+    .where(withinReach('device.id', reach))
     .executeTakeFirst()
   return row?.id
 }

@@ -1,4 +1,4 @@
-import { type Selectable, sql } from 'kysely'
+import type { Selectable } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import { profileCovered } from '../db/reach.ts'
@@ -51,7 +51,7 @@ function requests(db: Db, reach: Reach) {
   return db
     .selectFrom('enrollment_request')
     .selectAll()
-    .where(profileCovered(sql.ref('enrollment_request.profile_id'), reach))
+    .where(profileCovered('enrollment_request.profile_id', reach))
 }
 
 /** Newest first. `before` is the id of the last one seen. */

@@ -28,7 +28,7 @@ function batches(db: Db, reach: Reach) {
   return db
     .selectFrom('enrollment_batch')
     .selectAll()
-    .where(profileCovered(sql.ref('enrollment_batch.profile_id'), reach))
+    .where(profileCovered('enrollment_batch.profile_id', reach))
 }
 
 export async function getBatch(db: Db, id: string, reach: Reach): Promise<Batch> {
@@ -182,7 +182,7 @@ export async function listResults(
     .leftJoin('certificate', (join) =>
       join
         .onRef('certificate.fingerprint', '=', 'row.fingerprint')
-        .on(withinReach(sql.ref('certificate.device_id'), reach)),
+        .on(withinReach('certificate.device_id', reach)),
     )
     .leftJoin('device', 'device.id', 'certificate.device_id')
     .select([

@@ -1,5 +1,3 @@
-import { sql } from 'kysely'
-
 import type { Db } from '../db/client.ts'
 import { groupCovered } from '../db/reach.ts'
 import type { Reach } from '../protocol/reach.ts'
@@ -9,7 +7,7 @@ export async function isProfileWithin(db: Db, profileId: string, reach: Reach): 
     .selectFrom('enrollment_profile')
     .select('id')
     .where('id', '=', profileId)
-    .where(groupCovered(sql.ref('group_id'), reach))
+    .where(groupCovered('enrollment_profile.group_id', reach))
     .executeTakeFirst()
   return row !== undefined
 }

@@ -76,7 +76,7 @@ export async function listProfiles(
   let query = db
     .selectFrom('enrollment_profile')
     .selectAll()
-    .where(groupCovered(sql.ref('group_id'), reach))
+    .where(groupCovered('enrollment_profile.group_id', reach))
   if (before !== undefined) query = query.where('id', '<', before)
   return await query.orderBy('id', 'desc').limit(limit).execute()
 }

@@ -14,9 +14,9 @@ export const eventRoutes = [
     scope: 'devices',
     query: z.strictObject({ ...PageQuery.shape, ...eventFilter }),
     response: Page(EventView),
-    handle: async ({ ctx, query }) => {
+    handle: async ({ ctx, reach, query }) => {
       const { cursor, limit, ...filter } = query
-      const rows = await listEvents(ctx.db, { ...filter, before: cursor, limit: limit + 1 })
+      const rows = await listEvents(ctx.db, { ...filter, reach, before: cursor, limit: limit + 1 })
       return pageOf(rows, limit, view, (row) => row.id)
     },
   }),

@@ -1,14 +1,17 @@
 import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { withinReach } from '../db/reach.ts'
 import type { SecurityEventTable } from '../db/schema.ts'
+import type { Reach } from '../protocol/reach.ts'
 
 export type EventRow = Selectable<SecurityEventTable>
 
-/** Newest first. `before` is the id of the last one seen. */
+/** Newest first. `before` is the id of the last one seen. What is about no device is for those who may see the whole fleet. */
 export async function listEvents(
   db: Db,
   filter: {
+    reach: Reach
     deviceId?: string | undefined
     kind?: string | undefined
     severity?: EventRow['severity'] | undefined
@@ -17,7 +20,10 @@ export async function listEvents(
     limit: number
   },
 ): Promise<EventRow[]> {
-  let query = db.selectFrom('security_event').selectAll()
+  let query = db
+    .selectFrom('security_event')
+    .selectAll()
+    .where(withinReach('security_event.device_id', filter.reach))
   if (filter.deviceId !== undefined) query = query.where('device_id', '=', filter.deviceId)
   if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind)
   if (filter.severity !== undefined) query = query.where('severity', '=', filter.severity)

@@ -21,7 +21,7 @@ function groups(db: Db, reach: Reach) {
       join.onRef('incident.group_id', '=', 'device_group.id').on('incident.closed_at', 'is', null),
     )
     .selectAll('device_group')
-    .where(groupKnown(sql.ref('device_group.id'), reach))
+    .where(groupKnown('device_group.id', reach))
     .select([
       'incident.id as incident_id',
       'incident.reason as incident_reason',
@@ -32,7 +32,7 @@ function groups(db: Db, reach: Reach) {
         .selectFrom('device_group_member')
         .select((member) => member.fn.countAll<number>().as('count'))
         .whereRef('device_group_member.group_id', '=', 'device_group.id')
-        .where(withinReach(sql.ref('device_group_member.device_id'), reach))
+        .where(withinReach('device_group_member.device_id', reach))
         .as('device_count'),
     )
 }

@@ -38,6 +38,8 @@ export const definingColumns = {
   usual_failed: false,
   definition_hash: false,
   edited_by: false,
+  // Follows from the query.
+  names_groups: false,
   needed_ms: false,
   rate_at: false,
   bytes_at: false,

@@ -3,6 +3,7 @@ import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { DeriveBody, NoWayBackView, RollbackView } from './derived-wire.ts'
 import { retryFailed, rollBack } from './derived.ts'
+import { requireRollout } from './reach.ts'
 import { listNoWayBack } from './rollback-store.ts'
 import { previewRollback } from './rollback-view.ts'
 import { viewerOf } from './routes.ts'
@@ -25,7 +26,8 @@ export const derivedRolloutRoutes = [
     params: RolloutParams,
     body: DeriveBody,
     response: RolloutView,
-    handle: async ({ ctx, params, body, actor, newId }) => {
+    handle: async ({ ctx, reach, params, body, actor, newId }) => {
+      await requireRollout(ctx.db, params.rolloutId, reach)
       const command = { id: newId, ...params, ...body, ...by(actor) }
       const rollout = await retryFailed(ctx, command)
       return (await viewerOf(ctx, [rollout]))(rollout)
@@ -41,7 +43,10 @@ export const derivedRolloutRoutes = [
     refuses: ['illegal-transition', 'not-ready'],
     params: RolloutParams,
     response: RollbackView,
-    handle: async ({ ctx, params }) => await previewRollback(ctx.db, params.rolloutId),
+    handle: async ({ ctx, reach, params }) => {
+      await requireRollout(ctx.db, params.rolloutId, reach)
+      return await previewRollback(ctx.db, params.rolloutId, reach)
+    },
   }),
 
   route({
@@ -55,9 +60,11 @@ export const derivedRolloutRoutes = [
     params: RolloutParams,
     query: PageQuery,
     response: Page(NoWayBackView),
-    handle: async ({ ctx, params: { rolloutId }, query: { limit, cursor } }) => {
+    handle: async ({ ctx, reach, params: { rolloutId }, query: { limit, cursor } }) => {
+      await requireRollout(ctx.db, rolloutId, reach)
       await getRollout(ctx.db, rolloutId)
-      const rows = await listNoWayBack(ctx.db, rolloutId, cursor, limit + 1)
+      const page = { after: cursor, limit: limit + 1 }
+      const rows = await listNoWayBack(ctx.db, { rolloutId, reach }, page)
       const view = (row: (typeof rows)[number]) => ({
         deviceId: row.device_id,
         reason: row.reason,
@@ -79,7 +86,8 @@ export const derivedRolloutRoutes = [
     params: RolloutParams,
     body: DeriveBody,
     response: RolloutView,
-    handle: async ({ ctx, params, body, actor, newId }) => {
+    handle: async ({ ctx, reach, params, body, actor, newId }) => {
+      await requireRollout(ctx.db, params.rolloutId, reach)
       const command = { id: newId, ...params, ...body, ...by(actor) }
       const rollout = await rollBack(ctx, command)
       return (await viewerOf(ctx, [rollout]))(rollout)

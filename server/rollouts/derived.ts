@@ -132,6 +132,7 @@ async function draftRetry(tx: Tx, draft: Draft): Promise<Rollout> {
     install_window: asColumn(parent.install_window),
     ignore_windows: asColumn(parent.ignore_windows),
     query: parent.query,
+    names_groups: parent.names_groups,
     pass_queue: parent.pass_queue,
     priority: parent.priority,
   }
@@ -153,7 +154,7 @@ const highest = 1_000
 /** Undefined when no device can go back. Its release is the one that most devices go back to; each gets its own. */
 export async function draftRollback(tx: Tx, draft: Draft): Promise<Rollout | undefined> {
   const { id, parent } = draft
-  const [most] = await countWaysBack(tx, parent.id)
+  const [most] = await countWaysBack(tx, { rolloutId: parent.id, reach: 'fleet' })
   if (!most || most.reason !== null || most.release_id === null) return undefined
   const row = {
     kind: 'rollback' as const,

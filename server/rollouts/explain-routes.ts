@@ -1,7 +1,9 @@
+import { requireDevice } from '../devices/reach.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { ExplainedDeviceParams, ExplanationParams, ExplanationView } from './explain-wire.ts'
 import { explainDevice, explainRollout } from './explain.ts'
+import { requireRollout } from './reach.ts'
 
 export const explainRoutes = [
   route({
@@ -12,7 +14,11 @@ export const explainRoutes = [
     scope: 'devices',
     params: ExplanationParams,
     response: ExplanationView,
-    handle: async ({ ctx, params }) => await explainRollout(ctx, params.rolloutId, params.deviceId),
+    handle: async ({ ctx, reach, params: { rolloutId, deviceId } }) => {
+      await requireDevice(ctx.db, deviceId, reach)
+      await requireRollout(ctx.db, rolloutId, reach)
+      return await explainRollout(ctx, { rolloutId, deviceId, reach })
+    },
   }),
 
   route({
@@ -24,9 +30,10 @@ export const explainRoutes = [
     params: ExplainedDeviceParams,
     query: PageQuery,
     response: Page(ExplanationView),
-    handle: async ({ ctx, params, query: { limit, cursor } }) => {
+    handle: async ({ ctx, reach, params: { deviceId }, query: { limit, cursor } }) => {
+      await requireDevice(ctx.db, deviceId, reach)
       const page = { before: cursor, limit: limit + 1 }
-      const explanations = await explainDevice(ctx, params.deviceId, page)
+      const explanations = await explainDevice(ctx, { deviceId, reach, ...page })
       return pageOf(
         explanations,
         limit,

@@ -1,7 +1,9 @@
 import { sql } from 'kysely'
 
 import type { Db } from '../db/client.ts'
+import { rolloutCovered } from '../db/reach.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
+import type { Reach } from '../protocol/reach.ts'
 import type { RolloutState } from './state.ts'
 
 /** A rollout as one device sees it. */
@@ -27,7 +29,7 @@ export interface Concern {
 export async function concernsOf(
   db: Db,
   deviceId: string,
-  { rolloutId, before, limit }: { rolloutId?: string; before?: string | undefined; limit: number },
+  { reach, rolloutId, before, limit }: Asked,
 ): Promise<Concern[]> {
   const which =
     rolloutId === undefined
@@ -42,9 +44,16 @@ export async function concernsOf(
         where given.rollout_id = rollout.id and given.device_id = ${deviceId}
         order by given.created_at desc, release.build desc limit 1) as deployment
     from rollout
-    where ${which} and (${before ?? null}::uuid is null or rollout.id < ${before ?? null}::uuid)
+    where ${which} and ${rolloutCovered('rollout.id', reach)} and (${before ?? null}::uuid is null or rollout.id < ${before ?? null}::uuid)
     order by rollout.id desc limit ${limit}`.execute(db)
   return rows
+}
+
+export interface Asked {
+  reach: Reach
+  rolloutId?: string
+  before?: string | undefined
+  limit: number
 }
 
 const isMember = (deviceId: string) => sql`exists (select from device_group_member member

@@ -1,15 +1,17 @@
 import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
 import { passedStates } from '../protocol/deployment.ts'
+import type { Reach } from '../protocol/reach.ts'
 import { standingsOf } from './bounds-store.ts'
 import { trim } from './bounds.ts'
 import { bucketOf } from './bucket.ts'
-import { type Concern, concernsOf, deviceExists } from './explain-store.ts'
+import { type Asked, type Concern, concernsOf, deviceExists } from './explain-store.ts'
 import type { ExplanationView } from './explain-wire.ts'
 import { type Told, wordsFor } from './explain-words.ts'
 import { type Given, judge, type Refusal, targetOf, type Verdict } from './judge.ts'
 import { type Candidate, candidatesAnyway, candidatesFor } from './meet-store.ts'
 import { givenFor } from './meet.ts'
+import { coveredAmong } from './reach-store.ts'
 import { pathTo } from './step-path.ts'
 import { windowVerdict } from './window-place.ts'
 
@@ -21,12 +23,11 @@ type Deps = Pick<Context, 'config' | 'db' | 'clock'>
  */
 export async function explainRollout(
   ctx: Deps,
-  rolloutId: string,
-  deviceId: string,
+  { rolloutId, deviceId, reach }: { rolloutId: string; deviceId: string; reach: Reach },
 ): Promise<ExplanationView> {
   await mustExist(ctx, deviceId)
-  const concerns = await concernsOf(ctx.db, deviceId, { rolloutId, limit: 1 })
-  const [explanation] = await explain(ctx, deviceId, concerns)
+  const concerns = await concernsOf(ctx.db, deviceId, { reach, rolloutId, limit: 1 })
+  const [explanation] = await explain(ctx, { deviceId, reach }, concerns)
   if (concerns.length === 0) throw new DomainError('not-found', 'No such rollout', { rolloutId })
   if (!explanation) {
     const message =
@@ -36,14 +37,14 @@ export async function explainRollout(
   return explanation
 }
 
-/** The same for the rollouts that concern a device, newest first; `before` is the id of the last one seen. */
+/** The same for the rollouts that concern a device and are within the reach, newest first; `before` is the id of the last one seen. */
 export async function explainDevice(
   ctx: Deps,
-  deviceId: string,
-  page: { before?: string | undefined; limit: number },
+  { deviceId, ...page }: Asked & { deviceId: string },
 ): Promise<ExplanationView[]> {
   await mustExist(ctx, deviceId)
-  return await explain(ctx, deviceId, await concernsOf(ctx.db, deviceId, page))
+  const { reach } = page
+  return await explain(ctx, { deviceId, reach }, await concernsOf(ctx.db, deviceId, page))
 }
 
 async function mustExist({ db }: Deps, deviceId: string): Promise<void> {
@@ -53,7 +54,7 @@ async function mustExist({ db }: Deps, deviceId: string): Promise<void> {
 
 async function explain(
   ctx: Deps,
-  deviceId: string,
+  { deviceId, reach }: { deviceId: string; reach: Reach },
   concerns: readonly Concern[],
 ): Promise<ExplanationView[]> {
   const now = ctx.clock.now()
@@ -66,7 +67,7 @@ async function explain(
   for (const concern of concerns) {
     const candidate = asked.find(({ rollout_id }) => rollout_id === concern.id)
     if (!candidate) continue
-    const decided = await decide(ctx, { concern, candidate, verdicts, given })
+    const decided = await decide(ctx, { concern, candidate, verdicts, given, reach })
     told.push(viewOf({ concern, candidate, given }, decided))
   }
   return told
@@ -78,6 +79,7 @@ interface Question {
   /** About what the device could be offered now. */
   verdicts: readonly Verdict[]
   given: Given
+  reach: Reach
 }
 
 type Decided = Pick<Refusal, 'until'> & { code: ExplanationView['code']; facts?: Told['facts'] }
@@ -98,10 +100,22 @@ async function decide(ctx: Deps, question: Question): Promise<Decided> {
     const first = verdicts.find(
       (one) => one.admission && one.candidate.component === candidate.component,
     )
-    return { code: 'other-rollout', facts: { otherRolloutId: first?.candidate.rollout_id ?? null } }
+    const otherRolloutId = await asFarAsKnown(ctx, first?.candidate.rollout_id, question.reach)
+    return { code: 'other-rollout', facts: { otherRolloutId } }
   }
   if (verdict?.refusal) return verdict.refusal
   return await withinBounds(ctx, verdict, given.now)
+}
+
+/** Null for a rollout that is about others too, for whoever is limited to groups. */
+async function asFarAsKnown(
+  { db }: Deps,
+  rolloutId: string | undefined,
+  reach: Reach,
+): Promise<string | null> {
+  if (rolloutId === undefined) return null
+  if (reach === 'fleet') return rolloutId
+  return (await coveredAmong(db, [rolloutId], reach)).has(rolloutId) ? rolloutId : null
 }
 
 /** A step on the way says nothing once it is over: what comes next is decided anew. */
@@ -170,7 +184,7 @@ function metAs(
 }
 
 function viewOf(
-  { concern, candidate, given }: Omit<Question, 'verdicts'>,
+  { concern, candidate, given }: Omit<Question, 'verdicts' | 'reach'>,
   { code, until, facts }: Decided,
 ): ExplanationView {
   const { deployment } = concern

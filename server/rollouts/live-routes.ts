@@ -1,6 +1,7 @@
 import { assertSameOrigin } from '../http/origin.ts'
 import { streamRoute } from '../http/stream-route.ts'
 import { type LiveLimits, LiveRollouts } from './live.ts'
+import { requireRollout } from './reach.ts'
 import { RolloutParams, RolloutView } from './wire.ts'
 
 export function liveRoutes(limits: Partial<LiveLimits> = {}) {
@@ -14,8 +15,9 @@ export function liveRoutes(limits: Partial<LiveLimits> = {}) {
       params: RolloutParams,
       answers: { 'text/event-stream': RolloutView },
       shared: (ctx) => new LiveRollouts(ctx, limits),
-      handle: async ({ req, res, params: { rolloutId }, actor, reach, shared }) => {
+      handle: async ({ ctx, req, res, params: { rolloutId }, actor, reach, shared }) => {
         assertSameOrigin(req)
+        await requireRollout(ctx.db, rolloutId, reach)
         const seen = req.get('last-event-id')?.slice(0, 64)
         if (req.method === 'HEAD') return void res.type('text/event-stream').end()
         const permission = 'rollouts:read'

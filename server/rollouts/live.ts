@@ -9,6 +9,7 @@ import { standingActors, stillReaches } from '../operators/standing.ts'
 import type { Permission } from '../protocol/permissions.ts'
 import type { Reach } from '../protocol/reach.ts'
 import { rolloutsById } from './live-store.ts'
+import { coveredAmong } from './reach-store.ts'
 import { viewerOf } from './routes.ts'
 import type { RolloutState } from './state.ts'
 
@@ -172,6 +173,19 @@ export class LiveRollouts {
     this.#checkedAt = this.#now()
     for (const watcher of this.#watchers) {
       if (!stillReaches(standing, watcher)) this.#end(watcher, 'key-refused')
+    }
+    await this.#dropUncovered()
+  }
+
+  /** A rollout that was edited may be about others now. Asks nothing while only those watch who may see everything. */
+  async #dropUncovered(): Promise<void> {
+    const limited = [...this.#watchers].filter(({ reach }) => reach !== 'fleet')
+    for (const alike of Map.groupBy(limited, ({ reach }) => JSON.stringify(reach)).values()) {
+      const ids = [...new Set(alike.map(({ rolloutId }) => rolloutId))]
+      const covered = await coveredAmong(this.#deps.db, ids, alike[0]?.reach ?? [])
+      for (const watcher of alike) {
+        if (!covered.has(watcher.rolloutId)) this.#end(watcher, 'key-refused')
+      }
     }
   }
 

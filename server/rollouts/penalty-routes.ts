@@ -1,3 +1,4 @@
+import { requireDevice } from '../devices/reach.ts'
 import { route } from '../http/route.ts'
 import { LiftBody, PenaltyParams, PenaltyView } from './penalty-wire.ts'
 import { liftPenalty, penaltyView } from './penalty.ts'
@@ -11,7 +12,10 @@ export const penaltyRoutes = [
     scope: 'devices',
     params: PenaltyParams,
     response: PenaltyView,
-    handle: async ({ ctx, params }) => await penaltyView(ctx, params.deviceId),
+    handle: async ({ ctx, reach, params }) => {
+      await requireDevice(ctx.db, params.deviceId, reach)
+      return await penaltyView(ctx, params.deviceId)
+    },
   }),
 
   route({
@@ -23,7 +27,8 @@ export const penaltyRoutes = [
     params: PenaltyParams,
     body: LiftBody,
     response: PenaltyView,
-    handle: async ({ ctx, params, body, actor }) => {
+    handle: async ({ ctx, reach, params, body, actor }) => {
+      await requireDevice(ctx.db, params.deviceId, reach)
       const { reason, rolledBack } = body
       const by = { actor: actor.id, requestId: actor.requestId }
       return await liftPenalty(ctx, { deviceId: params.deviceId, reason, rolledBack, ...by })

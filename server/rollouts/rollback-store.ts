@@ -1,7 +1,9 @@
 import { type RawBuilder, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { withinReach } from '../db/reach.ts'
 import { mayTakePart } from '../db/release-fit.ts'
+import type { Reach } from '../protocol/reach.ts'
 
 /** Why a device of a rollout cannot be given back what it had. */
 export const noWayBack = [
@@ -20,7 +22,7 @@ export type NoWayBack = (typeof noWayBack)[number]
  * said when it was admitted, else by its last deployment that succeeded. `reason` is null where the device can go back. The
  * security version of what it had may not be below that of what it was given: devices refuse that, whoever signs it.
  */
-function wayBack(rolloutId: string): RawBuilder<unknown> {
+function wayBack({ rolloutId, reach }: Asked): RawBuilder<unknown> {
   return sql`
     with given as (
       select distinct on (own.device_id) own.device_id, own.component, own.created_at, own.from_build, release.model, release.svn
@@ -54,7 +56,14 @@ function wayBack(rolloutId: string): RawBuilder<unknown> {
       select other.id, other.state, other.svn, other.hardware_ids from release other
       where other.model = before.model and other.component = before.component and other.build = before.build
         and other.state in ('published', 'withdrawn')
-      order by other.state = 'published' desc, other.id desc limit 1) back on true`
+      order by other.state = 'published' desc, other.id desc limit 1) back on true
+    where ${withinReach('before.device_id', reach)}`
+}
+
+/** Whoever is limited to groups is told of the devices that are in them now. */
+interface Asked {
+  rolloutId: string
+  reach: Reach
 }
 
 export interface WayBack {
@@ -64,9 +73,9 @@ export interface WayBack {
 }
 
 /** How many devices can go back to what, and why the others cannot; the most first. Reads the rollout's deployments. */
-export async function countWaysBack(db: Db, rolloutId: string): Promise<WayBack[]> {
+export async function countWaysBack(db: Db, asked: Asked): Promise<WayBack[]> {
   const { rows } = await sql<WayBack>`
-    select way.release_id, way.reason, count(*)::int as n from (${wayBack(rolloutId)}) way
+    select way.release_id, way.reason, count(*)::int as n from (${wayBack(asked)}) way
     group by 1, 2 order by (way.reason is null) desc, count(*) desc, 1, 2`.execute(db)
   return rows
 }
@@ -74,12 +83,11 @@ export async function countWaysBack(db: Db, rolloutId: string): Promise<WayBack[
 /** Devices that cannot, in the order of their ids. */
 export async function listNoWayBack(
   db: Db,
-  rolloutId: string,
-  after: string | undefined,
-  limit: number,
+  asked: Asked,
+  { after, limit }: { after: string | undefined; limit: number },
 ): Promise<{ device_id: string; release_id: string | null; reason: NoWayBack }[]> {
   const { rows } = await sql<{ device_id: string; release_id: string | null; reason: NoWayBack }>`
-    select way.device_id, way.release_id, way.reason from (${wayBack(rolloutId)}) way
+    select way.device_id, way.release_id, way.reason from (${wayBack(asked)}) way
     where way.reason is not null and (${after ?? null}::uuid is null or way.device_id > ${after ?? null}::uuid)
     order by way.device_id limit ${limit}`.execute(db)
   return rows
@@ -92,7 +100,7 @@ export async function freezeWaysBack(
 ): Promise<number> {
   await sql`
     insert into rollback_target (rollout_id, device_id, release_id)
-    select ${rolloutId}, way.device_id, way.release_id from (${wayBack(parentId)}) way
+    select ${rolloutId}, way.device_id, way.release_id from (${wayBack({ rolloutId: parentId, reach: 'fleet' })}) way
     where way.reason is null`.execute(tx)
   const { numAffectedRows = 0n } = await sql`
     insert into rollout_cohort_member (rollout_id, phase_no, device_id)

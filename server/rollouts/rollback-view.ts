@@ -1,12 +1,17 @@
 import type { Db } from '../db/client.ts'
+import type { Reach } from '../protocol/reach.ts'
 import type { RollbackView } from './derived-wire.ts'
 import { countWaysBack, type NoWayBack } from './rollback-store.ts'
 import { getRollout, releasesById } from './store.ts'
 
 /** What a rollback would do now, told before it is made. */
-export async function previewRollback(db: Db, rolloutId: string): Promise<RollbackView> {
+export async function previewRollback(
+  db: Db,
+  rolloutId: string,
+  reach: Reach,
+): Promise<RollbackView> {
   await getRollout(db, rolloutId)
-  const ways = await countWaysBack(db, rolloutId)
+  const ways = await countWaysBack(db, { rolloutId, reach })
   const targets = ways.flatMap(({ reason, release_id: id, n }) =>
     reason === null && id !== null ? [{ id, n }] : [],
   )

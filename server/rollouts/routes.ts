@@ -18,6 +18,7 @@ import { limitsView } from './limits.ts'
 import { PreviewView } from './preview-wire.ts'
 import { previewDefinition, previewRollout } from './preview.ts'
 import { noProgress, type Progress, progressesOf } from './progress.ts'
+import { requireDefined, requireRollout } from './reach.ts'
 import { actOnRollout, createRollout } from './service.ts'
 import { rolloutStates } from './state.ts'
 import { companionsOf, getRollout, listRollouts, type Rollout } from './store.ts'
@@ -46,8 +47,8 @@ export const rolloutRoutes = [
       groupId: z.uuid().toLowerCase().optional(),
     }),
     response: Page(RolloutView),
-    handle: async ({ ctx, query: { limit, cursor, state, groupId } }) => {
-      const rows = await listRollouts(ctx.db, { state, groupId, before: cursor }, limit + 1)
+    handle: async ({ ctx, reach, query: { limit, cursor, state, groupId } }) => {
+      const rows = await listRollouts(ctx.db, { reach, state, groupId, before: cursor }, limit + 1)
       const view = await viewerOf(ctx, rows)
       return pageOf(rows, limit, view, (row) => row.id)
     },
@@ -64,15 +65,17 @@ export const rolloutRoutes = [
     creates: true,
     body: RolloutBody,
     response: RolloutView,
-    handle: async ({ ctx, body, actor, newId }) => {
+    handle: async ({ ctx, reach, body, actor, newId }) => {
       const { name, releaseId, with: along, groupId } = body
+      const phases = phaseColumns(body.phases)
+      requireDefined(reach, { groupId, phases, query: body.query })
       const command = {
         id: newId,
         name,
         releaseId,
         with: along,
         groupId,
-        phases: phaseColumns(body.phases),
+        phases,
         settings: { ...settingColumns(body), ...certificateColumns(body) },
         ...by(actor),
       }
@@ -91,9 +94,13 @@ export const rolloutRoutes = [
     costly: true,
     body: PreviewBody,
     response: PreviewView,
-    handle: async ({ ctx, body }) => {
-      if ('rolloutId' in body) return await previewRollout(ctx, body.rolloutId)
+    handle: async ({ ctx, reach, body }) => {
+      if ('rolloutId' in body) {
+        await requireRollout(ctx.db, body.rolloutId, reach)
+        return await previewRollout(ctx, body.rolloutId)
+      }
       const phases = phaseColumns(body.phases)
+      requireDefined(reach, { groupId: body.groupId, phases, query: body.query })
       const settings = settingColumns(body)
       return await previewDefinition(ctx, { ...body, companions: body.with, phases, settings })
     },
@@ -107,7 +114,8 @@ export const rolloutRoutes = [
     scope: 'devices',
     params: RolloutParams,
     response: RolloutView,
-    handle: async ({ ctx, params }) => {
+    handle: async ({ ctx, reach, params }) => {
+      await requireRollout(ctx.db, params.rolloutId, reach)
       const rollout = await getRollout(ctx.db, params.rolloutId)
       return await viewOf(ctx, rollout)
     },
@@ -123,14 +131,17 @@ export const rolloutRoutes = [
     params: RolloutParams,
     body: EditBody,
     response: RolloutView,
-    handle: async ({ ctx, params, body, actor }) => {
-      const { name, definitionHash, reason, phases } = body
+    handle: async ({ ctx, reach, params, body, actor }) => {
+      await requireRollout(ctx.db, params.rolloutId, reach)
+      const { name, definitionHash, reason } = body
+      const phases = body.phases && phaseColumns(body.phases)
+      requireDefined(reach, { phases })
       const rollout = await editRollout(ctx, {
         ...params,
         name,
         definitionHash,
         reason,
-        phases: phases && phaseColumns(phases),
+        phases,
         settings: settingColumns(body),
         ...by(actor),
       })
@@ -146,7 +157,10 @@ export const rolloutRoutes = [
     scope: 'devices',
     params: RolloutParams,
     response: DefinitionView,
-    handle: async ({ ctx, params }) => await getDefinition(ctx.db, params.rolloutId),
+    handle: async ({ ctx, reach, params }) => {
+      await requireRollout(ctx.db, params.rolloutId, reach)
+      return await getDefinition(ctx.db, params.rolloutId)
+    },
   }),
 
   route({
@@ -168,8 +182,9 @@ export const rolloutRoutes = [
     params: RolloutParams,
     body: ActionBody,
     response: RolloutView,
-    handle: async ({ ctx, params, body, actor }) => {
+    handle: async ({ ctx, reach, params, body, actor }) => {
       const { rolloutId } = params
+      await requireRollout(ctx.db, rolloutId, reach)
       const rollout = await actOnRollout(ctx, { rolloutId, ...body, ...by(actor) })
       return await viewOf(ctx, rollout)
     },

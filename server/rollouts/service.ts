@@ -29,6 +29,7 @@ import {
   type Rollout,
   sealDefinition,
 } from './store.ts'
+import { isAboutGroups } from './targeting.ts'
 import { checkWindowSettings } from './window-settings.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'config'>
@@ -81,6 +82,7 @@ export async function createRollout(
       created_at: now,
       changed_at: now,
       ...settings,
+      names_groups: isAboutGroups(settings.query),
     }
     const stored = await insertRollout(tx, row, phases, companions)
     if (!stored) return await getRollout(tx, id)

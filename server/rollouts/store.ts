@@ -1,9 +1,11 @@
 import { type Insertable, type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { rolloutCovered } from '../db/reach.ts'
 import type { ReleaseTable, RolloutPhaseTable, RolloutTable } from '../db/schema.ts'
 import { DomainError } from '../errors.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
+import type { Reach } from '../protocol/reach.ts'
 import type { RolloutState } from './state.ts'
 
 export type Rollout = Selectable<RolloutTable>
@@ -42,14 +44,16 @@ export async function lockRollout(tx: Tx, id: string): Promise<Rollout> {
 export async function listRollouts(
   db: Db,
   filter: {
+    reach: Reach
     state?: RolloutState | undefined
     groupId?: string | undefined
     before?: string | undefined
   },
   limit: number,
 ): Promise<Rollout[]> {
-  const { state, groupId, before } = filter
+  const { reach, state, groupId, before } = filter
   let query = db.selectFrom('rollout').selectAll().orderBy('id', 'desc').limit(limit)
+  if (reach !== 'fleet') query = query.where(rolloutCovered('rollout.id', reach))
   if (state) query = query.where('state', '=', state)
   if (groupId) query = query.where('group_id', '=', groupId)
   if (before) query = query.where('id', '<', before)

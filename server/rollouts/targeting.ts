@@ -5,7 +5,7 @@ import type { Db } from '../db/client.ts'
 import { compiledQuery } from '../device-query/compiled.ts'
 import { loadDeviceFacts } from '../device-query/facts.ts'
 import { matches } from '../device-query/match.ts'
-import type { DeviceQuery } from '../device-query/query.ts'
+import { type DeviceQuery, namesGroups } from '../device-query/query.ts'
 import { matchingSql } from '../device-query/sql.ts'
 import { DomainError } from '../errors.ts'
 import { type Candidate, someoneToMeet } from './meet-store.ts'
@@ -37,6 +37,13 @@ export function targetedSql(query: string | null | undefined, now: Date): RawBui
   if (!query) return sql<SqlBool>`true`
   const compiled = understood(query)
   return compiled ? matchingSql(compiled, now, 'fleet') : sql<SqlBool>`false`
+}
+
+/** Does a query ask for groups or enrollment profiles by name? Also said of a text that is no query. */
+export function isAboutGroups(query: string | null | undefined): boolean {
+  if (!query) return false
+  const compiled = understood(query)
+  return !compiled || namesGroups(compiled)
 }
 
 /** A text that is no query any more, which only a hand in the database can have written, finds nobody and stops nobody else. */

@@ -1,5 +1,7 @@
 import { z } from 'zod'
 
+import { requireDevice } from '../devices/reach.ts'
+import { requireCovered } from '../groups/reach.ts'
 import type { Actor } from '../http/access.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
@@ -46,8 +48,12 @@ export const windowRoutes = [
       groupId: id.optional(),
     }),
     response: Page(MaintenanceWindowView),
-    handle: async ({ ctx, query: { limit, cursor, deviceId, groupId } }) => {
-      const rows = await listWindows(ctx.db, { deviceId, groupId, before: cursor }, limit + 1)
+    handle: async ({ ctx, reach, query: { limit, cursor, deviceId, groupId } }) => {
+      const rows = await listWindows(
+        ctx.db,
+        { reach, deviceId, groupId, before: cursor },
+        limit + 1,
+      )
       const now = ctx.clock.now()
       return pageOf(
         rows,
@@ -67,8 +73,10 @@ export const windowRoutes = [
     params: GroupParams,
     body: WindowRule,
     response: MaintenanceWindowView,
-    handle: async ({ ctx, params: owner, body: rule, actor }) =>
-      viewOf(await setWindow(ctx, { owner, rule, ...by(actor) }), ctx.clock.now()),
+    handle: async ({ ctx, reach, params: owner, body: rule, actor }) => {
+      requireCovered(owner.groupId, reach)
+      return viewOf(await setWindow(ctx, { owner, rule, ...by(actor) }), ctx.clock.now())
+    },
   }),
 
   route({
@@ -80,7 +88,8 @@ export const windowRoutes = [
     status: 204,
     params: GroupParams,
     response: z.undefined(),
-    handle: async ({ ctx, params: owner, actor }) => {
+    handle: async ({ ctx, reach, params: owner, actor }) => {
+      requireCovered(owner.groupId, reach)
       await removeWindow(ctx, { owner, ...by(actor) })
       return undefined
     },
@@ -95,8 +104,10 @@ export const windowRoutes = [
     params: DeviceParams,
     body: WindowRule,
     response: MaintenanceWindowView,
-    handle: async ({ ctx, params: owner, body: rule, actor }) =>
-      viewOf(await setWindow(ctx, { owner, rule, ...by(actor) }), ctx.clock.now()),
+    handle: async ({ ctx, reach, params: owner, body: rule, actor }) => {
+      await requireDevice(ctx.db, owner.deviceId, reach)
+      return viewOf(await setWindow(ctx, { owner, rule, ...by(actor) }), ctx.clock.now())
+    },
   }),
 
   route({
@@ -108,7 +119,8 @@ export const windowRoutes = [
     status: 204,
     params: DeviceParams,
     response: z.undefined(),
-    handle: async ({ ctx, params: owner, actor }) => {
+    handle: async ({ ctx, reach, params: owner, actor }) => {
+      await requireDevice(ctx.db, owner.deviceId, reach)
       await removeWindow(ctx, { owner, ...by(actor) })
       return undefined
     },

@@ -1,8 +1,10 @@
 import { type Insertable, type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
+import { groupKnown, withinReach } from '../db/reach.ts'
 import type { BlackoutCalendarTable, MaintenanceWindowTable, RolloutTable } from '../db/schema.ts'
 import { calendars, type WindowFacts, windowFacts } from '../db/window-facts.ts'
+import type { Reach } from '../protocol/reach.ts'
 
 /** What says when this device may begin with what this rollout offers; undefined when one of them does not exist. */
 export async function windowFactsOf(
@@ -41,14 +43,20 @@ export async function ownerExists(db: Db, owner: WindowOwner): Promise<boolean> 
 export async function listWindows(
   db: Db,
   filter: {
+    reach: Reach
     deviceId?: string | undefined
     groupId?: string | undefined
     before?: string | undefined
   },
   limit: number,
 ): Promise<MaintenanceWindow[]> {
-  const { deviceId, groupId, before } = filter
+  const { reach, deviceId, groupId, before } = filter
   let query = db.selectFrom('maintenance_window').selectAll().orderBy('id', 'desc').limit(limit)
+  if (reach !== 'fleet') {
+    const ofDevice = withinReach('maintenance_window.device_id', reach)
+    const ofGroup = groupKnown('maintenance_window.group_id', reach)
+    query = query.where(sql<boolean>`(${ofDevice} or ${ofGroup})`)
+  }
   if (deviceId !== undefined) query = query.where('device_id', '=', deviceId)
   if (groupId !== undefined) query = query.where('group_id', '=', groupId)
   if (before !== undefined) query = query.where('id', '<', before)

@@ -1,3 +1,4 @@
+import { requireDevice } from '../devices/reach.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { setSettings } from './service.ts'
@@ -14,7 +15,8 @@ export const settingsRoutes = [
     params: SettingsParams,
     query: PageQuery,
     response: Page(SettingsView),
-    handle: async ({ ctx, params: { deviceId }, query: { cursor, limit } }) => {
+    handle: async ({ ctx, reach, params: { deviceId }, query: { cursor, limit } }) => {
+      await requireDevice(ctx.db, deviceId, reach)
       const before = cursor === undefined ? undefined : Number(cursor)
       const rows = await listSettings(ctx.db, deviceId, { before, limit: limit + 1 })
       return pageOf(rows, limit, view, ({ revision }) => String(revision))
@@ -32,7 +34,8 @@ export const settingsRoutes = [
     params: SettingsParams,
     body: SettingsBody,
     response: SettingsView,
-    handle: async ({ ctx, params: { deviceId }, body: { settings }, actor }) => {
+    handle: async ({ ctx, reach, params: { deviceId }, body: { settings }, actor }) => {
+      await requireDevice(ctx.db, deviceId, reach)
       const by = { actor: actor.id, requestId: actor.requestId }
       return view(await setSettings(ctx, { deviceId, settings, ...by }))
     },

@@ -71,7 +71,7 @@ test('what is told of a rollout back is about what each device had', async () =>
     phases: [{ devices: 3 }],
   })
   await act(world, back, 'start')
-  const told = await explainRollout(world.ctx, back, odd)
+  const told = await explainRollout(world.ctx, { rolloutId: back, deviceId: odd, reach: 'fleet' })
   expect(told).toMatchObject({ code: 'admitted', facts: { build: other.build } })
   expect((await meetDevices(world.ctx, ids)).toSorted()).toEqual(ids.toSorted())
 })

@@ -205,10 +205,13 @@ const cases: Record<(typeof reasonCodes)[number], () => Promise<Case>> = {
   },
 }
 
+const explain = async (rolloutId: string, deviceId: string) =>
+  await explainRollout(world.ctx, { rolloutId, deviceId, reach: 'fleet' })
+
 describe('every reason', () => {
   test.each(reasonCodes)('%s is told, and is what happens', async (code) => {
     const { rolloutId, device } = await cases[code]()
-    const told = await explainRollout(world.ctx, rolloutId, device)
+    const told = await explain(rolloutId, device)
     expect(ExplanationView.parse(told)).toEqual(told)
     expect(told.code).toBe(code)
     expect(told.words).not.toMatch(/undefined|null|NaN|\[object/)
@@ -227,12 +230,12 @@ describe('every reason', () => {
 test('a certificate that lasts long enough holds nothing up', async () => {
   const given = await givenCase()
   await certificateUntil(given.device, 48)
-  expect((await explainRollout(world.ctx, given.rolloutId, given.device)).code).toBe('admitted')
+  expect((await explain(given.rolloutId, given.device)).code).toBe('admitted')
 })
 
 test('with nothing against it: admitted, and then it is, with each state of its deployment', async () => {
   const { rolloutId, device } = await givenCase()
-  const codeNow = async () => (await explainRollout(world.ctx, rolloutId, device)).code
+  const codeNow = async () => (await explain(rolloutId, device)).code
   expect(await codeNow()).toBe('admitted')
   expect(await meetDevices(world.ctx, [device])).toEqual([device])
   expect(await codeNow()).toBe('queued')
@@ -245,7 +248,7 @@ test('with nothing against it: admitted, and then it is, with each state of its 
   await report(world, device, id, 'downloading')
   expect(await codeNow()).toBe('under-way')
   await report(world, device, id, 'failed_final', { code: 'no-space' })
-  expect(await explainRollout(world.ctx, rolloutId, device)).toMatchObject({
+  expect(await explain(rolloutId, device)).toMatchObject({
     code: 'ended',
     words: 'It has ended: failed_final (no-space).',
   })
@@ -253,16 +256,16 @@ test('with nothing against it: admitted, and then it is, with each state of its 
 
 test('until when is told, where it is known', async () => {
   const penalised = await cases.penalty()
-  const { until } = await explainRollout(world.ctx, penalised.rolloutId, penalised.device)
+  const { until } = await explain(penalised.rolloutId, penalised.device)
   expect(until).toBe(new Date(world.clock.now().getTime() + 86_400_000).toISOString())
   const paced = await cases.rate()
-  expect((await explainRollout(world.ctx, paced.rolloutId, paced.device)).until).not.toBeNull()
+  expect((await explain(paced.rolloutId, paced.device)).until).not.toBeNull()
 })
 
 test('the way over steps is shown', async () => {
   const given = await givenCase({}, { min_previous: 40, build: 50 })
   await givenRelease(world, { model: given.model, build: 40 })
-  const told = await explainRollout(world.ctx, given.rolloutId, given.device)
+  const told = await explain(given.rolloutId, given.device)
   expect(told).toMatchObject({ code: 'admitted', path: [{ build: 40 }, { build: 50 }] })
 })
 
@@ -270,16 +273,21 @@ test('of one device: every rollout that concerns it, in pages; what is not there
   const { groupId, device, model, rolloutId } = await givenCase()
   const newer = await givenRelease(world, { model, build: newBuild() })
   const draft = await givenRollout(world, groupId, newer.id)
-  const told = await explainDevice(world.ctx, device, { limit: 10 })
+  const told = await explainDevice(world.ctx, { deviceId: device, reach: 'fleet', limit: 10 })
   expect(new Map(told.map((one) => [one.rolloutId, one.code]))).toEqual(
     new Map([
       [rolloutId, 'admitted'],
       [draft, 'not-running'],
     ]),
   )
-  const [first] = await explainDevice(world.ctx, device, { limit: 1 })
-  const second = await explainDevice(world.ctx, device, { limit: 5, before: first?.rolloutId })
+  const [first] = await explainDevice(world.ctx, { deviceId: device, reach: 'fleet', limit: 1 })
+  const second = await explainDevice(world.ctx, {
+    deviceId: device,
+    reach: 'fleet',
+    limit: 5,
+    before: first?.rolloutId,
+  })
   expect(second).toHaveLength(1)
-  await expect(explainRollout(world.ctx, randomUUID(), device)).rejects.toThrow('No such rollout')
-  await expect(explainRollout(world.ctx, rolloutId, randomUUID())).rejects.toThrow('No such device')
+  await expect(explain(randomUUID(), device)).rejects.toThrow('No such rollout')
+  await expect(explain(rolloutId, randomUUID())).rejects.toThrow('No such device')
 })

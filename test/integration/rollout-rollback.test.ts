@@ -135,7 +135,7 @@ test('before the click it is said what each goes back to, and which cannot, why,
     .where('device_id', '=', foreign)
     .where('rollout_id', '=', id)
     .execute()
-  const preview = await previewRollback(world.db, id)
+  const preview = await previewRollback(world.db, id, 'fleet')
   expect(preview).toMatchObject({
     devices: 6,
     back: [{ releaseId: old.id, build: old.build, devices: 2 }],
@@ -150,12 +150,20 @@ test('before the click it is said what each goes back to, and which cannot, why,
   expect(preview.cannot.find(({ reason }) => reason === 'no-release')?.remedy).toContain(
     'sign fw-MODEL',
   )
-  const listed = await listNoWayBack(world.db, id, undefined, 10)
+  const listed = await listNoWayBack(
+    world.db,
+    { rolloutId: id, reach: 'fleet' },
+    { after: undefined, limit: 10 },
+  )
   expect(new Set(listed.map((row) => row.device_id))).toEqual(
     new Set([blocked, left, unknown, foreign]),
   )
   const [first] = listed
-  const next = await listNoWayBack(world.db, id, first?.device_id, 10)
+  const next = await listNoWayBack(
+    world.db,
+    { rolloutId: id, reach: 'fleet' },
+    { after: first?.device_id, limit: 10 },
+  )
   expect(next).toEqual(listed.slice(1))
 })
 
@@ -177,7 +185,9 @@ test.each([
   await said.succeed({ id, release: bad }, ids)
   await drive()
   await spoil({ old })
-  expect((await previewRollback(world.db, id)).cannot).toMatchObject([{ reason, devices: 2 }])
+  expect((await previewRollback(world.db, id, 'fleet')).cannot).toMatchObject([
+    { reason, devices: 2 },
+  ])
   await expect(rollBack(world.ctx, command(id))).rejects.toMatchObject({ code: 'not-ready' })
   const left = await world.db
     .selectFrom('rollout')

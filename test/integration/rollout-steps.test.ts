@@ -201,7 +201,7 @@ test('every deployment of a device is listed, whatever the size of a page', asyn
   await meetDevices(world.ctx, given.ids)
   const seen: string[] = []
   for (let after: string | undefined; ; after = seen.at(-1)) {
-    const page = await deploymentsOf(world.db, given.rolloutId, { after }, 1)
+    const page = await deploymentsOf(world.db, given.rolloutId, { reach: 'fleet', after }, 1)
     if (page.length === 0) break
     seen.push(...page.map(({ id }) => id))
   }
