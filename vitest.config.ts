@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
 const globalSetup = ['test/support/template-database.ts']
+// Every answer of the interface is held against its description.
+const setupFiles = ['test/support/watch-answers.ts']
 // Only against hanging: no test is about speed.
 const timeouts = { testTimeout: 60_000, hookTimeout: 120_000 }
 
@@ -16,6 +18,7 @@ export default defineConfig({
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
           globalSetup,
+          setupFiles,
           ...timeouts,
         },
       },
@@ -24,6 +27,7 @@ export default defineConfig({
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
           globalSetup,
+          setupFiles,
           ...timeouts,
           testTimeout: 180_000,
         },
@@ -33,6 +37,7 @@ export default defineConfig({
           name: 'interop',
           include: ['test/interop/**/*.test.ts'],
           globalSetup,
+          setupFiles,
           ...timeouts,
           testTimeout: 180_000,
         },

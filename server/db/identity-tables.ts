@@ -112,6 +112,8 @@ export interface DeviceGroupTable {
   /** With a query: when all devices are to be looked at again. */
   evaluate_at: Date | null
   evaluated_at: Date | null
+  /** Of what people write in it (server/version.ts). */
+  version: Generated<number>
 }
 
 export interface EnrollmentProfileTable {

@@ -23,6 +23,8 @@ export interface ModelTable {
   hardware_ids: string[]
   policy: Generated<unknown>
   created_at: Date
+  /** Of what people write in it (server/version.ts). */
+  version: Generated<number>
 }
 
 export interface ReleaseTable {

@@ -1,3 +1,5 @@
+import type { Generated } from 'kysely'
+
 /** When updates may begin: migration 0034. */
 
 export interface MaintenanceWindowTable {
@@ -9,6 +11,8 @@ export interface MaintenanceWindowTable {
   created_by: string
   created_at: Date
   changed_at: Date
+  /** Of what people write in it (server/version.ts). */
+  version: Generated<number>
 }
 
 export interface BlackoutCalendarTable {
@@ -19,4 +23,6 @@ export interface BlackoutCalendarTable {
   created_by: string
   created_at: Date
   changed_at: Date
+  /** Of what people write in it (server/version.ts). */
+  version: Generated<number>
 }

@@ -42,6 +42,7 @@ export const groupRoutes = [
     summary: 'Make a group; with a query, one whose members the server keeps',
     permission: 'groups:write',
     scope: 'fleet',
+    versioned: 'version',
     refuses: ['quota-exhausted'],
     status: 201,
     creates: true,
@@ -60,6 +61,7 @@ export const groupRoutes = [
     summary: 'One group',
     permission: 'groups:read',
     scope: 'devices',
+    versioned: 'version',
     params: GroupParams,
     response: GroupView,
     handle: async ({ ctx, params, reach }) => view(await getGroup(ctx.db, params.groupId, reach)),
@@ -72,10 +74,11 @@ export const groupRoutes = [
     permission: 'groups:write',
     scope: 'devices',
     refuses: ['quota-exhausted'],
+    versioned: 'version',
     params: GroupParams,
     body: ChangeGroupBody,
     response: GroupView,
-    handle: async ({ ctx, params, body, actor, reach }) => {
+    handle: async ({ ctx, params, body, actor, reach, ifMatch }) => {
       requireCovered(params.groupId, reach)
       refuseUnavailable(body)
       if (body.query !== undefined && reach !== 'fleet') throw widens(params.groupId)
@@ -84,7 +87,7 @@ export const groupRoutes = [
         ...(body.description === undefined ? {} : { description: body.description }),
         ...(body.query === undefined ? {} : { query: body.query }),
       }
-      return view(await changeGroup(ctx, { id: params.groupId, changes, ...by(actor) }))
+      return view(await changeGroup(ctx, { id: params.groupId, changes, ifMatch, ...by(actor) }))
     },
   }),
 
@@ -95,11 +98,12 @@ export const groupRoutes = [
     permission: 'groups:write',
     scope: 'devices',
     status: 204,
+    versioned: 'version',
     params: GroupParams,
     response: z.undefined(),
-    handle: async ({ ctx, params, actor, reach }) => {
+    handle: async ({ ctx, params, actor, reach, ifMatch }) => {
       requireCovered(params.groupId, reach)
-      await removeGroup(ctx, { id: params.groupId, ...by(actor) })
+      await removeGroup(ctx, { id: params.groupId, ifMatch, ...by(actor) })
       return undefined
     },
   }),
@@ -184,6 +188,7 @@ function view(group: Group): GroupView {
     query: group.query,
     evaluatedAt: group.evaluated_at?.toISOString() ?? null,
     incident: open ? { id, reason, openedAt: openedAt.toISOString() } : null,
+    version: group.version,
     createdAt: group.created_at.toISOString(),
   }
 }

@@ -4,6 +4,7 @@ import type { Db, Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { announceIdentityChange, recordIdentityChanges } from '../devices/identity-change.ts'
 import { DomainError } from '../errors.ts'
+import { lockVersion, type Versions } from '../version.ts'
 import { assertRoomForQuery, groupQuery } from './dynamic.ts'
 import {
   deleteGroup,
@@ -55,12 +56,13 @@ export async function createGroup(
 
 export async function changeGroup(
   { db, clock }: Deps,
-  command: By & { id: string; changes: { name?: string; description?: string; query?: string } },
+  command: By & { id: string; changes: { name?: string; description?: string; query?: string }; ifMatch?: Versions | undefined },
 ): Promise<Group> {
-  const { id, changes, actor, requestId } = command
+  const { id, changes, ifMatch, actor, requestId } = command
   const now = clock.now()
   if (changes.query !== undefined) groupQuery(changes.query)
   return await inTransaction(db, async (tx) => {
+    await lockVersion(tx, { table: 'device_group', id }, ifMatch)
     const before = await getGroup(tx, id, 'fleet')
     if (changes.name !== undefined && (await isNameTaken(tx, changes.name, id))) {
       throw nameTaken(changes.name)
@@ -80,10 +82,11 @@ export async function changeGroup(
 /** Removes a group that nothing refers to: no devices (other than those that a query found), enrollment profiles, rollouts, incidents, or rights; else `conflict`. */
 export async function removeGroup(
   { db, clock }: Deps,
-  { id, actor, requestId }: By & { id: string },
+  { id, ifMatch, actor, requestId }: By & { id: string; ifMatch?: Versions | undefined },
 ): Promise<void> {
   const now = clock.now()
   await inTransaction(db, async (tx) => {
+    await lockVersion(tx, { table: 'device_group', id }, ifMatch)
     const group = await getGroup(tx, id, 'fleet')
     const { devices, ...others } = await usesOfGroup(tx, id)
     const uses = group.query === null && devices ? { devices, ...others } : others

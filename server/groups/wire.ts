@@ -42,6 +42,8 @@ export const GroupView = z.object({
   evaluatedAt: z.iso.datetime().nullable(),
   /** An open incident: every device of the group is cut off. */
   incident: z.object({ id: z.uuid(), reason: z.string(), openedAt: z.iso.datetime() }).nullable(),
+  /** For `If-Match`: another one after each change of its name, description or query. */
+  version: z.int(),
   createdAt: z.iso.datetime(),
 })
 export type GroupView = z.infer<typeof GroupView>

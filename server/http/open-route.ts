@@ -41,7 +41,6 @@ export function openRoute<R, B>(spec: OpenSpec<B, R>): OpenRoute {
     summary,
     status: 200,
     creates: false,
-    versioned: false,
     refuses: [],
     costly: false,
     schemas: { body: spec.body, response: spec.response },

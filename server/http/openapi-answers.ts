@@ -25,7 +25,7 @@ export function problemCodes(route: Omit<Route, 'permission' | 'scope'>): Proble
     body !== undefined && 'unsupported-media-type',
     route.creates && 'idempotency-mismatch',
     route.creates && 'invalid-request',
-    route.versioned && changes && 'precondition-failed',
+    route.versioned !== undefined && changes && 'precondition-failed',
     ...route.refuses,
   ]
   return [...new Set(codes.filter((code) => code !== false))].toSorted()

@@ -70,7 +70,6 @@ export function openApiDocument(routes: readonly Route[], about: About): JsonObj
       parameters: {
         'Idempotency-Key': idempotencyKey,
         'If-Match': ifMatch,
-        'If-None-Match': ifNoneMatch,
       },
       responses,
       schemas: { Problem: problemSchema, ...settled.schemas },
@@ -98,13 +97,6 @@ const ifMatch = {
     'The `ETag` of what was read: the change is refused (412) when it is another one now',
   schema: { type: 'string', examples: ['"7"'] },
 }
-const ifNoneMatch = {
-  name: 'If-None-Match',
-  in: 'header',
-  required: false,
-  description: 'The `ETag` of what is known: 304 without a body when it is still that',
-  schema: { type: 'string', examples: ['"7"'] },
-}
 const shared = (name: string) => ({ $ref: `#/components/parameters/${name}` })
 
 function operation(route: Route, making: Making): JsonObject {
@@ -120,12 +112,11 @@ function operation(route: Route, making: Making): JsonObject {
       ...parameters(params && components.schema(params, 'input'), 'path'),
       ...parameters(query && components.schema(query, 'input'), 'query'),
       ...(route.creates ? [shared('Idempotency-Key')] : []),
-      ...(route.versioned ? [shared(changes ? 'If-Match' : 'If-None-Match')] : []),
+      ...(route.versioned && changes && !route.creates ? [shared('If-Match')] : []),
     ],
     ...requestBody(route, components),
     responses: {
       [route.status]: success(route, components),
-      ...(route.versioned && !changes ? { 304: notModified } : {}),
       ...problemAnswers(problemCodes(route), responses),
     },
   }
@@ -152,13 +143,8 @@ function openOperation(route: OpenRoute, { components, responses }: Making): Jso
   }
 }
 
-const notModified = {
-  description: 'It is still what `If-None-Match` names',
-  headers: headers(['X-Request-Id', 'RateLimit', 'RateLimit-Policy', 'ETag']),
-}
-
 function success(route: Route, components: Components): JsonObject {
-  const hasTag = route.versioned && route.status !== 204
+  const hasTag = route.versioned !== undefined && route.status !== 204
   const always = ['X-Request-Id', 'RateLimit', 'RateLimit-Policy']
   const answer = {
     description: 'Done',

@@ -10,7 +10,7 @@ import { type Actor, allowedActor, allowedReach, type Needed, type RouteScope } 
 import { reserveId } from './idempotency.ts'
 import { checkPlain } from './plain-value.ts'
 import { assertStepUp, type StepUp } from './step-up.ts'
-import { answerVersion, wantedVersions } from './version-header.ts'
+import { sendVersion, type VersionField, wantedVersions } from './version-header.ts'
 
 export interface Input<P, Q, B> {
   ctx: Context
@@ -51,8 +51,8 @@ interface RouteSpec<P, Q, B, R> {
   creates?: boolean
   /** What it may be refused with beside what its form makes possible (openapi-answers.ts). */
   refuses?: readonly ErrorCode[]
-  /** Its answer has a `version`, which is sent as `ETag`; a change passes `ifMatch` on to whoever makes it. */
-  versioned?: boolean
+  /** The field of its answer that is sent as `ETag`; a change passes `ifMatch` on to whoever makes it. */
+  versioned?: VersionField
   /** Works long or holds much: few of them run at a time (costly.ts). */
   costly?: boolean
   /** A body, for the OpenAPI document, where one that is made from the schema would be refused. */
@@ -71,7 +71,7 @@ export interface Route {
   status: number
   creates: boolean
   refuses: readonly ErrorCode[]
-  versioned: boolean
+  versioned?: VersionField
   costly: boolean
   example?: unknown
   stepUp?: StepUp
@@ -87,7 +87,7 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
   spec: RouteSpec<P, Q, B, R>,
 ): Route {
   const { method, path, summary, permission, scope, status = 200, creates = false } = spec
-  const { versioned = false } = spec
+  const { versioned } = spec
   return {
     method,
     path,
@@ -97,7 +97,7 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
     status,
     creates,
     refuses: spec.refuses ?? [],
-    versioned,
+    ...(versioned === undefined ? {} : { versioned }),
     costly: spec.costly ?? false,
     ...(spec.example === undefined ? {} : { example: spec.example }),
     ...(spec.stepUp === undefined ? {} : { stepUp: spec.stepUp }),
@@ -116,10 +116,10 @@ export function route<R, P = undefined, Q = undefined, B = undefined>(
       const reach = allowedReach(actor, spec, body, ctx)
       assertStepUp(actor, { stepUp: spec.stepUp, body, now: ctx.clock.now() })
       const id = creates ? await reserveId(ctx, req, actor, body) : newId(ctx.clock.now())
-      const ifMatch = versioned ? wantedVersions(req.get('if-match')) : undefined
+      const ifMatch = versioned && wantedVersions(req.get('if-match'))
       const given = { params, query, body, newId: id, ifMatch }
       const result = await spec.handle({ ctx, actor, reach, req, ...given })
-      if (versioned && answerVersion(req, res, result)) return
+      if (versioned) sendVersion(res, result, versioned)
       if (status === 204) res.status(204).end()
       else res.status(status).json(result)
     },

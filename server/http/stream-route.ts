@@ -50,7 +50,6 @@ export function streamRoute<P = undefined, Q = undefined, S = undefined>(
     status: 200,
     creates: false,
     refuses: spec.refuses ?? [],
-    versioned: false,
     costly: spec.costly ?? false,
     answers,
     schemas: {

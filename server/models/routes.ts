@@ -49,6 +49,7 @@ export const modelRoutes = [
     summary: 'One device model, by id or name',
     permission: 'models:read',
     scope: 'shared',
+    versioned: 'version',
     params: ModelParams,
     response: ModelView,
     handle: async ({ ctx, params }) => view(await getModel(ctx.db, params.model)),
@@ -60,13 +61,15 @@ export const modelRoutes = [
     summary: "How owners of a model's devices choose about updates: all of the rules at once",
     permission: 'models:write',
     scope: 'fleet',
+    versioned: 'version',
     params: ModelParams,
     body: ModelPolicyBody,
     response: ModelView,
-    handle: async ({ ctx, params, body, actor }) =>
+    handle: async ({ ctx, params, body, actor, ifMatch }) =>
       view(
         await setModelPolicy(ctx, {
           model: params.model,
+          ifMatch,
           policy: body,
           actor: actor.id,
           requestId: actor.requestId,
@@ -81,6 +84,7 @@ function view(model: Model): ModelView {
     name: model.name,
     hardwareIds: model.hardware_ids,
     policy: effectivePolicy(model.policy),
+    version: model.version,
     createdAt: model.created_at.toISOString(),
   }
 }

@@ -3,6 +3,7 @@ import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { draftDelegations } from '../metadata/drafts.ts'
+import { lockVersion, type Versions } from '../version.ts'
 import { getModel, insertModel, type Model, setPolicy } from './store.ts'
 import { ModelPolicyBody, type ModelPolicy } from './wire.ts'
 
@@ -49,6 +50,8 @@ export async function createModel(
 export interface SetModelPolicy {
   model: string
   policy: ModelPolicy
+  /** Of the model. */
+  ifMatch?: Versions | undefined
   actor: string
   requestId: string
 }
@@ -61,11 +64,13 @@ export interface SetModelPolicy {
  */
 export async function setModelPolicy(
   { db, clock }: Pick<Context, 'db' | 'clock'>,
-  { model: key, policy, actor, requestId }: SetModelPolicy,
+  { model: key, policy, ifMatch, actor, requestId }: SetModelPolicy,
 ): Promise<Model> {
   requireJustified(policy)
   return await inTransaction(db, async (tx) => {
-    const before = await getModel(tx, key)
+    const { id } = await getModel(tx, key)
+    await lockVersion(tx, { table: 'model', id }, ifMatch)
+    const before = await getModel(tx, id)
     const changed = await setPolicy(tx, {
       id: before.id,
       before: before.policy,

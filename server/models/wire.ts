@@ -60,6 +60,8 @@ export const ModelView = z.object({
   name: z.string(),
   hardwareIds: z.array(z.string()),
   policy: ModelPolicyView,
+  /** For `If-Match`: another one after each change of the policy. */
+  version: z.int(),
   createdAt: z.iso.datetime(),
 })
 export type ModelView = z.infer<typeof ModelView>

@@ -2,6 +2,7 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
+import { assertVersion, type Versions } from '../version.ts'
 import { countingApprovals } from './approval-store.ts'
 import { approvalsNeeded, lockSealed, readStored } from './approval.ts'
 import { checkBounds } from './bounds-check.ts'
@@ -21,6 +22,8 @@ export interface EditCommand {
   definitionHash?: string | undefined
   name?: string | undefined
   settings?: SettingColumns
+  /** Hashes of definitions, one of which has to be in force. */
+  ifMatch?: Versions | undefined
   /** All of them, or none to leave them as they are. */
   phases?: readonly NewPhase[] | undefined
   reason?: string | undefined
@@ -43,6 +46,7 @@ export async function editRollout(
   return await inTransaction(ctx.db, async (tx) => {
     const before = await lockSealed(tx, rolloutId)
     const edited = nextRolloutState(before.state, 'edit')
+    assertVersion(before.definition_hash?.toString('hex'), command.ifMatch)
     mustBeSeen(command, before)
     mustBeAllowed(before, command, now)
     await checkWindowSettings(tx, { releaseId: before.release_id, settings, now })

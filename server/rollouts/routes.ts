@@ -112,6 +112,7 @@ export const rolloutRoutes = [
     summary: 'One rollout, with counts by state and phase',
     permission: 'rollouts:read',
     scope: 'devices',
+    versioned: 'definitionHash',
     params: RolloutParams,
     response: RolloutView,
     handle: async ({ ctx, reach, params }) => {
@@ -127,11 +128,12 @@ export const rolloutRoutes = [
     summary: 'Change what it does, as far as it was not done yet; voids its approvals',
     permission: 'rollouts:write',
     scope: 'devices',
+    versioned: 'definitionHash',
     refuses: ['illegal-transition', 'not-ready'],
     params: RolloutParams,
     body: EditBody,
     response: RolloutView,
-    handle: async ({ ctx, reach, params, body, actor }) => {
+    handle: async ({ ctx, reach, params, body, actor, ifMatch }) => {
       await requireRollout(ctx.db, params.rolloutId, reach)
       const { name, definitionHash, reason } = body
       const phases = body.phases && phaseColumns(body.phases)
@@ -143,6 +145,7 @@ export const rolloutRoutes = [
         reason,
         phases,
         settings: settingColumns(body),
+        ifMatch,
         ...by(actor),
       })
       return await viewOf(ctx, rollout)

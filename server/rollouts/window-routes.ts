@@ -70,12 +70,13 @@ export const windowRoutes = [
     summary: 'Let updates begin on the devices of a group in this window only',
     permission: 'windows:write',
     scope: 'devices',
+    versioned: 'version',
     params: GroupParams,
     body: WindowRule,
     response: MaintenanceWindowView,
-    handle: async ({ ctx, reach, params: owner, body: rule, actor }) => {
+    handle: async ({ ctx, reach, params: owner, body: rule, actor, ifMatch }) => {
       requireCovered(owner.groupId, reach)
-      return viewOf(await setWindow(ctx, { owner, rule, ...by(actor) }), ctx.clock.now())
+      return viewOf(await setWindow(ctx, { owner, rule, ifMatch, ...by(actor) }), ctx.clock.now())
     },
   }),
 
@@ -85,12 +86,13 @@ export const windowRoutes = [
     summary: 'Take away the window of a group',
     permission: 'windows:write',
     scope: 'devices',
+    versioned: 'version',
     status: 204,
     params: GroupParams,
     response: z.undefined(),
-    handle: async ({ ctx, reach, params: owner, actor }) => {
+    handle: async ({ ctx, reach, params: owner, actor, ifMatch }) => {
       requireCovered(owner.groupId, reach)
-      await removeWindow(ctx, { owner, ...by(actor) })
+      await removeWindow(ctx, { owner, ifMatch, ...by(actor) })
       return undefined
     },
   }),
@@ -101,12 +103,13 @@ export const windowRoutes = [
     summary: 'Let updates begin on a device in this window only, and in those of its groups',
     permission: 'windows:write',
     scope: 'devices',
+    versioned: 'version',
     params: DeviceParams,
     body: WindowRule,
     response: MaintenanceWindowView,
-    handle: async ({ ctx, reach, params: owner, body: rule, actor }) => {
+    handle: async ({ ctx, reach, params: owner, body: rule, actor, ifMatch }) => {
       await requireDevice(ctx.db, owner.deviceId, reach)
-      return viewOf(await setWindow(ctx, { owner, rule, ...by(actor) }), ctx.clock.now())
+      return viewOf(await setWindow(ctx, { owner, rule, ifMatch, ...by(actor) }), ctx.clock.now())
     },
   }),
 
@@ -116,12 +119,13 @@ export const windowRoutes = [
     summary: 'Take away the window of a device',
     permission: 'windows:write',
     scope: 'devices',
+    versioned: 'version',
     status: 204,
     params: DeviceParams,
     response: z.undefined(),
-    handle: async ({ ctx, reach, params: owner, actor }) => {
+    handle: async ({ ctx, reach, params: owner, actor, ifMatch }) => {
       await requireDevice(ctx.db, owner.deviceId, reach)
-      await removeWindow(ctx, { owner, ...by(actor) })
+      await removeWindow(ctx, { owner, ifMatch, ...by(actor) })
       return undefined
     },
   }),
@@ -152,6 +156,7 @@ export const windowRoutes = [
     summary: 'Name days on which no update begins anywhere',
     permission: 'windows:write',
     scope: 'fleet',
+    versioned: 'version',
     status: 201,
     creates: true,
     body: CalendarBody,
@@ -166,11 +171,12 @@ export const windowRoutes = [
     summary: 'Put other days in place of those of a calendar',
     permission: 'windows:write',
     scope: 'fleet',
+    versioned: 'version',
     params: CalendarParams,
     body: CalendarBody,
     response: CalendarView,
-    handle: async ({ ctx, params, body, actor }) => {
-      const command = { id: params.blackoutId, body, ...by(actor) }
+    handle: async ({ ctx, params, body, actor, ifMatch }) => {
+      const command = { id: params.blackoutId, body, ifMatch, ...by(actor) }
       return calendarView(await changeCalendar(ctx, command), ctx.clock.now())
     },
   }),
@@ -181,11 +187,12 @@ export const windowRoutes = [
     summary: 'Remove a calendar: its days are days like any other',
     permission: 'windows:write',
     scope: 'fleet',
+    versioned: 'version',
     status: 204,
     params: CalendarParams,
     response: z.undefined(),
-    handle: async ({ ctx, params, actor }) => {
-      await removeCalendar(ctx, { id: params.blackoutId, ...by(actor) })
+    handle: async ({ ctx, params, actor, ifMatch }) => {
+      await removeCalendar(ctx, { id: params.blackoutId, ifMatch, ...by(actor) })
       return undefined
     },
   }),
@@ -200,6 +207,7 @@ function viewOf(row: MaintenanceWindow, now: Date): MaintenanceWindowView {
     window,
     opens,
     createdBy: row.created_by,
+    version: row.version,
     changedAt: row.changed_at.toISOString(),
   }
 }
@@ -227,6 +235,7 @@ function calendarView(row: BlackoutCalendar, now: Date): CalendarView {
     dates: StoredDates.parse(dates),
     closed: opening === undefined || opening.startAt > now.getTime(),
     createdBy: row.created_by,
+    version: row.version,
     changedAt: row.changed_at.toISOString(),
   }
 }

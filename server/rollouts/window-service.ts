@@ -4,6 +4,7 @@ import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { newId } from '../ids.ts'
+import { assertVersion, lockVersion, type Versions } from '../version.ts'
 import { checkCalendar, checkWindow } from './window-check.ts'
 import {
   type BlackoutCalendar,
@@ -28,15 +29,21 @@ interface By {
   requestId: string
 }
 
+interface Change extends By {
+  /** Of what is changed or removed. */
+  ifMatch?: Versions | undefined
+}
+
 /** Gives a device, or a group, its window, in place of the one it had. Throws `not-found`, and `invalid-request` for one that never opens. */
 export async function setWindow(
   { db, clock }: Deps,
-  { owner, rule, actor, requestId }: By & { owner: WindowOwner; rule: WindowRule },
+  { owner, rule, ifMatch, actor, requestId }: Change & { owner: WindowOwner; rule: WindowRule },
 ): Promise<MaintenanceWindow> {
   const now = clock.now()
   checkWindow(rule, now)
   return await inTransaction(db, async (tx) => {
     if (!(await ownerExists(tx, owner))) throw noOwner(owner)
+    if (ifMatch) await mustBeSeen(tx, owner, ifMatch)
     const row = { id: newId(now), rule: JSON.stringify(rule), created_by: actor, now }
     const changed = await putWindow(tx, owner, row)
     if (changed) {
@@ -53,10 +60,11 @@ export async function setWindow(
 /** Throws `not-found` when there is none. */
 export async function removeWindow(
   { db, clock }: Deps,
-  { owner, actor, requestId }: By & { owner: WindowOwner },
+  { owner, ifMatch, actor, requestId }: Change & { owner: WindowOwner },
 ): Promise<void> {
   const now = clock.now()
   await inTransaction(db, async (tx) => {
+    if (ifMatch) await mustBeSeen(tx, owner, ifMatch)
     const before = await windowOfOwner(tx, owner)
     if (!before || !(await dropWindow(tx, owner))) {
       throw new DomainError('not-found', 'It has no window', { ...owner })
@@ -64,6 +72,12 @@ export async function removeWindow(
     const what = { action: 'window.remove', subject: before.id, facts: { ...owner } }
     await recordAudit(tx, { at: now, actor, requestId, ...what })
   })
+}
+
+async function mustBeSeen(tx: Tx, owner: WindowOwner, wanted: Versions): Promise<void> {
+  const present = await windowOfOwner(tx, owner)
+  if (!present) assertVersion(undefined, wanted)
+  else await lockVersion(tx, { table: 'maintenance_window', id: present.id }, wanted)
 }
 
 function noOwner(owner: WindowOwner): DomainError {
@@ -96,11 +110,12 @@ export async function createCalendar(
 /** Puts other days, or another name, in place of what a calendar had. */
 export async function changeCalendar(
   { db, clock }: Deps,
-  { id, body, actor, requestId }: By & { id: string; body: CalendarBody },
+  { id, body, ifMatch, actor, requestId }: Change & { id: string; body: CalendarBody },
 ): Promise<BlackoutCalendar> {
   const now = clock.now()
   checkCalendar(body)
   return await inTransaction(db, async (tx) => {
+    await lockVersion(tx, { table: 'blackout_calendar', id }, ifMatch)
     await mustFind(tx, id)
     await checkRoom(tx, id, body.name)
     const { name, zone, dates } = body
@@ -115,10 +130,11 @@ export async function changeCalendar(
 
 export async function removeCalendar(
   { db, clock }: Deps,
-  { id, actor, requestId }: By & { id: string },
+  { id, ifMatch, actor, requestId }: Change & { id: string },
 ): Promise<void> {
   const now = clock.now()
   await inTransaction(db, async (tx) => {
+    await lockVersion(tx, { table: 'blackout_calendar', id }, ifMatch)
     const gone = await dropCalendar(tx, id)
     if (!gone) throw noCalendar(id)
     const { name, zone, dates } = gone

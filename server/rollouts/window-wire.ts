@@ -68,6 +68,8 @@ export type Opens = z.infer<typeof Opens>
 export const RolloutWindowView = z.object({ ...WindowRule.shape, opens: Opens })
 
 export const MaintenanceWindowView = z.object({
+  /** For `If-Match`: another one after each change. */
+  version: z.int(),
   id: z.string(),
   deviceId: z.string().nullable(),
   groupId: z.string().nullable(),
@@ -87,6 +89,8 @@ export const CalendarBody = z.strictObject({
 export type CalendarBody = z.infer<typeof CalendarBody>
 
 export const CalendarView = z.object({
+  /** For `If-Match`: another one after each change. */
+  version: z.int(),
   id: z.string(),
   name: z.string(),
   zone: z.string(),

@@ -63,6 +63,7 @@ const group = {
   query: null,
   evaluatedAt: null,
   incident: null,
+  version: 7,
   createdAt: '2030-01-01T00:00:00.000Z',
 }
 
