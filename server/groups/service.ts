@@ -56,7 +56,11 @@ export async function createGroup(
 
 export async function changeGroup(
   { db, clock }: Deps,
-  command: By & { id: string; changes: { name?: string; description?: string; query?: string }; ifMatch?: Versions | undefined },
+  command: By & {
+    id: string
+    changes: { name?: string; description?: string; query?: string }
+    ifMatch?: Versions | undefined
+  },
 ): Promise<Group> {
   const { id, changes, ifMatch, actor, requestId } = command
   const now = clock.now()

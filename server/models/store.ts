@@ -49,7 +49,10 @@ export async function setPolicy(
 }
 
 /** False when the id or the name is there already. */
-export async function insertModel(tx: Tx, row: Omit<Model, 'policy' | 'version'>): Promise<boolean> {
+export async function insertModel(
+  tx: Tx,
+  row: Omit<Model, 'policy' | 'version'>,
+): Promise<boolean> {
   const inserted = await tx
     .insertInto('model')
     .values(row)
