@@ -7,6 +7,7 @@ import { ChunkDelivery } from './artifacts/chunks.ts'
 import { openDirectoryStorage } from './artifacts/directory-storage.ts'
 import { checkpointWorkers, closeChain } from './audit/checkpoints.ts'
 import { ensureAuditKey } from './audit/keys.ts'
+import { refusalWorkers, sumRefusals } from './audit/refusals.ts'
 import { auditWorkers } from './audit/seal.ts'
 import { warnOfRights } from './audit/status.ts'
 import { bootstrapAuthorities } from './authorities/bootstrap.ts'
@@ -106,7 +107,10 @@ async function openContext(
   await ensureAuditKey(deps)
   await warnOfRights(deps)
   // After everything else has stopped: what it still recorded is signed.
-  stack.defer(() => closeChain(deps))
+  stack.defer(async () => {
+    await sumRefusals(deps)
+    await closeChain(deps)
+  })
   const authorities = await loadAuthorities(deps)
   const bus = stack.use(
     handle.kind === 'postgres' ? await createPostgresBus(handle.url, log) : createLocalBus(),
@@ -179,6 +183,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack, quiet: QuietDev
   const workers: Worker[] = [
     ...auditWorkers(ctx),
     ...checkpointWorkers(ctx),
+    ...refusalWorkers(ctx),
     ...cleanupWorkers(ctx),
     ...webhookWorkers(ctx),
     stack.use(new Courier(ctx)).worker(),

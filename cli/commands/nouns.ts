@@ -5,6 +5,7 @@ import { auditNoun } from './audit.ts'
 import { authorityNoun } from './authority.ts'
 import { ceremonyNoun } from './ceremony.ts'
 import { certificateNoun } from './certificate.ts'
+import { databaseNoun } from './database.ts'
 import { ddiNoun } from './ddi.ts'
 import { deviceNoun } from './device.ts'
 import { enrollmentNoun } from './enrollment.ts'
@@ -41,6 +42,7 @@ export const nouns: readonly Noun[] = [
   authorityNoun,
   ceremonyNoun,
   auditNoun,
+  databaseNoun,
   logNoun,
   eventsNoun,
   webhookNoun,

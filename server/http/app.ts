@@ -4,6 +4,7 @@ import helmet from 'helmet'
 import { accessRoutes } from '../access/routes.ts'
 import { artifactRoutes } from '../artifacts/routes.ts'
 import { auditEvidenceRoutes } from '../audit/evidence-routes.ts'
+import { recordRefusals } from '../audit/refusals.ts'
 import { auditRoutes } from '../audit/routes.ts'
 import { kekRoutes } from '../authorities/kek-routes.ts'
 import { authorityRequestRoutes } from '../authorities/request-routes.ts'
@@ -139,7 +140,7 @@ export function createApp(ctx: Context): Express {
   app.use((req) => {
     throw new DomainError('not-found', `There is nothing at ${req.path.slice(0, 200)}`)
   })
-  app.use(closeUnread, renderProblem)
+  app.use(closeUnread, recordRefusals(ctx), renderProblem)
   return app
 }
 

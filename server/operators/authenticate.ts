@@ -43,6 +43,8 @@ export function createAuthenticator(deps: AuthDeps): Authenticator {
     const found = (await credential?.lookUp(now)) ?? nothingShown
     if (name === undefined || found.refusal !== undefined) {
       if (name !== undefined) recognized.delete(name)
+      // Whose it was goes into the audit log, when that is known (audit/refusals.ts).
+      if (req.res && found.refusal !== undefined) req.res.locals['refused'] = found
       noteFailure(deps, {
         address,
         failures,
