@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { z } from 'zod'
 
 import { auditProblems, auditSettings, auditVariables } from './audit-config.ts'
+import { backupProblems, backupSettings, backupVariables } from './backup-config.ts'
 import { signInProblems, signInSettings, signInVariables } from './sign-in-config.ts'
 import { tracingConfig, tracingSettings } from './tracing-config.ts'
 
@@ -55,6 +56,7 @@ const Environment = z.object({
   FLEETSEAL_MAX_ARTIFACT_MB: z.coerce.number().int().min(1).max(1_048_576).default(8_192),
   FLEETSEAL_MAX_IN_FLIGHT: z.coerce.number().int().min(1).max(100_000_000).optional(),
   FLEETSEAL_API_RATE: z.coerce.number().int().min(1).max(1_000_000).default(100),
+  ...backupVariables,
   FLEETSEAL_DISK_LOW_MB: z.coerce.number().int().min(1).max(1_048_576).default(1_024),
   FLEETSEAL_DISK_RESERVE_MB: z.coerce.number().int().min(0).max(1_048_576).default(64),
   ...auditVariables,
@@ -97,7 +99,8 @@ export function loadConfig(environment: NodeJS.ProcessEnv) {
     for (const issue of parsed.error.issues)
       problems.push(`${issue.path.join('.')}: ${issue.message}`)
   }
-  problems.push(...auditProblems(merged), ...samePorts(merged), ...signInProblems(merged))
+  problems.push(...auditProblems(merged), ...backupProblems(merged))
+  problems.push(...samePorts(merged), ...signInProblems(merged))
   if (!merged['FLEETSEAL_PKCS11_MODULE'] !== !merged['FLEETSEAL_PKCS11_PIN_FILE']) {
     problems.push('FLEETSEAL_PKCS11_MODULE: set it together with FLEETSEAL_PKCS11_PIN_FILE')
   }
@@ -145,6 +148,7 @@ function freeze(env: z.infer<typeof Environment>) {
     maxInFlight: env.FLEETSEAL_MAX_IN_FLIGHT,
     /** Requests a second of one API key or session, on the average of six seconds. */
     apiRate: env.FLEETSEAL_API_RATE,
+    ...backupSettings(env),
     /** Below `lowBytes` free the disk counts as nearly full, below `reserveBytes` as full. */
     disk: {
       lowBytes: env.FLEETSEAL_DISK_LOW_MB * 1024 * 1024,

@@ -17,6 +17,7 @@ import { keyWorker } from './authorities/destroy-key.ts'
 import { loadKek } from './authorities/kek.ts'
 import { loadAuthorities } from './authorities/load.ts'
 import { serverCertificateWorker } from './authorities/server-certificate.ts'
+import { backupWorkers } from './backup/service.ts'
 import { createLocalBus, createPostgresBus } from './bus.ts'
 import { crlWorker, publishDueCrls } from './certificates/crl.ts'
 import { systemClock } from './clock.ts'
@@ -188,6 +189,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack, quiet: QuietDev
     ...webhookWorkers(ctx),
     stack.use(new Courier(ctx)).worker(),
     ...diskWorkers(ctx),
+    ...backupWorkers(ctx),
     ...groupWorkers(ctx),
     ...enrollmentWorkers(ctx),
     ...renewalWorkers(ctx),

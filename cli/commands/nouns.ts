@@ -3,6 +3,7 @@ import { apiKeyNoun } from './api-key.ts'
 import { artifactNoun } from './artifact.ts'
 import { auditNoun } from './audit.ts'
 import { authorityNoun } from './authority.ts'
+import { backupNoun } from './backup.ts'
 import { ceremonyNoun } from './ceremony.ts'
 import { certificateNoun } from './certificate.ts'
 import { databaseNoun } from './database.ts'
@@ -43,6 +44,7 @@ export const nouns: readonly Noun[] = [
   ceremonyNoun,
   auditNoun,
   databaseNoun,
+  backupNoun,
   logNoun,
   eventsNoun,
   webhookNoun,

@@ -12,6 +12,14 @@ export async function raiseRevocationRev(tx: Tx, authorityIds: readonly string[]
     .execute()
 }
 
+/** Every list is out of date: after a restore, whose numbers have moved. */
+export async function raiseAllRevocationRevs(tx: Tx): Promise<void> {
+  await tx
+    .updateTable('authority')
+    .set((eb) => ({ revocation_rev: eb('revocation_rev', '+', 1) }))
+    .execute()
+}
+
 export async function readRevocationRev(db: Db, authorityId: string): Promise<number> {
   const row = await db
     .selectFrom('authority')

@@ -47,6 +47,8 @@ export async function migrateToLatest(
   }
   // A connection of its own: the advisory lock belongs to the session, and a pool may hand out another.
   const client = new pg.Client({ connectionString: ownerUrl ?? handle.url })
+  // A connection that breaks is heard of from the statement that it breaks; without a listener it would end the process.
+  client.on('error', () => {})
   await client.connect()
   try {
     return await apply(

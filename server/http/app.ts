@@ -9,6 +9,7 @@ import { auditRoutes } from '../audit/routes.ts'
 import { kekRoutes } from '../authorities/kek-routes.ts'
 import { authorityRequestRoutes } from '../authorities/request-routes.ts'
 import { authorityRoutes } from '../authorities/routes.ts'
+import { backupRoutes } from '../backup/routes.ts'
 import { rootCrlRoutes } from '../certificates/root-crl-routes.ts'
 import { certificateRoutes } from '../certificates/routes.ts'
 import type { Context } from '../context.ts'
@@ -110,6 +111,7 @@ export const routes: readonly Route[] = [
   ...exportRoutes,
   ...auditRoutes,
   ...auditEvidenceRoutes,
+  ...backupRoutes,
   ...eventRoutes,
   ...webhookRoutes,
 ]

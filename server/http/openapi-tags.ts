@@ -5,6 +5,7 @@ export const tags: Readonly<Record<string, string>> = {
   audit: 'Every change and who made it, in chains of hashes.',
   authorities: 'The certificate authorities that devices and servers have their certificates from.',
   'authority-requests': 'Requests for certificates of authorities that an offline root signs.',
+  backups: 'Copies of the whole installation, sealed, and when they were made.',
   blackouts: 'Days on which no update begins anywhere.',
   certificates: 'Certificates of devices.',
   deployments: 'One update of one device, and how far it is.',

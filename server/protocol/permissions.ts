@@ -9,6 +9,8 @@ export const permissions = [
   'audit:read',
   'authorities:manage',
   'authorities:read',
+  'backups:create',
+  'backups:read',
   'certificates:read',
   'certificates:revoke',
   'deployments:override',

@@ -46,25 +46,7 @@ export async function startPostgres(more: Record<string, string> = {}): Promise<
   const home = mkdtempSync(join(tmpdir(), 'fleetseal-postgres-'))
   const native = await programs(isRoot ? home : undefined)
   const data = join(home, 'data')
-  const password = randomBytes(12).toString('hex')
-  const passwordFile = join(home, 'password')
-  writeFileSync(passwordFile, password)
-  if (isRoot) for (const path of [home, passwordFile]) chownSync(path, nobody.uid, nobody.gid)
-  const initialized = spawnSync(
-    join(native, 'bin', 'initdb'),
-    [
-      `--pgdata=${data}`,
-      '--auth=scram-sha-256',
-      '--username=postgres',
-      `--pwfile=${passwordFile}`,
-      '--no-sync',
-      '--locale=C',
-      '--encoding=UTF8',
-    ],
-    { ...identity, cwd: home, encoding: 'utf8' },
-  )
-  if (initialized.status !== 0)
-    throw new Error(`initdb failed: ${initialized.stderr ?? initialized.error}`)
+  const password = initialize({ home, native, data, identity })
   const port = await freePort()
   const settings = {
     fsync: 'off',
@@ -119,6 +101,41 @@ export async function startPostgres(more: Record<string, string> = {}): Promise<
       }
     },
   }
+}
+
+/** Makes an empty database cluster; gives the password of its superuser. */
+function initialize({
+  home,
+  native,
+  data,
+  identity,
+}: {
+  home: string
+  native: string
+  data: string
+  identity: Partial<typeof nobody>
+}): string {
+  const password = randomBytes(12).toString('hex')
+  const passwordFile = join(home, 'password')
+  writeFileSync(passwordFile, password)
+  if (identity.uid !== undefined)
+    for (const path of [home, passwordFile]) chownSync(path, nobody.uid, nobody.gid)
+  const initialized = spawnSync(
+    join(native, 'bin', 'initdb'),
+    [
+      `--pgdata=${data}`,
+      '--auth=scram-sha-256',
+      '--username=postgres',
+      `--pwfile=${passwordFile}`,
+      '--no-sync',
+      '--locale=C',
+      '--encoding=UTF8',
+    ],
+    { ...identity, cwd: home, encoding: 'utf8' },
+  )
+  if (initialized.status !== 0)
+    throw new Error(`initdb failed: ${initialized.stderr ?? initialized.error}`)
+  return password
 }
 
 /** Itself first, so that it starts no more of them. */
