@@ -23,6 +23,7 @@ export const signInVariables = {
     .url({ protocol: /^https$/, error: 'must be an https:// URL without a path' })
     .refine((url) => new URL(url).pathname === '/', 'must have no path')
     .optional(),
+  FLEETSEAL_OPERATOR_CERTIFICATES: z.enum(['off', 'ask']).default('off'),
   FLEETSEAL_OIDC_ISSUER: issuerUrl.optional(),
   FLEETSEAL_OIDC_CLIENT_ID: z.string().min(1).max(255).optional(),
   FLEETSEAL_OIDC_CLIENT_SECRET: z.string().min(1).max(1_000).optional(),
@@ -75,6 +76,8 @@ export function signInSettings(
       idleMs: env.FLEETSEAL_SESSION_IDLE_MINUTES * 60_000,
       maxMs: env.FLEETSEAL_SESSION_HOURS * 3_600_000,
     },
+    /** Does the interface ask for client certificates? A browser then shows its own to people, so nobody is asked by default. */
+    operatorCertificates: env.FLEETSEAL_OPERATOR_CERTIFICATES === 'ask',
     /** Undefined: nobody signs in at a provider. */
     oidc: oidcSettings(env),
   }

@@ -175,7 +175,11 @@ async function listen(
     }),
   )
   const api = stack.use(
-    await listenHttps(ctx, createApp(ctx), { port: ports.api, clientCertificates: false }),
+    await listenHttps(ctx, createApp(ctx), {
+      port: ports.api,
+      clientCertificates: false,
+      operatorCertificates: ctx.config.operatorCertificates,
+    }),
   )
   return { api: api.port, device: devices.port, mqtt: broker.port, public: pub.port }
 }

@@ -33,6 +33,7 @@ import { metadataRoutes } from '../metadata/routes.ts'
 import { modelRoutes } from '../models/routes.ts'
 import { createFleetMetrics } from '../observe/fleet-metrics.ts'
 import { authenticate, type Authenticator, createAuthenticator } from '../operators/authenticate.ts'
+import { operatorCertificateRoutes } from '../operators/certificate-routes.ts'
 import { isMetricsToken } from '../operators/metrics-token.ts'
 import { operatorRoutes } from '../operators/routes.ts'
 import { browserRouter } from '../people/browser-routes.ts'
@@ -72,6 +73,7 @@ const version = productVersion
 /** Every call of the REST interface. */
 export const routes: readonly Route[] = [
   ...operatorRoutes,
+  ...operatorCertificateRoutes,
   ...accountRoutes,
   ...selfRoutes,
   ...accessRoutes,

@@ -56,7 +56,13 @@ type Deps = Pick<Context, 'config' | 'log' | 'authorities'>
 export async function listenHttps(
   ctx: Deps,
   app: RequestListener,
-  options: { port: number; clientCertificates: boolean; limits?: Partial<HttpLimits> },
+  options: {
+    port: number
+    clientCertificates: boolean
+    /** Asks operators for one too, of whoever signed it. */
+    operatorCertificates?: boolean
+    limits?: Partial<HttpLimits>
+  },
 ): Promise<Listening> {
   const limits = { ...defaults, ...options.limits }
   const { clientCertificates } = options
@@ -64,7 +70,7 @@ export async function listenHttps(
     {
       ...serverOptions(limits),
       ...secureContext(ctx.authorities, clientCertificates),
-      requestCert: clientCertificates,
+      requestCert: clientCertificates || options.operatorCertificates === true,
       rejectUnauthorized: false,
       handshakeTimeout: limits.handshakeMs,
       ALPNProtocols: ['http/1.1'],

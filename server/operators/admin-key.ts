@@ -25,8 +25,10 @@ export function newApiKeySecret(): ApiKeySecret {
  * The key that belongs to an id, by HKDF-SHA-256 (RFC 5869) from the key-encryption key: a repeated POST with the same
  * `Idempotency-Key` answers the same secret although it is stored nowhere.
  */
-export function derivedApiKeySecret(kek: Buffer, id: string): ApiKeySecret {
-  return apiKeySecretFrom(Buffer.from(hkdfSync('sha256', kek, '', `fleetseal api key ${id}`, 32)))
+export function derivedApiKeySecret(kek: Buffer, id: string, rotationId = ''): ApiKeySecret {
+  return apiKeySecretFrom(
+    Buffer.from(hkdfSync('sha256', kek, '', `fleetseal api key ${id}${rotationId}`, 32)),
+  )
 }
 
 function apiKeySecretFrom(bytes: Buffer): ApiKeySecret {
@@ -51,6 +53,7 @@ export interface NewApiKey {
   createdBy: string
   createdAt: Date
   expiresAt?: Date | undefined
+  ownerId?: string | undefined
 }
 
 /** Stores a key with its rights, unless its id is there already. Returns whether it was stored now; the caller records the audit row. */
@@ -68,6 +71,7 @@ export async function insertApiKey(tx: Tx, key: NewApiKey): Promise<boolean> {
       expires_at: key.expiresAt ?? null,
       last_used_at: null,
       revoked_at: null,
+      owner_id: key.ownerId ?? null,
     })
     .onConflict((oc) => oc.column('id').doNothing())
     .returning('id')

@@ -3,6 +3,7 @@ import type { Context } from '../context.ts'
 import { fingerprintOf } from './certificate-service.ts'
 import { findCertificate, type OperatorCertificate, touchCertificate } from './certificate-store.ts'
 import type { Credential, Refused } from './credential.ts'
+import { voiceOf } from './voice.ts'
 
 /**
  * A client certificate that was registered (TLS has proven that its key is there). Known by its fingerprint alone: no name in it, and nobody who signed it,
@@ -22,7 +23,7 @@ export function certificateCredential({ db }: Pick<Context, 'db'>, der: Buffer):
       return {
         actor: {
           id,
-          voice: found.owner_id === null ? id : `user:${found.owner_id}`,
+          voice: voiceOf(id, found),
           name: found.name,
           grants: toGrants(found.grants),
         },

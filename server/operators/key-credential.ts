@@ -5,6 +5,7 @@ import type { Context } from '../context.ts'
 import { apiKeyPattern, hashApiKey } from './admin-key.ts'
 import type { Credential, Refused } from './credential.ts'
 import { type ApiKey, findApiKeyByHash, touchApiKey } from './store.ts'
+import { voiceOf } from './voice.ts'
 
 /** A bearer API key (RFC 6750 §2.1); undefined for what does not look like one. */
 export function keyCredential({ db }: Pick<Context, 'db'>, token: string): Credential | undefined {
@@ -20,8 +21,7 @@ export function keyCredential({ db }: Pick<Context, 'db'>, token: string): Crede
       return {
         actor: {
           id,
-          // Whoever has several keys is still one person.
-          voice: key.owner_id === null ? id : `user:${key.owner_id}`,
+          voice: voiceOf(id, key),
           name: key.name,
           grants: toGrants(key.grants),
         },

@@ -2,9 +2,17 @@ import { z } from 'zod'
 
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
+import { rotateApiKey } from './rotate.ts'
 import { createApiKey, revokeApiKey } from './service.ts'
 import { type ApiKey, listApiKeys } from './store.ts'
-import { ApiKeyParams, ApiKeyView, NewApiKeyBody, NewApiKeyView, OperatorView } from './wire.ts'
+import {
+  ApiKeyParams,
+  ApiKeyView,
+  NewApiKeyBody,
+  NewApiKeyView,
+  OperatorView,
+  RotateApiKeyBody,
+} from './wire.ts'
 
 export const operatorRoutes = [
   route({
@@ -34,6 +42,7 @@ export const operatorRoutes = [
     scope: 'fleet',
     status: 201,
     creates: true,
+    refuses: ['not-found'],
     body: NewApiKeyBody,
     response: NewApiKeyView,
     handle: async ({ ctx, body, actor, newId }) => {
@@ -66,6 +75,25 @@ export const operatorRoutes = [
   }),
 
   route({
+    method: 'post',
+    path: '/api-keys/:keyId/rotation',
+    summary: 'Make the secret of an API key anew; the present one works on for a while',
+    permission: 'operators:manage',
+    scope: 'fleet',
+    stepUp: true,
+    status: 201,
+    creates: true,
+    params: ApiKeyParams,
+    body: RotateApiKeyBody,
+    response: NewApiKeyView,
+    handle: async ({ ctx, params, body: { overlapHours }, actor, newId }) => {
+      const command = { id: params.keyId, rotationId: newId, overlapHours, by: actor }
+      const { key, secret } = await rotateApiKey(ctx, command)
+      return { ...view(key), secret }
+    },
+  }),
+
+  route({
     method: 'delete',
     path: '/api-keys/:keyId',
     summary: 'Revoke an API key; the last valid admin key is refused',
@@ -88,8 +116,11 @@ function view(key: ApiKey): ApiKeyView {
     role: key.grants[0]?.role ?? '',
     grants: key.grants.map(({ role, groups }) => ({ role, groupIds: groups })),
     prefix: key.prefix,
+    ownerId: key.owner_id,
     createdBy: key.created_by,
     createdAt: key.created_at.toISOString(),
+    rotatedAt: key.rotated_at?.toISOString() ?? null,
+    overlapEndsAt: key.overlap_ends_at?.toISOString() ?? null,
     expiresAt: key.expires_at?.toISOString() ?? null,
     lastUsedAt: key.last_used_at?.toISOString() ?? null,
     revokedAt: key.revoked_at?.toISOString() ?? null,

@@ -4,6 +4,7 @@ import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import type { Actor } from '../http/access.ts'
+import { mustBeActive } from '../people/service.ts'
 import { derivedApiKeySecret, insertApiKey } from './admin-key.ts'
 import { type ApiKey, getApiKey, markRevoked } from './store.ts'
 
@@ -19,6 +20,7 @@ export interface CreateApiKey {
   groupIds: readonly string[]
   by: Actor
   expiresAt?: Date | undefined
+  ownerId?: string | undefined
 }
 
 /**
@@ -30,7 +32,7 @@ export async function createApiKey(
   { db, clock, kek }: Pick<Context, 'db' | 'clock' | 'kek'>,
   command: CreateApiKey,
 ): Promise<{ key: ApiKey; secret: string }> {
-  const { id, name, role, groupIds, expiresAt, by } = command
+  const { id, name, role, groupIds, ownerId, expiresAt, by } = command
   const now = clock.now()
   if (expiresAt && expiresAt <= now) {
     throw new DomainError('invalid-request', 'expiresAt must lie in the future', {
@@ -40,6 +42,7 @@ export async function createApiKey(
   const { secret, prefix, hash } = derivedApiKeySecret(kek, id)
   const key = await inTransaction(db, async (tx) => {
     await mustHoldGiven(tx, by, [{ role, groupIds }])
+    if (ownerId !== undefined) await mustBeActive(tx, ownerId)
     const isNew = await insertApiKey(tx, {
       id,
       name,
@@ -50,6 +53,7 @@ export async function createApiKey(
       createdBy: by.id,
       createdAt: now,
       expiresAt,
+      ownerId,
     })
     if (isNew) {
       await recordAudit(tx, {
@@ -57,7 +61,14 @@ export async function createApiKey(
         actor: by.id,
         action: 'api-key.create',
         subject: id,
-        facts: { name, role, groupIds, prefix, expiresAt: expiresAt?.toISOString() ?? null },
+        facts: {
+          name,
+          role,
+          groupIds,
+          prefix,
+          expiresAt: expiresAt?.toISOString() ?? null,
+          ownerId: ownerId ?? null,
+        },
         requestId: by.requestId,
       })
     }

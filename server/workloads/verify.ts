@@ -9,6 +9,7 @@ import { DomainError } from '../errors.ts'
 import { boundedFetch } from '../http/bounded-fetch.ts'
 import { KeysUnavailable, type RemoteKeys, remoteKeys, signatureAlgorithms } from '../jwks.ts'
 import type { Caller, Credential, Refused } from '../operators/credential.ts'
+import { voiceOf } from '../operators/voice.ts'
 import { isTrustworthy } from '../sign-in-config.ts'
 import { touchWorkload, trusting, type Workload } from './store.ts'
 
@@ -62,7 +63,7 @@ export class WorkloadVerifier {
     return {
       actor: {
         id,
-        voice: id,
+        voice: voiceOf(id, { ...workload, owner_id: null }),
         name: `${workload.name} (${String(claims.sub).slice(0, 255)})`,
         grants: toGrants(workload.grants),
       },
