@@ -20,6 +20,7 @@ export const kekRoutes = [
     summary: 'Replace the key that wraps all keys, or remove the one before',
     permission: 'authorities:manage',
     scope: 'fleet',
+    stepUp: true,
     refuses: ['not-ready'],
     body: KekActionBody,
     response: KekView,

@@ -62,6 +62,7 @@ export const authorityRoutes = [
     summary: 'Let an authority issue from now on, retire it, or destroy the key of a retired one',
     permission: 'authorities:manage',
     scope: 'fleet',
+    stepUp: true,
     refuses: ['illegal-transition', 'not-ready'],
     params: AuthorityParams,
     body: AuthorityActionBody,

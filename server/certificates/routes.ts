@@ -44,6 +44,7 @@ export const certificateRoutes = [
     summary: 'Revoke a certificate for good, hold or release it; on the CRL when this answers',
     permission: 'certificates:revoke',
     scope: 'devices',
+    stepUp: ['revoke'],
     refuses: ['illegal-transition'],
     params: CertificateParams,
     body: CertificateActionBody,

@@ -90,6 +90,7 @@ export const deviceRoutes = [
       },
     },
     scope: 'devices',
+    stepUp: ['disable', 'revoke'],
     refuses: ['illegal-transition'],
     params: DeviceParams,
     body: DeviceActionBody,

@@ -148,6 +148,7 @@ export const groupRoutes = [
     summary: 'Cut off every device of a group, or let them back',
     permission: 'groups:disable',
     scope: 'devices',
+    stepUp: ['disable'],
     refuses: ['illegal-transition'],
     status: 202,
     params: GroupParams,

@@ -18,6 +18,7 @@ import { deltaRoutes } from '../deltas/routes.ts'
 import { exportRoutes } from '../deployments/export-routes.ts'
 import { deploymentRoutes } from '../deployments/routes.ts'
 import { deviceRoutes } from '../devices/routes.ts'
+import { deviceSummaryRoutes } from '../devices/summary-routes.ts'
 import { approvalRoutes } from '../enrollment/approval-routes.ts'
 import { batchRoutes } from '../enrollment/batch-routes.ts'
 import { credentialRoutes } from '../enrollment/credential-routes.ts'
@@ -50,10 +51,12 @@ import { scepRoutes } from '../scep/routes.ts'
 import { settingsRoutes } from '../settings/routes.ts'
 import { signInRoutes } from '../sign-in/open-routes.ts'
 import { accountRoutes, selfRoutes } from '../sign-in/routes.ts'
+import { selfSessionRoutes } from '../sign-in/session-routes.ts'
 import { transparencyRoutes } from '../transparency/routes.ts'
 import { webhookRoutes } from '../webhooks/routes.ts'
 import { workloadRoutes } from '../workloads/routes.ts'
 import { allowedActor } from './access.ts'
+import { consoleRouter } from './console.ts'
 import { docsRouter } from './docs.ts'
 import { mountRoutes } from './mount.ts'
 import type { OpenPath } from './open-paths.ts'
@@ -76,6 +79,7 @@ export const routes: readonly Route[] = [
   ...operatorCertificateRoutes,
   ...accountRoutes,
   ...selfRoutes,
+  ...selfSessionRoutes,
   ...accessRoutes,
   ...peopleRoutes,
   ...workloadRoutes,
@@ -83,6 +87,7 @@ export const routes: readonly Route[] = [
   ...authorityRequestRoutes,
   ...kekRoutes,
   ...groupRoutes,
+  ...deviceSummaryRoutes,
   ...deviceRoutes,
   ...penaltyRoutes,
   ...explainRoutes,
@@ -137,6 +142,7 @@ export function createApp(ctx: Context): Express {
   })
   mountOpen(app, ctx, authenticator)
   app.use('/docs', docsRouter())
+  app.use(consoleRouter())
   app.use(browserRouter(ctx))
   mountRoutes(app, ctx, { prefix, routes: openRoutes, maxBytes: maxOpenBodyBytes })
   app.use(prefix, authenticate(authenticator), limitRate(ctx))

@@ -8,6 +8,7 @@ import * as ddi from '../ddi/wire.ts'
 import * as deltas from '../deltas/wire.ts'
 import * as results from '../deployments/result-wire.ts'
 import * as deployments from '../deployments/wire.ts'
+import * as summary from '../devices/summary-wire.ts'
 import * as devices from '../devices/wire.ts'
 import * as enrollment from '../enrollment/wire.ts'
 import * as events from '../events/wire.ts'
@@ -38,6 +39,7 @@ import * as webhooks from '../webhooks/wire.ts'
 /** What is exported under a name that says too little, or that two slices use. */
 const renamed: ReadonlyMap<unknown, string> = new Map<unknown, string>([
   [rollouts.ActionBody, 'RolloutAction'],
+  [summary.SummaryView, 'DeviceSummary'],
   [self.AccountView, 'PersonAccount'],
   [signIn.WaysView, 'SignInWays'],
   [signIn.TicketView, 'SignInTicket'],
@@ -102,6 +104,7 @@ const modules = [
   results,
   deployments,
   devices,
+  summary,
   enrollment,
   events,
   groups,

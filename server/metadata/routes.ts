@@ -68,6 +68,7 @@ export const metadataRoutes = [
     summary: 'Begin both repositories with the public.json of "fleetseal sign init"; once',
     permission: 'metadata:manage',
     scope: 'fleet',
+    stepUp: true,
     refuses: ['not-ready', 'signature-invalid'],
     status: 201,
     body: RootsBody,

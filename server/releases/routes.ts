@@ -75,6 +75,7 @@ export const releaseRoutes = [
       },
     },
     scope: 'fleet',
+    stepUp: ['publish'],
     refuses: ['illegal-transition', 'not-ready', 'quota-exhausted'],
     params: ReleaseParams,
     body: ReleaseActionBody,

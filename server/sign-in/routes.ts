@@ -1,7 +1,5 @@
 import { z } from 'zod'
 
-import { DomainError } from '../errors.ts'
-import type { Actor } from '../http/access.ts'
 import { route } from '../http/route.ts'
 import { stepUpMs } from '../http/step-up.ts'
 import { sessionCookie } from '../people/session-cookie.ts'
@@ -30,8 +28,8 @@ import {
   removeOwnFactor,
   renewRecoveryCodes,
 } from './self.ts'
-import { cameFrom } from './session.ts'
-import { type Signed, stepUp, stepUpOptions } from './step-up.ts'
+import { cameFrom, signed } from './session.ts'
+import { stepUp, stepUpOptions } from './step-up.ts'
 import {
   NoBody,
   PasskeyOptionsView,
@@ -41,15 +39,6 @@ import {
   SteppedUpView,
 } from './wire.ts'
 
-/** @throws DomainError `not-allowed` for what has no person who could sign in */
-function signed({ session }: Actor): Signed {
-  if (session) return { sessionId: session.id, personId: session.personId }
-  throw new DomainError(
-    'not-allowed',
-    'This is for people who signed in: a key, a workload or a certificate has no password and no factors',
-  )
-}
-
 /** What somebody who is signed in does with their own account. */
 export const selfRoutes = [
   route({
@@ -58,6 +47,7 @@ export const selfRoutes = [
     summary: 'Who is signed in, and with what',
     permission: 'self:read',
     scope: 'shared',
+    refuses: ['not-ready'],
     response: SelfView,
     handle: async ({ ctx, actor }) => {
       const { sessionId, personId } = signed(actor)
@@ -77,6 +67,7 @@ export const selfRoutes = [
     summary: 'Another password; all other sessions end',
     permission: 'self:write',
     scope: 'shared',
+    refuses: ['not-ready'],
     stepUp: true,
     status: 204,
     body: PasswordChangeBody,
@@ -94,6 +85,7 @@ export const selfRoutes = [
     summary: 'The secret for an authenticator app; kept once a code of it was shown',
     permission: 'self:write',
     scope: 'shared',
+    refuses: ['not-ready'],
     stepUp: true,
     body: NoBody,
     response: TotpOfferView,
@@ -109,6 +101,7 @@ export const selfRoutes = [
     summary: 'Take the authenticator app away',
     permission: 'self:write',
     scope: 'shared',
+    refuses: ['not-ready'],
     stepUp: true,
     status: 204,
     response: z.undefined(),
@@ -125,6 +118,7 @@ export const selfRoutes = [
     summary: 'What a browser needs to make another passkey',
     permission: 'self:write',
     scope: 'shared',
+    refuses: ['not-ready'],
     stepUp: true,
     body: NoBody,
     response: PasskeyOptionsView,
@@ -140,6 +134,7 @@ export const selfRoutes = [
     summary: 'Take a passkey away',
     permission: 'self:write',
     scope: 'shared',
+    refuses: ['not-ready'],
     stepUp: true,
     status: 204,
     params: PasskeyParams,
@@ -157,6 +152,7 @@ export const selfRoutes = [
     summary: 'Show the new app or passkey: it is added',
     permission: 'self:write',
     scope: 'shared',
+    refuses: ['not-ready'],
     stepUp: true,
     status: 204,
     body: SetupBody,
@@ -174,6 +170,7 @@ export const selfRoutes = [
     summary: 'Ten new recovery codes, shown once; those before are void',
     permission: 'self:write',
     scope: 'shared',
+    refuses: ['not-ready'],
     stepUp: true,
     body: NoBody,
     response: RecoveryCodesView,
@@ -188,6 +185,7 @@ export const selfRoutes = [
     summary: 'What the person of this session can show as a second factor',
     permission: 'self:write',
     scope: 'shared',
+    refuses: ['not-ready'],
     body: NoBody,
     response: StepUpOptionsView,
     handle: async ({ ctx, actor }) => {
@@ -206,6 +204,7 @@ export const selfRoutes = [
     summary: 'Show a second factor again; the session goes on under another cookie',
     permission: 'self:write',
     scope: 'shared',
+    refuses: ['not-ready'],
     body: StepUpBody,
     response: SteppedUpView,
     handle: async ({ ctx, actor, body, req }) => {

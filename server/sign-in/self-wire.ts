@@ -43,6 +43,7 @@ export const TotpOfferView = TotpSetupView.extend({
   ticket: z.string(),
   expiresAt: z.iso.datetime(),
 })
+export const OwnSessionParams = z.object({ sessionId: z.uuid().lowercase() })
 export const PasskeyParams = z.object({ passkeyId: z.uuid().lowercase() })
 export const RecoveryCodesView = z.object({ recoveryCodes: z.array(z.string()).max(10) })
 

@@ -3,7 +3,9 @@ import type { Request } from 'express'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
+import { DomainError } from '../errors.ts'
 import { recordEvents } from '../events/record.ts'
+import type { Actor } from '../http/access.ts'
 import { createSession } from '../people/sessions.ts'
 import type { SessionMethod } from '../people/state.ts'
 import type { LocalAccount } from './credential-store.ts'
@@ -24,6 +26,21 @@ export function cameFrom(req: Request): Origin {
     userAgent: req.get('user-agent'),
     requestId: String(req.res?.locals['requestId'] ?? ''),
   }
+}
+
+/** Whose session it is. */
+export interface Signed {
+  sessionId: string
+  personId: string
+}
+
+/** @throws DomainError `not-ready` for what has no person who could sign in */
+export function signed({ session }: Actor): Signed {
+  if (session) return { sessionId: session.id, personId: session.personId }
+  throw new DomainError(
+    'not-ready',
+    'This is for people who signed in: a key, a workload or a certificate has no password and no factors',
+  )
 }
 
 export interface SignedIn {

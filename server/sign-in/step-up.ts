@@ -9,17 +9,11 @@ import { factorsOf, judgeFactor, kindsOf } from './factors.ts'
 import { giveBack } from './limit-store.ts'
 import { accountSubject, countAttempt, namesOf, networkSubject } from './limits.ts'
 import { newChallenge, requestOptions } from './passkeys.ts'
-import type { Origin } from './session.ts'
+import type { Origin, Signed } from './session.ts'
 import { noteLocked, noteRefusal, type SignInDeps } from './sign-in.ts'
 import { tryTicket, useTicket } from './ticket-store.ts'
 import { giveTicket, hashToken, maxTries, ticketOver } from './tickets.ts'
 import type { FactorKind, ShownFactor } from './wire.ts'
-
-/** Whose session it is. */
-export interface Signed {
-  sessionId: string
-  personId: string
-}
 
 /** What the person of a session can show, with the question for a passkey. Without kinds: the provider has to be asked. */
 export async function stepUpOptions(ctx: SignInDeps, { sessionId, personId }: Signed) {

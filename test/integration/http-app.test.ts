@@ -42,7 +42,7 @@ test('unknown paths, known paths with another method, and HEAD', async () => {
   expect((await fetch(`${api.url}/healthz`, { method: 'POST' })).status).toBe(405)
   const head = await api.call('HEAD', '/groups')
   expect(head).toMatchObject({ status: 200, text: '' })
-  expect((await open('/')).status).toBe(404)
+  expect((await open('/nothing')).status).toBe(404)
 })
 
 test.each([

@@ -196,3 +196,51 @@ test('a route without a permission does not compile', () => {
   }
   expect(spec).toBeDefined()
 })
+
+test('these ask for a second factor that was shown lately, and no others', () => {
+  const asking = routes.flatMap((route) => {
+    const { stepUp } = route
+    if (stepUp === undefined) return []
+    return [stepUp === true ? nameOf(route) : `${nameOf(route)} ${stepUp.join(', ')}`]
+  })
+  expect(asking.toSorted()).toMatchInlineSnapshot(`
+    [
+      "DELETE /api-keys/:keyId",
+      "DELETE /roles/:name",
+      "DELETE /self/passkeys/:passkeyId",
+      "DELETE /self/totp",
+      "DELETE /workloads/:workloadId",
+      "PATCH /people/:personId",
+      "POST /api-keys",
+      "POST /authorities/:authorityId/actions",
+      "POST /certificates/:certificateId/actions revoke",
+      "POST /devices/:deviceId/actions disable, revoke",
+      "POST /groups/:groupId/actions disable",
+      "POST /key-encryption-key/actions",
+      "POST /metadata/roots",
+      "POST /people",
+      "POST /people/:personId/actions",
+      "POST /people/:personId/invitations",
+      "POST /releases/:releaseId/actions publish",
+      "POST /roles",
+      "POST /self/factors",
+      "POST /self/passkeys",
+      "POST /self/password",
+      "POST /self/recovery-codes",
+      "POST /self/totp",
+      "POST /workloads",
+      "PUT /grants/:principal",
+      "PUT /roles/:name",
+    ]
+  `)
+})
+
+test('an action that asks for it is one that the route has', () => {
+  const wrong = routes.flatMap((route) => {
+    const { stepUp = [], schemas } = route
+    if (stepUp === true || stepUp.length === 0) return []
+    const text = JSON.stringify(schemas.body && z.toJSONSchema(schemas.body, { io: 'input' }))
+    return stepUp.filter((action) => !text.includes(`"${action}"`)).map(() => nameOf(route))
+  })
+  expect(wrong).toEqual([])
+})
