@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { auditProblems, auditSettings, auditVariables } from './audit-config.ts'
 import { backupProblems, backupSettings, backupVariables } from './backup-config.ts'
 import { signInProblems, signInSettings, signInVariables } from './sign-in-config.ts'
+import { smtpProblems, smtpSettings, smtpVariables } from './smtp-config.ts'
 import { tracingConfig, tracingSettings } from './tracing-config.ts'
 
 /** Digits only: read as a number, a variable that is set to nothing would silently mean 0, any free port. */
@@ -61,6 +62,7 @@ const Environment = z.object({
   FLEETSEAL_DISK_RESERVE_MB: z.coerce.number().int().min(0).max(1_048_576).default(64),
   ...auditVariables,
   FLEETSEAL_EVENT_DAYS: z.coerce.number().int().min(1).max(36_500).default(400),
+  ...smtpVariables,
   FLEETSEAL_WEBHOOK_PRIVATE: z.enum(['refuse', 'allow']).default('refuse'),
   FLEETSEAL_TARGET_TOKENS: z.enum(['refuse', 'allow']).default('refuse'),
   FLEETSEAL_ROLLOUT_APPROVALS: z
@@ -76,6 +78,7 @@ const Environment = z.object({
 const secretNames = [
   'DATABASE_URL',
   'FLEETSEAL_MIGRATION_DATABASE_URL',
+  'FLEETSEAL_SMTP_URL',
   'FLEETSEAL_OIDC_CLIENT_SECRET',
   'FLEETSEAL_OTLP_HEADERS',
 ] as const
@@ -99,7 +102,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv) {
     for (const issue of parsed.error.issues)
       problems.push(`${issue.path.join('.')}: ${issue.message}`)
   }
-  problems.push(...auditProblems(merged), ...backupProblems(merged))
+  problems.push(...auditProblems(merged), ...backupProblems(merged), ...smtpProblems(merged))
   problems.push(...samePorts(merged), ...signInProblems(merged))
   if (!merged['FLEETSEAL_PKCS11_MODULE'] !== !merged['FLEETSEAL_PKCS11_PIN_FILE']) {
     problems.push('FLEETSEAL_PKCS11_MODULE: set it together with FLEETSEAL_PKCS11_PIN_FILE')
@@ -155,6 +158,7 @@ function freeze(env: z.infer<typeof Environment>) {
       reserveBytes: env.FLEETSEAL_DISK_RESERVE_MB * 1024 * 1024,
     },
     ...auditSettings(env),
+    ...smtpSettings(env),
     /** How long security events are kept. */
     eventDays: env.FLEETSEAL_EVENT_DAYS,
     /** May webhooks go to addresses of private networks and this machine? */

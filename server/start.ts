@@ -2,6 +2,7 @@ import { join } from 'node:path'
 
 import type { Logger } from 'pino'
 
+import { alertWorkers } from './alerts/workers.ts'
 import { createDownloadPool } from './artifacts/block-pool.ts'
 import { ChunkDelivery } from './artifacts/chunks.ts'
 import { openDirectoryStorage } from './artifacts/directory-storage.ts'
@@ -191,6 +192,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack, quiet: QuietDev
     ...refusalWorkers(ctx),
     ...cleanupWorkers(ctx),
     ...webhookWorkers(ctx),
+    ...alertWorkers(ctx),
     stack.use(new Courier(ctx)).worker(),
     ...diskWorkers(ctx),
     ...backupWorkers(ctx),

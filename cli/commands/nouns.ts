@@ -1,4 +1,5 @@
 import type { Noun } from '../command.ts'
+import { alertNoun } from './alert.ts'
 import { apiKeyNoun } from './api-key.ts'
 import { artifactNoun } from './artifact.ts'
 import { auditNoun } from './audit.ts'
@@ -47,6 +48,7 @@ export const nouns: readonly Noun[] = [
   backupNoun,
   logNoun,
   eventsNoun,
+  alertNoun,
   webhookNoun,
   apiKeyNoun,
   roleNoun,

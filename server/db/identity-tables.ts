@@ -254,6 +254,7 @@ export interface DeviceTable {
   update_opt_out: Generated<boolean>
   managed: Generated<boolean>
   managed_agreed: Generated<boolean>
+  monitoring_off: Generated<boolean>
   enrollment_profile_id: string | null
   created_at: Date
   changed_at: Date

@@ -1,3 +1,5 @@
+import type { Generated } from 'kysely'
+
 /** Operators, security events: migration 0002 and later ones. */
 
 export interface ApiKeyTable {
@@ -27,6 +29,8 @@ export interface SecurityEventTable {
   severity: 'info' | 'warning' | 'critical'
   device_id: string | null
   facts: unknown
+  /** Looked at by the rules of alerts. */
+  judged: Generated<boolean>
 }
 
 export interface IdempotencyTable {

@@ -1,5 +1,11 @@
 import type { AccessGrantTable, AccessRoleTable } from './access-tables.ts'
 import type {
+  AlertChannelTable,
+  AlertMailTable,
+  AlertRuleTable,
+  AlertTable,
+} from './alert-tables.ts'
+import type {
   AuditCheckpointTable,
   AuditEventTable,
   AuditHoldTable,
@@ -181,11 +187,16 @@ export interface Schema {
   blackout_calendar: BlackoutCalendarTable
   device_penalty_lift: DevicePenaltyLiftTable
   outbox_event: OutboxEventTable
+  alert: AlertTable
+  alert_rule: AlertRuleTable
+  alert_channel: AlertChannelTable
+  alert_mail: AlertMailTable
   webhook_endpoint: WebhookEndpointTable
   webhook_delivery: WebhookDeliveryTable
 }
 
 export type * from './access-tables.ts'
+export type * from './alert-tables.ts'
 export type * from './ddi-tables.ts'
 export type * from './webhook-tables.ts'
 export type * from './window-tables.ts'

@@ -2,6 +2,7 @@ import express, { type ErrorRequestHandler, type Express, type RequestHandler } 
 import helmet from 'helmet'
 
 import { accessRoutes } from '../access/routes.ts'
+import { alertRoutes } from '../alerts/routes.ts'
 import { artifactRoutes } from '../artifacts/routes.ts'
 import { auditEvidenceRoutes } from '../audit/evidence-routes.ts'
 import { recordRefusals } from '../audit/refusals.ts'
@@ -121,6 +122,7 @@ export const routes: readonly Route[] = [
   ...backupRoutes,
   ...eventRoutes,
   ...webhookRoutes,
+  ...alertRoutes,
 ]
 
 /** Calls of the REST interface that need nothing to be shown. */

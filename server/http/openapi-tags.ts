@@ -1,5 +1,9 @@
 /** The first part of a path, and what it is about: the chapters of the OpenAPI document. */
 export const tags: Readonly<Record<string, string>> = {
+  alerts: 'What deserves attention.',
+  'alert-channels': 'Where alerts are told: webhooks, and people with mail addresses.',
+  'alert-mails': 'Mails about alerts, and what became of them.',
+  'alert-rules': 'What makes an alert.',
   'api-keys': 'Keys for operators and scripts. A key is shown once, when it is made.',
   artifacts: 'The bytes that devices install, by their SHA-256.',
   audit: 'Every change and who made it, in chains of hashes.',

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 
+import * as alerts from '../alerts/wire.ts'
 import * as artifacts from '../artifacts/wire.ts'
 import * as audit from '../audit/wire.ts'
 import * as authorities from '../authorities/wire.ts'
@@ -81,6 +82,13 @@ const renamed: ReadonlyMap<unknown, string> = new Map<unknown, string>([
   [results.ResultView, 'RolloutResult'],
   [governance.ApprovalsView, 'RolloutApprovals'],
   [limits.LimitsView, 'RolloutLimits'],
+  [alerts.RuleView, 'AlertRule'],
+  [alerts.RuleBody, 'NewAlertRule'],
+  [alerts.ChannelView, 'AlertChannel'],
+  [alerts.ChannelBody, 'NewAlertChannel'],
+  [alerts.ChannelActionBody, 'AlertChannelAction'],
+  [alerts.MailView, 'AlertMail'],
+  [alerts.MailActionBody, 'AlertMailAction'],
   [webhooks.EndpointView, 'Webhook'],
   [webhooks.EndpointSecretView, 'WebhookWithSecret'],
   [webhooks.NewEndpointBody, 'NewWebhook'],
@@ -95,6 +103,7 @@ const renamed: ReadonlyMap<unknown, string> = new Map<unknown, string>([
 export const schemaNames = z.registry<{ id: string }>()
 
 const modules = [
+  alerts,
   artifacts,
   audit,
   authorities,

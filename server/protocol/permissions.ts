@@ -3,6 +3,9 @@
  * anything, so that a role of reads alone is safe to hand out.
  */
 export const permissions = [
+  'alerts:handle',
+  'alerts:manage',
+  'alerts:read',
   'artifacts:read',
   'artifacts:write',
   'audit:manage',
@@ -79,6 +82,7 @@ export const permissionsOf: Readonly<Record<BuiltInRole, readonly Permission[]>>
   admin: permissions,
   operator: [
     ...usualReads,
+    'alerts:handle',
     'audit:read',
     'certificates:revoke',
     'deployments:override',

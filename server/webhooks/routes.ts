@@ -28,6 +28,7 @@ export const webhookRoutes = [
     summary: 'Have events sent to an address; its secret is in this answer and nowhere else',
     permission: 'webhooks:manage',
     scope: 'fleet',
+    refuses: ['quota-exhausted'],
     status: 201,
     creates: true,
     body: NewEndpointBody,

@@ -1,3 +1,4 @@
+import { forgetAlerts } from '../alerts/retention.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
@@ -37,5 +38,6 @@ export function cleanupWorkers(ctx: Pick<Context, 'db' | 'clock' | 'config'>): W
     worker('cleanup-sign-ins', endedSessionDays, forgetSignIns),
     worker('cleanup-events', ctx.config.eventDays, forgetEvents),
     worker('cleanup-outbox', outboxDays, forgetOutbox),
+    worker('cleanup-alerts', ctx.config.eventDays, forgetAlerts),
   ]
 }

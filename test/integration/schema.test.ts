@@ -28,6 +28,7 @@ const source = [
   'ddi-tables',
   'window-tables',
   'webhook-tables',
+  'alert-tables',
   'people-tables',
   'sign-in-tables',
 ]
