@@ -31,7 +31,10 @@ export async function findProfile(
   ).executeTakeFirst()
 }
 
-/** Profiles that take certificates of one of these issuers, at most 20; of one name when it is given. */
+/**
+ * Profiles that take certificates of one of these issuers, at most 20; of one name when it is given. Whoever is limited to groups makes profiles that have to be
+ * named: his must not stand in the way of others that take the same certificates.
+ */
 export async function findProfilesByAnchor(
   db: Db,
   { issuers, name }: { issuers: readonly string[]; name: string | undefined },
@@ -42,7 +45,7 @@ export async function findProfilesByAnchor(
     .selectAll()
     .where('auth_type', '=', 'certificate')
     .where(sql<boolean>`anchor_subjects && ${[...issuers]}::text[]`)
-  if (name !== undefined) query = query.where('name', '=', name)
+  query = name === undefined ? query.where('limited', '=', false) : query.where('name', '=', name)
   return await query.orderBy('id').limit(20).execute()
 }
 

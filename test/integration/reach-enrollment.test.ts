@@ -6,6 +6,7 @@ import type { Context } from '../../server/context.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { ddiRoutes } from '../../server/ddi/routes.ts'
 import { deviceRoutes } from '../../server/devices/routes.ts'
+import { subjectHash } from '../../server/enrollment/anchors.ts'
 import { approvalRoutes } from '../../server/enrollment/approval-routes.ts'
 import { batchRoutes } from '../../server/enrollment/batch-routes.ts'
 import { workOnBatches } from '../../server/enrollment/batch.ts'
@@ -15,6 +16,7 @@ import { profileIssuerRoutes } from '../../server/enrollment/issuer-routes.ts'
 import { keyBundleRoutes } from '../../server/enrollment/key-bundle-routes.ts'
 import { registrationRoutes } from '../../server/enrollment/registration-routes.ts'
 import { enrollmentRoutes } from '../../server/enrollment/routes.ts'
+import { findProfilesByAnchor } from '../../server/enrollment/store.ts'
 import { groupRoutes } from '../../server/groups/routes.ts'
 import { newId } from '../../server/ids.ts'
 import { scepRoutes } from '../../server/scep/routes.ts'
@@ -26,6 +28,7 @@ import {
   newRequest,
   unique,
 } from '../support/identity-world.ts'
+import { createManufacturer } from '../support/manufacturer.ts'
 import { answersAlike, serveScoped } from '../support/scoped.ts'
 
 /** Two lines, each into a group of its own; Ada is limited to the first group. */
@@ -281,4 +284,18 @@ test('what she registers from a file she sees, and of a serial number that other
   expect(one.message).toBe(two.message)
   expect((await ada('GET', `/devices?query=${fresh}`)).body.items).toHaveLength(1)
   expect((await ada('POST', path, file)).body).toMatchObject({ unchanged: 1, refused: 2 })
+})
+
+test('a profile of hers for certificates of a manufacturer stands in the way of nobody: its devices name it', async () => {
+  const maker = await createManufacturer()
+  const auth = { type: 'certificate', trustAnchors: [maker.pem.root] }
+  const body = { auth, registration: 'just-in-time' }
+  const [hers, theirs_] = [unique('line'), unique('line')]
+  await ada('POST', '/enrollment-profiles', { ...body, name: hers, groupId: mine.groupId })
+  await fleet('POST', '/enrollment-profiles', { ...body, name: theirs_, groupId: theirs.groupId })
+  const issuers = [subjectHash(maker.root.certificate.subject)]
+  const found = async (name?: string) =>
+    (await findProfilesByAnchor(world.ctx.db, { issuers, name })).map((one) => one.name)
+  expect(await found()).toEqual([theirs_])
+  expect(await found(hers)).toEqual([hers])
 })
