@@ -9,8 +9,10 @@ import { openDirectoryStorage } from './artifacts/directory-storage.ts'
 import { checkpointWorkers, closeChain } from './audit/checkpoints.ts'
 import { ensureAuditKey } from './audit/keys.ts'
 import { refusalWorkers, sumRefusals } from './audit/refusals.ts'
+import { retentionWorkers } from './audit/retention.ts'
 import { auditWorkers } from './audit/seal.ts'
 import { warnOfRights } from './audit/status.ts'
+import { SyslogStream } from './audit/syslog.ts'
 import { bootstrapAuthorities } from './authorities/bootstrap.ts'
 import { authorityWorker, subscribeAuthorities } from './authorities/changes.ts'
 import { openDataDir } from './authorities/data-dir.ts'
@@ -186,10 +188,13 @@ async function listen(
 }
 
 function startWorkers(ctx: Context, stack: AsyncDisposableStack, quiet: QuietDevices): void {
+  const { syslog } = ctx.config
   const workers: Worker[] = [
     ...auditWorkers(ctx),
     ...checkpointWorkers(ctx),
     ...refusalWorkers(ctx),
+    ...retentionWorkers(ctx),
+    ...(syslog ? [stack.use(new SyslogStream(ctx, syslog)).worker()] : []),
     ...cleanupWorkers(ctx),
     ...webhookWorkers(ctx),
     ...alertWorkers(ctx),

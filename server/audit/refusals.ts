@@ -61,11 +61,12 @@ function refusalOf(error: unknown, req: Request, res: Response): Refusal | undef
   return {
     actor,
     action,
-    subject: ids[0] ?? route,
+    // What was to be changed is as it was: its own rows tell what became of it.
+    subject: action === 'change.refuse' ? route : (ids[0] ?? route),
     facts: {
       method: req.method,
       route,
-      ...(ids.length > 1 ? { ids } : {}),
+      ...(ids.length > 0 ? { ids } : {}),
       code: known.code,
       ...(refused ? { reason: refused.reason } : {}),
       ...(needs === undefined ? {} : { needs }),

@@ -48,6 +48,7 @@ test('what a role may not do', async () => {
       facts: {
         method: 'DELETE',
         route: '/api/v1/api-keys/:keyId',
+        ids: [nobody],
         code: 'not-allowed',
         needs: 'operators:manage',
       },
@@ -71,7 +72,11 @@ test('a change that was not made, without what its body said', async () => {
     404,
   )
   expect(await rowsOf('refused-4')).toMatchObject([
-    { action: 'change.refuse', subject: nobody, facts: { code: 'not-found' } },
+    {
+      action: 'change.refuse',
+      subject: '/api/v1/groups/:groupId',
+      facts: { code: 'not-found', ids: [nobody] },
+    },
   ])
   expect((await api.call('POST', '/groups', 'no json', as('refused-5'))).status).toBe(400)
   expect(await rowsOf('refused-5')).toHaveLength(1)
