@@ -102,7 +102,7 @@ test.skipIf(opensslVersion === undefined)(
 )
 
 /** One request on a TLS connection of its own; gives its status and what the next one can resume. */
-async function ask(name: string, session?: Buffer) {
+async function ask(name: string, before?: Buffer) {
   const socket: TLSSocket = connect({
     host: 'localhost',
     port: server.ports.api,
@@ -110,7 +110,7 @@ async function ask(name: string, session?: Buffer) {
     cert: await readFile(file(`${name}.pem`), 'utf8'),
     key: await readFile(file(`${name}.key`), 'utf8'),
     maxVersion: 'TLSv1.2',
-    ...(session ? { session } : {}),
+    ...(before ? { session: before } : {}),
   })
   await once(socket, 'secureConnect')
   const resumed = socket.isSessionReused()
