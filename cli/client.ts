@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import type { z } from 'zod'
 
+import type { ApiClient, Listing, StreamWanted, Upload } from './api.ts'
 import { exitCodes, Failure } from './failure.ts'
 import { failureOf } from './problem.ts'
 import { createSender, readJson, type Sender } from './send.ts'
@@ -20,53 +21,22 @@ export interface ClientOptions {
 
 type Query = Record<string, string | number | boolean | undefined>
 
-export interface ApiClient extends Disposable {
+/** As it is sent; the types of `ApiClient` see to it that it is a call of the interface. */
+interface AnyClient extends Disposable {
   get: <T>(answer: z.ZodType<T>, path: string, query?: Query) => Promise<T>
-  /** Creates something: repeated safely, under one `Idempotency-Key`, when the answer is lost; under `key` by a later call too. */
   create: <T>(answer: z.ZodType<T>, path: string, body: unknown, key?: string) => Promise<T>
-  /** Does something that is not repeated by itself: two actions are not one. */
   act: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
   patch: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
   put: (path: string) => Promise<void>
-  /** Sets all of something; the same again changes nothing. */
   replace: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
   delete: (path: string) => Promise<void>
-  /** Streams bytes, with PUT unless told otherwise; `source` is read once, so it is not repeated. */
-  upload: <T>(
-    answer: z.ZodType<T>,
-    path: string,
-    upload: {
-      source: Readable
-      size: number
-      method?: 'PUT' | 'POST'
-      headers?: Record<string, string>
-      query?: Query
-    },
-  ) => Promise<T>
-  /**
-   * An answer that is read piece by piece, as bytes. Breaking off fails the reading: nobody takes a part for the whole. Whoever does
-   * not read it to its end destroys it. Not repeated by itself.
-   */
-  stream: (
-    path: string,
-    wanted: {
-      accept: string
-      query?: Query
-      headers?: Record<string, string>
-      signal?: AbortSignal
-    },
-  ) => Promise<Readable>
-  /** Every item of a list, page by page. Stops after `atMost` items. */
+  upload: <T>(answer: z.ZodType<T>, path: string, upload: Upload) => Promise<T>
+  stream: (path: string, wanted: StreamWanted) => Promise<Readable>
   list: <T>(
     page: z.ZodType<Listing<T>>,
     path: string,
     query?: Query & { atMost?: number | undefined },
   ) => AsyncGenerator<T>
-}
-
-export interface Listing<T> {
-  items: T[]
-  nextCursor: string | null
 }
 
 const attempts = 3
@@ -81,9 +51,9 @@ export function createClient(options: ClientOptions): ApiClient {
   const sender = createSender({ ...options, timeoutMs: options.timeoutMs ?? defaultTimeoutMs })
   const call = async <T>(answer: z.ZodType<T>, request: Call): Promise<T> =>
     understood(answer, await attempt(sender, request))
-  const get: ApiClient['get'] = async (answer, path, query) =>
+  const get: AnyClient['get'] = async (answer, path, query) =>
     await call(answer, { method: 'GET', path, query, repeatable: true })
-  return {
+  const client: AnyClient = {
     get,
     create: async (answer, path, body, key = randomUUID()) =>
       await call(answer, {
@@ -135,6 +105,8 @@ export function createClient(options: ClientOptions): ApiClient {
     },
     [Symbol.dispose]: () => sender[Symbol.dispose](),
   }
+  // Its own types say less about the same calls.
+  return client as ApiClient
 }
 
 interface Call {

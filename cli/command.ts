@@ -1,6 +1,6 @@
 import type { ParseArgsConfig } from 'node:util'
 
-import type { ApiClient } from './client.ts'
+import type { ApiClient } from './api.ts'
 import type { Output } from './output.ts'
 import type { Values } from './values.ts'
 

@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import { RolloutView } from '../server/rollouts/wire.ts'
-import type { ApiClient } from './client.ts'
+import type { ApiClient } from './api.ts'
 
 const maxEventChars = 4 * 1024 * 1024
 

@@ -4,7 +4,7 @@ import { ProfileView } from '../server/enrollment/wire.ts'
 import { GroupView } from '../server/groups/wire.ts'
 import { ReleaseView } from '../server/releases/wire.ts'
 import { RolloutView } from '../server/rollouts/wire.ts'
-import type { ApiClient } from './client.ts'
+import type { ApiClient } from './api.ts'
 import { Failure, usageError } from './failure.ts'
 import { Page } from './page.ts'
 

@@ -1,6 +1,6 @@
 import { secondsOf } from '../server/protocol/duration.ts'
 import type { Rate } from '../server/rollouts/bounds-wire.ts'
-import type { ApiClient } from './client.ts'
+import type { ApiClient } from './api.ts'
 import type { Option } from './command.ts'
 import { usageError } from './failure.ts'
 import { groupId } from './lookup.ts'

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 
 import { z } from 'zod'
 
-import type { ApiClient } from './client.ts'
+import type { ApiClient } from './api.ts'
 import type { Command, CommandInput, Noun, Surroundings } from './command.ts'
 import { nouns } from './commands/nouns.ts'
 import { exitCodes, Failure, type ExitCode, usageError } from './failure.ts'

@@ -1,4 +1,4 @@
-import type { ApiClient } from './client.ts'
+import type { ApiClient } from './api.ts'
 import type { Option } from './command.ts'
 import { usageError } from './failure.ts'
 import { authorityId, releaseId } from './lookup.ts'

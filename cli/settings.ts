@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 
-import { type ApiClient, createClient } from './client.ts'
+import type { ApiClient } from './api.ts'
+import { createClient } from './client.ts'
 import type { Option, Surroundings } from './command.ts'
 import { type ExitCode, exitCodes, Failure, usageError } from './failure.ts'
 import type { Values } from './values.ts'

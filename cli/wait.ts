@@ -1,5 +1,5 @@
 import type { RolloutView } from '../server/rollouts/wire.ts'
-import type { ApiClient } from './client.ts'
+import type { ApiClient } from './api.ts'
 import type { CommandInput, Option } from './command.ts'
 import { usageError } from './failure.ts'
 import type { Values } from './values.ts'

@@ -1,6 +1,6 @@
 import { GroupView } from '../server/groups/wire.ts'
 import { RolloutView } from '../server/rollouts/wire.ts'
-import type { ApiClient } from './client.ts'
+import type { ApiClient } from './api.ts'
 import type { CommandInput } from './command.ts'
 import { type ExitCode, exitCodes, Failure } from './failure.ts'
 import { type Live, openLive } from './live.ts'

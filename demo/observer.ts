@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import { createClient, type ApiClient } from '../cli/client.ts'
+import type { ApiClient } from '../cli/api.ts'
+import { createClient } from '../cli/client.ts'
 import { exitCodes, Failure } from '../cli/failure.ts'
 import { Page } from '../cli/page.ts'
 import { CertificateView } from '../server/certificates/wire.ts'

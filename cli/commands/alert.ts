@@ -1,6 +1,6 @@
 import { alertStates, mailStates } from '../../server/alerts/state.ts'
 import { AlertView, ChannelView, MailView, RuleView } from '../../server/alerts/wire.ts'
-import type { ApiClient } from '../client.ts'
+import type { ApiClient } from '../api.ts'
 import { collect } from '../collect.ts'
 import type { Command, CommandInput, Noun, Option } from '../command.ts'
 import { Failure, usageError } from '../failure.ts'

@@ -7,8 +7,8 @@ import {
 } from '../../server/authorities/state.ts'
 import { AuthorityRequestView, AuthorityView, KekView } from '../../server/authorities/wire.ts'
 import { RootCrlView } from '../../server/certificates/wire.ts'
+import type { ApiClient } from '../api.ts'
 import { keyIdOfRequest } from '../ceremony/key-id.ts'
-import type { ApiClient } from '../client.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun, Option } from '../command.ts'
 import { Failure, usageError } from '../failure.ts'
@@ -221,7 +221,7 @@ async function act(
   action: 'activate' | 'retire' | 'destroy-key',
 ): Promise<void> {
   const api = await client()
-  const path = `/authorities/${await authorityId(api, given)}/actions`
+  const path = `/authorities/${await authorityId(api, given)}/actions` as const
   show(out, await api.act(AuthorityView, path, { action }))
 }
 
@@ -246,7 +246,7 @@ async function answer({ client, args: [file = ''], values, out }: CommandInput):
   const api = await client()
   const text = await readSmall(file, 'the answer file', 'its path')
   const id = values.text('request') ?? (await onlyRequest(api))
-  const path = `/authority-requests/${encodeURIComponent(id)}/answer`
+  const path = `/authority-requests/${encodeURIComponent(id)}/answer` as const
   const made = await api.act(AuthorityView, path, { answer: text })
   show(out, made)
   if (made.state === 'prepared') out.say(`next: fleetseal authority activate ${made.id}`)

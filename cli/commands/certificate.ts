@@ -45,12 +45,15 @@ function plain(action: 'hold' | 'release', summary: string): Command {
   }
 }
 
-async function act({ client, args: [id = ''], out }: CommandInput, body: unknown): Promise<void> {
+async function act(
+  { client, args: [id = ''], out }: CommandInput,
+  body: { action: string; reason?: string },
+): Promise<void> {
   show(out, await (await client()).act(CertificateView, `${pathOf(id)}/actions`, body))
 }
 
-function pathOf(id: string): string {
-  return `/certificates/${encodeURIComponent(id.toLowerCase())}`
+function pathOf(id: string) {
+  return `/certificates/${encodeURIComponent(id.toLowerCase())}` as const
 }
 
 function show(out: CommandInput['out'], certificate: CertificateView): void {

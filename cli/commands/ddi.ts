@@ -48,7 +48,7 @@ export const ddiNoun: Noun = {
       summary: 'Say what the devices of an enrollment profile are: their model and hardware ids',
       run: async ({ client, args: [profile = '', model = '', ...hardwareIds], out }) => {
         const api = await client()
-        const path = `/enrollment-profiles/${await profileId(api, profile)}/ddi`
+        const path = `/enrollment-profiles/${await profileId(api, profile)}/ddi` as const
         showLine(out, await api.replace(LineView, path, { model, hardwareIds }))
       },
     },
@@ -67,7 +67,7 @@ export const ddiNoun: Noun = {
       summary: 'Record what a device calls itself in its requests, where that is not its id',
       run: async ({ client, args: [device = '', controllerId = ''], out }) => {
         const api = await client()
-        const path = `/devices/${await deviceId(api, device)}/ddi`
+        const path = `/devices/${await deviceId(api, device)}/ddi` as const
         showDevice(out, await api.replace(DdiDeviceView, path, { controllerId }))
       },
     },
@@ -98,7 +98,7 @@ export const ddiNoun: Noun = {
           model: values.text('model'),
           hardwareIds: hardwareIds.length > 0 ? hardwareIds : undefined,
         }
-        const path = `/devices/${await deviceId(api, device)}/ddi/token`
+        const path = `/devices/${await deviceId(api, device)}/ddi/token` as const
         out.fields(await api.act(TokenView, path, body), (one) => [
           ['device', one.deviceId],
           ['token', one.token],

@@ -25,7 +25,7 @@ export const deviceHistoryCommand: Command = {
   summary: 'Everything that was ever given to it, and what it said when something went wrong',
   run: async ({ client, args: [given = ''], out }) => {
     const api = await client()
-    const path = `/devices/${await deviceId(api, given)}/deployments`
+    const path = `/devices/${await deviceId(api, given)}/deployments` as const
     out.rows(await collect(api.list(Page(PastDeploymentView), path)), columns)
   },
 }

@@ -15,7 +15,7 @@ export async function importDevices({
   const profile = values.needed('profile')
   const isDryRun = values.flag('dry-run')
   const api = await client()
-  const path = `/enrollment-profiles/${await profileId(api, profile)}/registrations`
+  const path = `/enrollment-profiles/${await profileId(api, profile)}/registrations` as const
   const { source, size } = await openCsv(file)
   const result = await api.upload(ImportView, path, {
     method: 'POST',

@@ -21,7 +21,7 @@ export const overrideCommands: readonly Command[] = [
       values.needed('until')
       const body = { reason: values.needed('reason'), until: values.instant('until', world.now()) }
       const api = await client()
-      const path = `/deployments/${encodeURIComponent(deployment)}/overrides`
+      const path = `/deployments/${encodeURIComponent(deployment)}/overrides` as const
       const made = await api.create(OverrideView, path, body)
       show(out, made)
       out.say(`next: two others run fleetseal device approve-override ${made.id}`)
@@ -33,7 +33,7 @@ export const overrideCommands: readonly Command[] = [
     summary: 'Overrides of a deployment, newest first',
     run: async ({ client, args: [deployment = ''], out }) => {
       const api = await client()
-      const path = `/deployments/${encodeURIComponent(deployment)}/overrides`
+      const path = `/deployments/${encodeURIComponent(deployment)}/overrides` as const
       out.rows(await collect(api.list(Page(OverrideView), path)), [
         { head: 'in force', cell: (one) => one.inForce },
         { head: 'until', cell: (one) => one.until },
@@ -61,7 +61,7 @@ export const overrideCommands: readonly Command[] = [
 function action(word: 'approve' | 'revoke') {
   return async ({ client, args: [override = ''], out }: CommandInput) => {
     const api = await client()
-    const path = `/overrides/${encodeURIComponent(override)}/actions`
+    const path = `/overrides/${encodeURIComponent(override)}/actions` as const
     show(out, await api.act(OverrideView, path, { action: word }))
   }
 }

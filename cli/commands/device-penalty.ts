@@ -16,7 +16,7 @@ export const liftPenalty: Command = {
     const reason = values.needed('reason')
     const body = { action: 'lift', reason, rolledBack: values.flag('rolled-back') }
     const api = await client()
-    const path = `/devices/${await deviceId(api, device)}/penalty/actions`
+    const path = `/devices/${await deviceId(api, device)}/penalty/actions` as const
     out.fields(await api.act(PenaltyView, path, body), (one) => penaltyFields({ penalty: one }))
   },
 }

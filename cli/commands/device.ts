@@ -109,7 +109,7 @@ export const deviceNoun: Noun = {
       summary: 'Certificates of a device, newest first',
       run: async ({ client, args: [device = ''], out }) => {
         const api = await client()
-        const path = `/devices/${await deviceId(api, device)}/certificates`
+        const path = `/devices/${await deviceId(api, device)}/certificates` as const
         out.rows(await collect(api.list(Page(CertificateView), path)), [
           { head: 'state', cell: (certificate) => certificate.state },
           { head: 'serial', cell: (certificate) => certificate.serial },
@@ -125,7 +125,7 @@ export const deviceNoun: Noun = {
       summary: 'What the owner of a device chose about updates',
       run: async ({ client, args: [device = ''], out }) => {
         const api = await client()
-        const path = `/devices/${await deviceId(api, device)}/choices`
+        const path = `/devices/${await deviceId(api, device)}/choices` as const
         out.rows(await collect(api.list(Page(ChoiceView), path)), [
           { head: 'at', cell: (choice) => choice.at },
           { head: 'choice', cell: (choice) => choice.choice },
@@ -183,7 +183,7 @@ export const deviceNoun: Noun = {
 
 async function keyBundle({ client, args: [device = '', name = ''], values, out }: CommandInput) {
   const api = await client()
-  const path = `/devices/${await deviceId(api, device)}/key-bundles`
+  const path = `/devices/${await deviceId(api, device)}/key-bundles` as const
   // Before the bundle is made: it is given out only once.
   const file = await open(name, 'wx', 0o600).catch((error: unknown) => {
     throw usageError(`${name} cannot be written: ${String(error)}`, 'Name a file that is not there')

@@ -22,7 +22,7 @@ export const batchCommands: readonly Command[] = [
     summary: 'Issue certificates for a CSV file (column csr) or a ZIP of requests, as a job',
     run: async ({ client, args: [profile = '', file = ''], out }) => {
       const api = await client()
-      const path = `/enrollment-profiles/${await profileId(api, profile)}/batches`
+      const path = `/enrollment-profiles/${await profileId(api, profile)}/batches` as const
       const { source, size } = await openCsv(file)
       const isZip = file.toLowerCase().endsWith('.zip')
       const headers = { 'Content-Type': isZip ? 'application/zip' : 'text/csv' }
@@ -45,7 +45,7 @@ export const batchCommands: readonly Command[] = [
     args: 'BATCH',
     summary: 'What came of each row; --json has the certificates',
     run: async ({ client, args: [batch = ''], out }) => {
-      const path = `/enrollment-batches/${encodeURIComponent(batch)}/rows`
+      const path = `/enrollment-batches/${encodeURIComponent(batch)}/rows` as const
       out.rows(await collect((await client()).list(Page(BatchRowView), path)), [
         { head: 'row', cell: (row) => row.row },
         { head: 'state', cell: (row) => row.state },

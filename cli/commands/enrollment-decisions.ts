@@ -40,7 +40,7 @@ function profileAction(action: 'pause' | 'resume', summary: string): Command {
     options: { reason: { type: 'string', value: 'TEXT', about: 'for the audit log' } },
     run: async ({ client, args: [profile = ''], values, out }) => {
       const api = await client()
-      const path = `/enrollment-profiles/${await profileId(api, profile)}/actions`
+      const path = `/enrollment-profiles/${await profileId(api, profile)}/actions` as const
       const body = { action, reason: values.text('reason') }
       out.answer(await api.act(ProfileView, path, body), (one) =>
         one.pausedAt === null ? `${one.name} is open` : `${one.name} is paused`,
@@ -73,7 +73,7 @@ export const decisionCommands: readonly Command[] = [
         expiresAt: values.instant('expires', world.now()),
       }
       const api = await client()
-      const path = `/enrollment-profiles/${await profileId(api, profile)}/claims`
+      const path = `/enrollment-profiles/${await profileId(api, profile)}/claims` as const
       const claim = await api.create(NewClaimView, path, body)
       const { certificate } = claim
       if (certificate === null || out.isJson) out.rows([claim], credentialColumns)
@@ -86,7 +86,7 @@ export const decisionCommands: readonly Command[] = [
     summary: 'Certificates that opened a profile, and how often; end-token ends one',
     run: async ({ client, args: [profile = ''], out }) => {
       const api = await client()
-      const path = `/enrollment-profiles/${await profileId(api, profile)}/credentials`
+      const path = `/enrollment-profiles/${await profileId(api, profile)}/credentials` as const
       out.rows(await collect(api.list(Page(CredentialView), path)), credentialColumns)
     },
   },
@@ -128,7 +128,7 @@ export const decisionCommands: readonly Command[] = [
 function decide(action: 'approve' | 'deny') {
   return async ({ client, args: [request = ''], values, out }: CommandInput) => {
     const body = { action, reason: values.text('reason') }
-    const path = `/enrollment-requests/${encodeURIComponent(request)}/actions`
+    const path = `/enrollment-requests/${encodeURIComponent(request)}/actions` as const
     out.rows([await (await client()).act(RequestView, path, body)], requestColumns)
   }
 }

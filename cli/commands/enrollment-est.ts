@@ -1,7 +1,7 @@
 import { defaultSeries } from '../../server/authorities/state.ts'
 import { keyAlgorithms } from '../../server/enrollment/state.ts'
 import { EstPolicyView, ProfileView } from '../../server/enrollment/wire.ts'
-import type { ApiClient } from '../client.ts'
+import type { ApiClient } from '../api.ts'
 import type { Command, CommandInput } from '../command.ts'
 import { profileId } from '../lookup.ts'
 import type { Values } from '../values.ts'
@@ -83,7 +83,7 @@ export const estPolicyCommands: readonly Command[] = [
 
 async function setIssuer({ client, args: [profile = '', series = ''], out }: CommandInput) {
   const api = await client()
-  const path = `/enrollment-profiles/${await profileId(api, profile)}/issuer`
+  const path = `/enrollment-profiles/${await profileId(api, profile)}/issuer` as const
   const body = { series: series === defaultSeries ? null : series }
   out.fields(await api.replace(ProfileView, path, body), (one) => [
     ['name', one.name],
@@ -102,8 +102,8 @@ function orNone<T>(
   return values.text(name) === 'none' ? null : (read() ?? before)
 }
 
-async function pathOf(api: ApiClient, profile: string): Promise<string> {
-  return `/enrollment-profiles/${await profileId(api, profile)}/est`
+async function pathOf(api: ApiClient, profile: string) {
+  return `/enrollment-profiles/${await profileId(api, profile)}/est` as const
 }
 
 function show(out: CommandInput['out'], policy: EstPolicyView): void {

@@ -4,7 +4,7 @@ import {
   ProfileView,
   TokenView,
 } from '../../server/enrollment/wire.ts'
-import type { ApiClient } from '../client.ts'
+import type { ApiClient } from '../api.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun } from '../command.ts'
 import { groupId, profileId } from '../lookup.ts'
@@ -99,7 +99,7 @@ export const enrollmentNoun: Noun = {
       summary: 'One profile, by id or name',
       run: async ({ client, args: [profile = ''], out }) => {
         const api = await client()
-        const path = `/enrollment-profiles/${await profileId(api, profile)}`
+        const path = `/enrollment-profiles/${await profileId(api, profile)}` as const
         show(out, await api.get(ProfileView, path))
       },
     },
@@ -181,8 +181,8 @@ async function createProfile({ client, args: [name], values, out, world }: Comma
   if (profile.webhookSecret) out.say(`webhook secret, shown once: ${profile.webhookSecret}`)
 }
 
-async function tokensOf(api: ApiClient, profile: string): Promise<string> {
-  return `/enrollment-profiles/${await profileId(api, profile)}/tokens`
+async function tokensOf(api: ApiClient, profile: string) {
+  return `/enrollment-profiles/${await profileId(api, profile)}/tokens` as const
 }
 
 function show(out: CommandInput['out'], profile: ProfileView): void {

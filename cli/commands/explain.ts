@@ -10,8 +10,8 @@ export const explainRollout: Command = {
   summary: 'Why a device does or does not get it, and what would change that',
   run: async ({ client, args: [rollout = '', device = ''], out }) => {
     const api = await client()
-    const of = `/devices/${await deviceId(api, device)}/explanation`
-    const path = `/rollouts/${await rolloutId(api, rollout)}${of}`
+    const of = `/devices/${await deviceId(api, device)}/explanation` as const
+    const path = `/rollouts/${await rolloutId(api, rollout)}${of}` as const
     out.fields(await api.get(ExplanationView, path), (one) => [
       ['rollout', one.rolloutName],
       ['answer', `${one.code}: ${one.words}`],
@@ -32,7 +32,7 @@ export const explainDevice: Command = {
   summary: 'The rollouts that concern a device, and why it does or does not get what they give',
   run: async ({ client, args: [device = ''], out }) => {
     const api = await client()
-    const path = `/devices/${await deviceId(api, device)}/explanations`
+    const path = `/devices/${await deviceId(api, device)}/explanations` as const
     out.rows(await collect(api.list(Page(ExplanationView), path)), [
       { head: 'rollout', cell: (one) => one.rolloutName },
       { head: 'code', cell: (one) => one.code },

@@ -1,5 +1,5 @@
 import { HolderView } from '../../server/access/wire.ts'
-import type { ApiClient } from '../client.ts'
+import type { ApiClient } from '../api.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun } from '../command.ts'
 import { Page } from '../page.ts'
@@ -86,8 +86,8 @@ function isSame(one: Given, other: Given): boolean {
   return text(one) === text(other)
 }
 
-function pathOf(who: string): string {
-  return `/grants/${encodeURIComponent(who)}`
+function pathOf(who: string) {
+  return `/grants/${encodeURIComponent(who)}` as const
 }
 
 function textOf({ grants }: HolderView): string {

@@ -81,7 +81,7 @@ export const modelNoun: Noun = {
 
 async function setPolicy({ client, args: [name = ''], values, out }: CommandInput) {
   const api = await client()
-  const path = `/models/${encodeURIComponent(name)}`
+  const path = `/models/${encodeURIComponent(name)}` as const
   const { policy } = await api.get(ModelView, path)
   const quiet = values.texts('quiet')
   const automatic = values.oneOf('auto-security', ['yes', 'no'])

@@ -1,6 +1,6 @@
 import { DeliveryFormView } from '../../server/deltas/wire.ts'
 import { ModelView } from '../../server/models/wire.ts'
-import { ReleaseView } from '../../server/releases/wire.ts'
+import { type Advisory, ReleaseView } from '../../server/releases/wire.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun } from '../command.ts'
 import { usageError } from '../failure.ts'
@@ -108,7 +108,7 @@ export const releaseNoun: Noun = {
       summary: 'Shorter ways to its image: deltas from what devices run, and zstd',
       run: async ({ client, args: [given = ''], out }) => {
         const api = await client()
-        const path = `/releases/${await releaseId(api, given)}/delivery`
+        const path = `/releases/${await releaseId(api, given)}/delivery` as const
         out.rows(await collect(api.list(Page(DeliveryFormView), path, {})), formColumns)
       },
     },
@@ -177,12 +177,13 @@ async function notesOf(values: Values): Promise<string | undefined> {
     : await readSmall(file, 'the notes', '--notes-file FILE')
 }
 
-async function advisoryOf(values: Values): Promise<unknown> {
+async function advisoryOf(values: Values): Promise<Advisory | undefined> {
   const file = values.text('advisory')
   if (file === undefined) return undefined
   const text = await readSmall(file, 'the advisory', '--advisory FILE')
   try {
-    return JSON.parse(text) as unknown
+    // Whether it is one is for the server to say.
+    return JSON.parse(text) as Advisory
   } catch {
     throw usageError(`${file} is not JSON`)
   }
@@ -208,7 +209,7 @@ function requiresOf(values: Values): Record<string, number> {
 function action(word: 'submit' | 'publish' | 'withdraw') {
   return async ({ client, args: [given = ''], out }: CommandInput) => {
     const api = await client()
-    const path = `/releases/${await releaseId(api, given)}/actions`
+    const path = `/releases/${await releaseId(api, given)}/actions` as const
     const release = await api.act(ReleaseView, path, { action: word })
     show(out, release)
     if (word === 'submit') out.say(`next: fleetseal sign fw-${release.model}`)

@@ -1,5 +1,5 @@
 import { PermissionView, RoleView } from '../../server/access/wire.ts'
-import type { ApiClient } from '../client.ts'
+import type { ApiClient } from '../api.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun } from '../command.ts'
 import { usageError } from '../failure.ts'
@@ -111,8 +111,8 @@ export async function groupIdsOf(
   return ids
 }
 
-function pathOf(name: string): string {
-  return `/roles/${encodeURIComponent(name)}`
+function pathOf(name: string) {
+  return `/roles/${encodeURIComponent(name)}` as const
 }
 
 function show(out: CommandInput['out'], role: RoleView): void {

@@ -41,7 +41,7 @@ export const derivedCommands: readonly Command[] = [
 function derive(what: 'retry' | 'rollback') {
   return async ({ client, args: [given = ''], values, out }: CommandInput) => {
     const api = await client()
-    const path = `/rollouts/${await rolloutId(api, given)}/${what}`
+    const path = `/rollouts/${await rolloutId(api, given)}/${what}` as const
     const name = values.text('name')
     const draft = await api.create(RolloutView, path, name === undefined ? {} : { name })
     const rollout = values.flag('start')
@@ -53,7 +53,7 @@ function derive(what: 'retry' | 'rollback') {
 
 async function preview({ client, args: [given = ''], out }: CommandInput): Promise<void> {
   const api = await client()
-  const path = `/rollouts/${await rolloutId(api, given)}/rollback`
+  const path = `/rollouts/${await rolloutId(api, given)}/rollback` as const
   out.fields(await api.get(RollbackView, path), (one) => [
     ['devices', one.devices],
     ...one.back.map(
@@ -74,6 +74,6 @@ const columns: Column<NoWayBackView>[] = [
 
 async function listDevices({ client, args: [given = ''], out }: CommandInput): Promise<void> {
   const api = await client()
-  const path = `/rollouts/${await rolloutId(api, given)}/rollback/devices`
+  const path = `/rollouts/${await rolloutId(api, given)}/rollback/devices` as const
   out.rows(await collect(api.list(Page(NoWayBackView), path)), columns)
 }

@@ -46,7 +46,7 @@ export const governanceCommands: readonly Command[] = [
     summary: 'What exactly is approved, as JSON, and its SHA-256',
     run: async ({ client, args: [given = ''], out }) => {
       const api = await client()
-      const path = `/rollouts/${await rolloutId(api, given)}/definition`
+      const path = `/rollouts/${await rolloutId(api, given)}/definition` as const
       out.answer(await api.get(DefinitionView, path), ({ definition, definitionHash }) => {
         return `${JSON.stringify(definition, null, 2)}\n${definitionHash}`
       })

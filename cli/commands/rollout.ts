@@ -1,6 +1,6 @@
 import { DeploymentView } from '../../server/deployments/wire.ts'
 import { RolloutView } from '../../server/rollouts/wire.ts'
-import type { ApiClient } from '../client.ts'
+import type { ApiClient } from '../api.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun, Option } from '../command.ts'
 import { Failure, usageError } from '../failure.ts'
@@ -102,7 +102,7 @@ export const rolloutNoun: Noun = {
       options: { state: { type: 'string', value: 'STATE', about: 'only in this state' } },
       run: async ({ client, args: [given = ''], values, out }) => {
         const api = await client()
-        const path = `/rollouts/${await rolloutId(api, given)}/deployments`
+        const path = `/rollouts/${await rolloutId(api, given)}/deployments` as const
         const query = { state: values.text('state') }
         out.rows(await collect(api.list(Page(DeploymentView), path, query)), deploymentColumns)
       },

@@ -81,8 +81,8 @@ export const scepNoun: Noun = {
 
 type Api = Awaited<ReturnType<CommandInput['client']>>
 
-async function pathOf(api: Api, profile: string, what: string): Promise<string> {
-  return `/enrollment-profiles/${await profileId(api, profile)}/${what}`
+async function pathOf<const W extends string>(api: Api, profile: string, what: W) {
+  return `/enrollment-profiles/${await profileId(api, profile)}/${what}` as const
 }
 
 async function set(

@@ -27,7 +27,7 @@ export const settingsNoun: Noun = {
       summary: 'What it was told, newest first, and what became of it',
       run: async ({ client, args: [device = ''], out }) => {
         const api = await client()
-        const path = `/devices/${await deviceId(api, device)}/settings`
+        const path = `/devices/${await deviceId(api, device)}/settings` as const
         out.rows(await collect(api.list(Page(SettingsView), path)), columns)
       },
     },
@@ -43,7 +43,7 @@ export const settingsNoun: Noun = {
 async function set({ client, args: [device = '', file = ''], out }: CommandInput): Promise<void> {
   const settings = await readObject(file)
   const api = await client()
-  const path = `/devices/${await deviceId(api, device)}/settings`
+  const path = `/devices/${await deviceId(api, device)}/settings` as const
   out.fields(await api.replace(SettingsView, path, { settings }), (one) => [
     ['revision', one.revision],
     ['state', one.state],
@@ -52,9 +52,10 @@ async function set({ client, args: [device = '', file = ''], out }: CommandInput
   ])
 }
 
-async function readObject(file: string): Promise<unknown> {
+async function readObject(file: string): Promise<Record<string, unknown>> {
   try {
-    return JSON.parse(await readFile(file, 'utf8'))
+    // What is no object is refused by the server.
+    return JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown>
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
     throw usageError(`${file} holds no settings: ${why}`)

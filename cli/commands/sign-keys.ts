@@ -114,7 +114,7 @@ async function replaceKey(input: CommandInput): Promise<void> {
   if (role !== name && role !== 'targets') {
     throw usageError('Keys are replaced in root, director-root, targets and release')
   }
-  const path = `/metadata/${name}/draft`
+  const path = `/metadata/${name}/draft` as const
   // What waits already keeps what else it changes.
   const { signed } = await api.act(DraftView, path, {})
   const draft = await api.act(DraftView, path, {

@@ -10,7 +10,7 @@ import {
   SignaturesBody,
   SignedView,
 } from '../../server/metadata/wire.ts'
-import type { ApiClient } from '../client.ts'
+import type { ApiClient } from '../api.ts'
 import type { CommandInput, Noun, Option } from '../command.ts'
 import { usageError } from '../failure.ts'
 import { readSmall } from '../settings.ts'
@@ -232,7 +232,7 @@ async function sign(input: CommandInput): Promise<void> {
 
 async function saveDraft({ client, args: [role = ''], values, out }: CommandInput): Promise<void> {
   const api = await client()
-  const path = `/metadata/${encodeURIComponent(role)}/draft`
+  const path = `/metadata/${encodeURIComponent(role)}/draft` as const
   const draft = values.flag('renew')
     ? await api.act(DraftView, path, {})
     : await api.get(DraftView, path)
@@ -246,7 +246,7 @@ async function saveDraft({ client, args: [role = ''], values, out }: CommandInpu
 
 async function send(api: ApiClient, file: z.infer<typeof SignatureFile>) {
   const { signedSha256, signatures, pqSignatures, version } = file
-  const path = `/metadata/${encodeURIComponent(urlRole(file))}/${version}/signatures`
+  const path = `/metadata/${encodeURIComponent(urlRole(file))}/${version}/signatures` as const
   return await api.act(SignedView, path, {
     signedSha256,
     signatures,

@@ -134,7 +134,7 @@ export const webhookNoun: Noun = {
           atMost: values.number('limit') ?? 50,
         }
         const api = await client()
-        const path = `${pathOf(id)}/deliveries`
+        const path = `${pathOf(id)}/deliveries` as const
         out.rows(await collect(api.list(Page(DeliveryView), path, query)), deliveryColumns)
       },
     },
@@ -171,8 +171,8 @@ function action(verb: 'enable' | 'disable' | 'test' | 'rotate-secret', summary: 
   }
 }
 
-function pathOf(id: string): string {
-  return `/webhooks/${encodeURIComponent(id)}`
+function pathOf(id: string) {
+  return `/webhooks/${encodeURIComponent(id)}` as const
 }
 
 function typesOf(values: Values): string[] {

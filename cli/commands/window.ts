@@ -1,5 +1,5 @@
 import { CalendarView, MaintenanceWindowView } from '../../server/rollouts/window-wire.ts'
-import type { ApiClient } from '../client.ts'
+import type { ApiClient } from '../api.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun, Option } from '../command.ts'
 import { Failure, usageError } from '../failure.ts'
@@ -67,15 +67,15 @@ export const windowNoun: Noun = {
   ],
 }
 
-async function pathOf(api: ApiClient, values: Values): Promise<string> {
+async function pathOf(api: ApiClient, values: Values) {
   const group = values.text('group')
   const device = values.text('device')
   if ((group === undefined) === (device === undefined)) {
     throw usageError('Say whose window it is: --group GROUP or --device DEVICE')
   }
   return group === undefined
-    ? `/devices/${await deviceId(api, device ?? '')}/window`
-    : `/groups/${await groupId(api, group)}/window`
+    ? (`/devices/${await deviceId(api, device ?? '')}/window` as const)
+    : (`/groups/${await groupId(api, group)}/window` as const)
 }
 
 function show(out: CommandInput['out'], view: MaintenanceWindowView): void {

@@ -14,9 +14,10 @@ const layers: [file: RegExp, mayImport: RegExp, because: string][] = [
     /^(console\/|server\/protocol\/|server\/[^/]+\/(([a-z-]+-)?wire|state)\.ts$)/,
     'the console shares schemas and state tables, nothing that runs on a server',
   ],
+  [/^client\//, /^client\//, 'the client is what the description of the interface is made into'],
   [
     /^cli\//,
-    /^(cli|pki|server\/protocol)\/|^server\/[^/]+\/(([a-z-]+-)?wire|state)\.ts$/,
+    /^(cli|client|pki|server\/protocol)\/|^server\/[^/]+\/(([a-z-]+-)?wire|state)\.ts$/,
     'the command line speaks to the server by its interface only',
   ],
   [
@@ -61,7 +62,7 @@ const layers: [file: RegExp, mayImport: RegExp, because: string][] = [
 ]
 
 const importsOf = /(?:from|import)\s*\(?\s*'(\.[^']+)'/g
-const graph = globSync('{server,pki,device-sim,cli,demo,bench,console,test}/**/*.ts', {
+const graph = globSync('{server,pki,device-sim,client,cli,demo,bench,console,test}/**/*.ts', {
   exclude: (path) => path.includes('node_modules'),
 }).map((file) => ({
   file,

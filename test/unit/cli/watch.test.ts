@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 
 import { waitsForWords } from '../../../cli/abort-rules.ts'
-import type { ApiClient } from '../../../cli/client.ts'
+import type { ApiClient } from '../../../cli/api.ts'
 import type { Surroundings } from '../../../cli/command.ts'
 import { exitCodes, Failure } from '../../../cli/failure.ts'
 import { createOutput } from '../../../cli/output.ts'
