@@ -86,8 +86,17 @@ export type QueryOf<M extends Method, P extends string> = Query<Operation<M, P>>
 type Outdated =
   'The interface answers something else: see client/generated.ts, or write it again with scripts/generate-client.ts'
 
+/** Which words stand in a field may differ between versions; that it is there, and of its type, not. */
+type Worded<T> = T extends string
+  ? string
+  : T extends readonly (infer U)[]
+    ? Worded<U>[]
+    : T extends object
+      ? { [K in keyof T]: Worded<T[K]> }
+      : T
+
 /** Whether what is answered is what its reader takes it for. */
-export type Reads<Answer, T> = [Answer] extends [T] ? unknown : Outdated
+export type Reads<Answer, T> = [Worded<Answer>] extends [Worded<T>] ? unknown : Outdated
 
 type Lists<T> = T extends { items: (infer U)[] } ? U : never
 
