@@ -299,3 +299,20 @@ test('a profile of hers for certificates of a manufacturer stands in the way of 
   expect(await found()).toEqual([theirs_])
   expect(await found(hers)).toEqual([hers])
 })
+
+test('a question about the profile of a device finds only profiles that she may see', async () => {
+  const line = await world.givenProfile({ groupId: theirs.groupId })
+  const { deviceId } = await world.givenDevice({ profile: line })
+  await fleet('PUT', `/groups/${mine.groupId}/devices/${deviceId}`)
+  const found = async (call: typeof ada, query: string) =>
+    (await call('GET', `/devices?${new URLSearchParams({ query }).toString()}`)).body.items.length
+  const asked = `id = "${deviceId}" and `
+  for (const [query, seen] of [
+    [`enrollmentProfile = "${line.name}"`, 0],
+    ['enrollmentProfile exists', 0],
+    [`enrollmentProfile != "${line.name}"`, 1],
+  ] as const) {
+    expect(await found(ada, asked + query), query).toBe(seen)
+    expect(await found(fleet, asked + query), query).toBe(1 - seen)
+  }
+})

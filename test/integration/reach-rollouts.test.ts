@@ -151,3 +151,12 @@ test('a rollout with a cohort of others, one that was made of such, and one that
   })
   expect(refused.status).toBe(403)
 })
+
+test('a limit costs no statement more in a list, and one for a thing', async () => {
+  const during = async (call: Call, path: string) =>
+    await world.counter.during(async () => await call('GET', path))
+  const path = `/rollouts/${given.rollouts.mine}`
+  const [list, one] = [await during(fleet, '/rollouts'), await during(fleet, path)]
+  expect(await during(ada, '/rollouts')).toBe(list)
+  expect(await during(ada, path)).toBe(one + 1)
+})
