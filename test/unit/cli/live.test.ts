@@ -21,6 +21,7 @@ const group = {
   evaluatedAt: null,
   deviceCount: 4,
   incident: null,
+  version: 1,
   createdAt: '2030-01-01T00:00:00Z',
 }
 
