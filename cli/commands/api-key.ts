@@ -42,13 +42,29 @@ export const apiKeyNoun: Noun = {
           about: 'only for devices that are in this group, and in each one given',
         },
         expires: { type: 'string', value: 'WHEN', about: 'an instant, or a span such as 90d' },
+        owner: { type: 'string', value: 'ID', about: 'the person with whom it stops' },
       },
       run: async ({ client, args: [name], values, out, world }) => {
         const role = values.needed('role')
         const expiresAt = values.instant('expires', world.now())
         const api = await client()
-        const body = { name, role, groupIds: await groupIdsOf(api, values), expiresAt }
+        const groupIds = await groupIdsOf(api, values)
+        const body = { name, role, groupIds, expiresAt, ownerId: values.text('owner') }
         const key = await api.create(NewApiKeyView, '/api-keys', body)
+        out.answer(key, (one) => one.secret)
+      },
+    },
+    {
+      verb: 'rotate',
+      args: 'ID',
+      summary: 'A new secret, shown once; the present one works on for a day',
+      options: {
+        overlap: { type: 'string', value: 'HOURS', about: 'for so long it works on (24)' },
+      },
+      run: async ({ client, args: [id = ''], values, out }) => {
+        const body = { overlapHours: values.number('overlap') }
+        const path = `/api-keys/${encodeURIComponent(id)}/rotation` as const
+        const key = await (await client()).create(NewApiKeyView, path, body)
         out.answer(key, (one) => one.secret)
       },
     },

@@ -16,6 +16,8 @@ import { grantNoun } from './grant.ts'
 import { groupNoun } from './group.ts'
 import { logNoun } from './log.ts'
 import { modelNoun } from './model.ts'
+import { operatorCertificateNoun } from './operator-certificate.ts'
+import { personNoun } from './person.ts'
 import { releaseNoun } from './release.ts'
 import { roleNoun } from './role.ts'
 import { rolloutNoun } from './rollout.ts'
@@ -24,6 +26,7 @@ import { settingsNoun } from './settings.ts'
 import { signNoun } from './sign.ts'
 import { webhookNoun } from './webhook.ts'
 import { blackoutNoun, windowNoun } from './window.ts'
+import { workloadNoun } from './workload.ts'
 
 /** Every noun of the command line, in the order of the help. */
 export const nouns: readonly Noun[] = [
@@ -50,7 +53,10 @@ export const nouns: readonly Noun[] = [
   eventsNoun,
   alertNoun,
   webhookNoun,
+  personNoun,
   apiKeyNoun,
+  workloadNoun,
+  operatorCertificateNoun,
   roleNoun,
   grantNoun,
 ]
