@@ -14,6 +14,15 @@ type Deps = Pick<Context, 'db' | 'clock' | 'log' | 'metrics' | 'authorities'>
  * `fleetseal_fleet_readable` is 0: a graph that stands still looks like a fleet that is well.
  */
 export function createFleetMetrics(ctx: Deps): () => Promise<void> {
+  const known = made.get(ctx.metrics.registry) ?? make(ctx)
+  made.set(ctx.metrics.registry, known)
+  return known
+}
+
+/** Two apps on one registry show the same gauges. */
+const made = new WeakMap<Registry, () => Promise<void>>()
+
+function make(ctx: Deps): () => Promise<void> {
   const gauges = makeGauges(ctx.metrics.registry)
   let readAt = Number.NEGATIVE_INFINITY
   let reading: Promise<void> | undefined
