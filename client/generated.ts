@@ -405,7 +405,7 @@ export type Checkpoint = {
 
 export type Choice = {
   deploymentId: string | null
-  choice: "accept" | "postpone" | "optOut" | "optIn" | "monitorOff" | "monitorOn"
+  choice: "accept" | "postpone" | "optOut" | "optIn"
   until: Instant | null
   outcome: string
   version: string | null
@@ -604,7 +604,6 @@ export type Device = {
   attributes: Record<string, unknown>
   installed: (Record<string, unknown>)[]
   updateOptOut: boolean
-  monitoring: "on" | "off"
   managed: boolean
   lastRefusal?: {
     code: string | null
@@ -1303,7 +1302,7 @@ export type Operator = {
   role: string
   grants: ({
     role: string
-    permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+    permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
     groupIds: (Id)[]
   })[]
 }
@@ -2566,7 +2565,7 @@ export interface paths {
       responses: {
         200: Answered<{ 'application/json': {
             items: ({
-              permission: "alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write"
+              permission: "approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write"
               roles: (string)[]
             })[]
             nextCursor: string | null
@@ -2590,7 +2589,7 @@ export interface paths {
               name: string
               description: string
               builtIn: boolean
-              permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+              permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
               groupIds: (Id)[]
               holders: number
               createdBy: string | null
@@ -2612,7 +2611,7 @@ export interface paths {
       requestBody: { content: { 'application/json': {
             name: string
             description?: string | undefined
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds?: (Id)[] | undefined
           } } }
       responses: {
@@ -2620,7 +2619,7 @@ export interface paths {
             name: string
             description: string
             builtIn: boolean
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds: (Id)[]
             holders: number
             createdBy: string | null
@@ -2650,7 +2649,7 @@ export interface paths {
             name: string
             description: string
             builtIn: boolean
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds: (Id)[]
             holders: number
             createdBy: string | null
@@ -2671,7 +2670,7 @@ export interface paths {
       parameters: { query?: never; path: { name: string }; header?: never }
       requestBody: { content: { 'application/json': {
             description?: string | undefined
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds?: (Id)[] | undefined
           } } }
       responses: {
@@ -2679,7 +2678,7 @@ export interface paths {
             name: string
             description: string
             builtIn: boolean
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds: (Id)[]
             holders: number
             createdBy: string | null
@@ -5707,7 +5706,7 @@ export interface paths {
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
-        409: Refused<"conflict">
+        409: Refused<"conflict" | "not-ready">
         422: Refused<"idempotency-mismatch">
         429: Refused<"rate-limited">
         500: Refused<"internal">
@@ -5791,6 +5790,7 @@ export interface paths {
           } }>
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
+        409: Refused<"not-ready">
         429: Refused<"rate-limited">
         500: Refused<"internal">
         503: Refused<"busy">
@@ -5806,7 +5806,7 @@ export interface paths {
           } }>
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
-        409: Refused<"conflict">
+        409: Refused<"conflict" | "not-ready">
         429: Refused<"rate-limited">
         500: Refused<"internal">
         503: Refused<"busy">

@@ -7,6 +7,7 @@ export const errorCodes = [
   'not-authenticated',
   'not-allowed',
   'step-up-needed',
+  'approval-needed',
   'not-found',
   'conflict',
   'illegal-transition',

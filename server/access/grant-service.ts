@@ -1,3 +1,4 @@
+import { type Consent, noConsent, onlyUnasked } from '../approvals/agreed.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Db, Tx } from '../db/client.ts'
@@ -32,7 +33,11 @@ interface By {
   actor: string
   at: Date
   requestId?: string | undefined
+  /** Of others, by policy (approvals/agreed.ts). */
+  consent?: Consent | undefined
 }
+
+const unasked = onlyUnasked('role-change', 'give the rights with PUT /grants/PRINCIPAL')
 
 /**
  * Makes these the rights of somebody (`key:ID`, `user:ID`, …), instead of those he had, and records it; nothing when he has them
@@ -45,7 +50,7 @@ export async function setGrants(
   tx: Tx,
   principal: string,
   wanted: readonly GivenGrant[],
-  { actor, at, requestId }: By,
+  { actor, at, requestId, consent = actor === 'system' ? noConsent : unasked }: By,
 ): Promise<void> {
   if (!principalPattern.test(principal)) throw new Error('not a principal')
   await lockAccess(tx)
@@ -61,6 +66,7 @@ export async function setGrants(
     had,
   )
   await rolesNamed(tx, grants)
+  const agreed = await consent(tx, before.map(asGiven))
   const rows = grants.map((grant, index): HeldGrant => {
     const { created_by, created_at } = kept.get(keyOf(grant)) ?? {
       created_by: actor,
@@ -75,7 +81,7 @@ export async function setGrants(
     actor,
     action: 'grant.set',
     subject: principal,
-    facts: { from: before.map(asGiven), to: grants },
+    facts: { from: before.map(asGiven), to: grants, ...agreed },
     ...(requestId === undefined ? {} : { requestId }),
   })
 }
@@ -87,9 +93,9 @@ export async function setGrants(
  */
 export async function changeGrants(
   { db, clock }: Pick<Context, 'db' | 'clock'>,
-  command: { principal: string; grants: readonly GivenGrant[]; by: Actor },
+  command: { principal: string; grants: readonly GivenGrant[]; by: Actor; consent?: Consent },
 ): Promise<Holder> {
-  const { principal, grants, by } = command
+  const { principal, grants, by, consent } = command
   const at = clock.now()
   return await inTransaction(db, async (tx) => {
     await lockAccess(tx)
@@ -97,7 +103,7 @@ export async function changeGrants(
     const had = new Set((await grantsHeld(tx, principal)).map((row) => keyOf(asGiven(row))))
     const isNew = (grant: GivenGrant) => !had.has(keyOf(grant))
     await mustHoldGiven(tx, by, distinct(grants).filter(isNew))
-    await setGrants(tx, principal, grants, { actor: by.id, at, requestId: by.requestId })
+    await setGrants(tx, principal, grants, { actor: by.id, at, requestId: by.requestId, consent })
     await assertAdministratorLeft(tx, at)
     return await getHolder(tx, principal, at)
   })

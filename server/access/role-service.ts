@@ -1,3 +1,4 @@
+import type { Consent } from '../approvals/agreed.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Db } from '../db/client.ts'
@@ -28,6 +29,8 @@ export interface RoleCommand {
   permissions: readonly Permission[]
   groupIds: readonly string[]
   by: Actor
+  /** Of others, by policy. */
+  consent: Consent
 }
 
 /**
@@ -36,7 +39,7 @@ export interface RoleCommand {
  * @throws DomainError `conflict` when the name is taken; `not-allowed` for what its maker may not do himself
  */
 export async function createRole({ db, clock }: Deps, command: RoleCommand): Promise<Role> {
-  const { name, by } = command
+  const { name, by, consent } = command
   const now = clock.now()
   if (isBuiltIn(name)) throw alwaysThere(name)
   const wanted = contentOf(command)
@@ -50,6 +53,7 @@ export async function createRole({ db, clock }: Deps, command: RoleCommand): Pro
       throw new DomainError('quota-exhausted', `There are ${accessLimits.roles} roles: no more`)
     }
     await mustBeGroups(tx, wanted.group_ids)
+    const agreed = await consent(tx, null)
     const role = { ...wanted, created_by: by.id, created_at: now, changed_at: now }
     await insertRole(tx, role)
     await recordAudit(tx, {
@@ -57,7 +61,7 @@ export async function createRole({ db, clock }: Deps, command: RoleCommand): Pro
       actor: by.id,
       action: 'role.create',
       subject: name,
-      facts: factsOf(role),
+      facts: { ...factsOf(role), ...agreed },
       requestId: by.requestId,
     })
     return role
@@ -70,7 +74,7 @@ export async function createRole({ db, clock }: Deps, command: RoleCommand): Pro
  * @throws DomainError `not-found`; `conflict` for a role that is always there; `not-allowed` for what its changer may not do himself
  */
 export async function changeRole({ db, clock }: Deps, command: RoleCommand): Promise<Role> {
-  const { name, by } = command
+  const { name, by, consent } = command
   const now = clock.now()
   if (isBuiltIn(name)) throw alwaysThere(name)
   const wanted = contentOf(command)
@@ -80,13 +84,14 @@ export async function changeRole({ db, clock }: Deps, command: RoleCommand): Pro
     const before = await getRole(tx, name)
     if (isSame(before, wanted)) return before
     await mustBeGroups(tx, wanted.group_ids, before.group_ids)
+    const agreed = await consent(tx, factsOf(before))
     await updateRole(tx, { ...wanted, changed_at: now })
     await recordAudit(tx, {
       at: now,
       actor: by.id,
       action: 'role.change',
       subject: name,
-      facts: { from: factsOf(before), to: factsOf(wanted) },
+      facts: { from: factsOf(before), to: factsOf(wanted), ...agreed },
       requestId: by.requestId,
     })
     return { ...before, ...wanted, changed_at: now }
@@ -96,7 +101,7 @@ export async function changeRole({ db, clock }: Deps, command: RoleCommand): Pro
 /** @throws DomainError `not-found`; `conflict` while somebody has it, or when it is always there */
 export async function removeRole(
   { db, clock }: Deps,
-  { name, by }: { name: string; by: Actor },
+  { name, by, consent }: { name: string; by: Actor; consent: Consent },
 ): Promise<void> {
   const now = clock.now()
   if (isBuiltIn(name)) throw alwaysThere(name)
@@ -111,13 +116,14 @@ export async function removeRole(
         { name, holders },
       )
     }
+    const agreed = await consent(tx, factsOf(role))
     await deleteRole(tx, name)
     await recordAudit(tx, {
       at: now,
       actor: by.id,
       action: 'role.delete',
       subject: name,
-      facts: factsOf(role),
+      facts: { ...factsOf(role), ...agreed },
       requestId: by.requestId,
     })
   })

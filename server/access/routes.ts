@@ -1,5 +1,6 @@
 import { z } from 'zod'
 
+import { withRoleConsent } from '../approvals/consent.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { builtInRoles, permissions, permissionsOf } from '../protocol/permissions.ts'
@@ -68,12 +69,19 @@ export const accessRoutes = [
     permission: 'operators:manage',
     scope: 'fleet',
     stepUp: true,
+    refuses: ['approval-needed', 'quota-exhausted'],
     status: 201,
     creates: true,
     body: NewRoleBody,
     response: RoleView,
-    handle: async ({ ctx, body, actor }) =>
-      roleView(await createRole(ctx, { ...body, by: actor }), 0),
+    handle: async ({ ctx, body, actor }) => {
+      const role = await withRoleConsent(
+        ctx,
+        { subject: body.name, asked: body, by: actor },
+        (consent) => createRole(ctx, { ...body, by: actor, consent }),
+      )
+      return roleView(role, 0)
+    },
   }),
 
   route({
@@ -97,11 +105,16 @@ export const accessRoutes = [
     permission: 'operators:manage',
     scope: 'fleet',
     stepUp: true,
+    refuses: ['approval-needed', 'quota-exhausted'],
     params: RoleParams,
     body: RoleBody,
     response: RoleView,
     handle: async ({ ctx, params: { name }, body, actor }) => {
-      const role = await changeRole(ctx, { name, ...body, by: actor })
+      const role = await withRoleConsent(
+        ctx,
+        { subject: name, asked: body, by: actor },
+        (consent) => changeRole(ctx, { name, ...body, by: actor, consent }),
+      )
       return roleView(role, (await holdersOf(ctx.db, [name])).get(name) ?? 0)
     },
   }),
@@ -113,11 +126,15 @@ export const accessRoutes = [
     permission: 'operators:manage',
     scope: 'fleet',
     stepUp: true,
+    refuses: ['approval-needed', 'quota-exhausted'],
     status: 204,
     params: RoleParams,
     response: z.undefined(),
     handle: async ({ ctx, params: { name }, actor }) => {
-      await removeRole(ctx, { name, by: actor })
+      const asked = { remove: true }
+      await withRoleConsent(ctx, { subject: name, asked, by: actor }, (consent) =>
+        removeRole(ctx, { name, by: actor, consent }),
+      )
       return undefined
     },
   }),
@@ -157,11 +174,18 @@ export const accessRoutes = [
     permission: 'operators:manage',
     scope: 'fleet',
     stepUp: true,
+    refuses: ['approval-needed', 'quota-exhausted'],
     params: GrantParams,
     body: GrantsBody,
     response: HolderView,
     handle: async ({ ctx, params: { principal }, body: { grants }, actor }) =>
-      holderView(await changeGrants(ctx, { principal, grants, by: actor })),
+      holderView(
+        await withRoleConsent(
+          ctx,
+          { subject: principal, asked: { grants }, by: actor },
+          (consent) => changeGrants(ctx, { principal, grants, by: actor, consent }),
+        ),
+      ),
   }),
 ]
 

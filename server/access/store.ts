@@ -77,6 +77,8 @@ export interface Holder {
   id: string
   principal: string
   name: string
+  /** Who counts as one person (http/access.ts). */
+  voice: string
   /** Whether it can still sign in or be used. */
   active: boolean
   grants: StoredGrant[]
@@ -90,13 +92,25 @@ export async function listHolders(
 ): Promise<Holder[]> {
   const { only, role, before, limit } = page
   const { rows } = await sql<Holder>`
-    select id, principal, name, active, ${storedGrants(sql.ref('holder.principal'))} as grants
+    select id, principal, name, voice, active, ${storedGrants(sql.ref('holder.principal'))} as grants
     from (${holders(now)}) as holder
     where ${only === undefined ? sql`true` : sql`principal = ${only}`}
       and ${before === undefined ? sql`true` : sql`id < ${before}::uuid`}
       and ${role === undefined ? sql`true` : sql`exists (select from access_grant as one where one.principal = holder.principal and one.role = ${role})`}
     order by id desc limit ${limit}`.execute(db)
   return rows
+}
+
+/** Of these, those that can still sign in or be used. */
+export async function activeHolders(
+  db: Db,
+  principals: readonly string[],
+  now: Date,
+): Promise<Set<string>> {
+  const { rows } = await sql<{ principal: string }>`
+    select principal from (${holders(now)}) as holder
+    where active and principal = any(${[...principals]}::text[])`.execute(db)
+  return new Set(rows.map(({ principal }) => principal))
 }
 
 /** Is there somebody left who is an administrator of the whole fleet, and can still sign in? Whoever never did may not be able to. */
@@ -122,11 +136,14 @@ export async function groupsAmong(db: Db, ids: readonly string[]): Promise<Set<s
 
 function holders(now: Date) {
   return sql`select key.id, 'key:' || key.id as principal, key.name,
+      case when key.created_by like 'user:%' then key.created_by else coalesce('user:' || key.owner_id, 'key:' || key.id) end as voice,
       revoked_at is null and (expires_at is null or expires_at > ${now}) and coalesce(owner.state, 'active') = 'active' as active
     from api_key as key left join person as owner on owner.id = key.owner_id
-    union all select id, 'user:' || id, name, state = 'active' from person
-    union all select id, 'workload:' || id, name, removed_at is null from workload_identity
+    union all select id, 'user:' || id, name, 'user:' || id, state = 'active' from person
+    union all select id, 'workload:' || id, name,
+      case when created_by like 'user:%' then created_by else 'workload:' || id end, removed_at is null from workload_identity
     union all select held.id, 'certificate:' || held.id, held.name,
+      case when held.created_by like 'user:%' then held.created_by else coalesce('user:' || held.owner_id, 'certificate:' || held.id) end,
       revoked_at is null and not_after > ${now} and coalesce(owner.state, 'active') = 'active'
     from operator_certificate as held left join person as owner on owner.id = held.owner_id`
 }

@@ -71,6 +71,7 @@ export const auditEvidenceRoutes = [
     summary: 'Replace the key of the audit log by a new one, which the one before signs',
     permission: 'audit:manage',
     scope: 'fleet',
+    refuses: ['not-ready'],
     status: 201,
     creates: true,
     response: AuditKeyView,

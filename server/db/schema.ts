@@ -6,6 +6,11 @@ import type {
   AlertTable,
 } from './alert-tables.ts'
 import type {
+  ApprovalPolicyTable,
+  ApprovalRequestTable,
+  ApprovalVoiceTable,
+} from './approval-tables.ts'
+import type {
   AuditCheckpointTable,
   AuditEventTable,
   AuditHoldTable,
@@ -115,6 +120,9 @@ export interface Schema {
   api_key: ApiKeyTable
   access_role: AccessRoleTable
   access_grant: AccessGrantTable
+  approval_policy: ApprovalPolicyTable
+  approval_request: ApprovalRequestTable
+  approval_voice: ApprovalVoiceTable
   person: PersonTable
   operator_session: OperatorSessionTable
   person_password: PersonPasswordTable
@@ -196,6 +204,7 @@ export interface Schema {
 }
 
 export type * from './access-tables.ts'
+export type * from './approval-tables.ts'
 export type * from './alert-tables.ts'
 export type * from './ddi-tables.ts'
 export type * from './webhook-tables.ts'

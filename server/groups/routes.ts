@@ -1,5 +1,6 @@
 import { z } from 'zod'
 
+import { withConsent } from '../approvals/consent.ts'
 import { requireDevice } from '../devices/reach.ts'
 import { DomainError } from '../errors.ts'
 import type { Actor } from '../http/access.ts'
@@ -149,14 +150,18 @@ export const groupRoutes = [
     permission: 'groups:disable',
     scope: 'devices',
     stepUp: ['disable'],
-    refuses: ['illegal-transition'],
+    refuses: ['approval-needed', 'illegal-transition', 'quota-exhausted'],
     status: 202,
     params: GroupParams,
     body: GroupActionBody,
     response: GroupView,
     handle: async ({ ctx, params, body, actor, reach }) => {
       requireCovered(params.groupId, reach)
-      await actOnGroup(ctx, { groupId: params.groupId, ...body, by: actor })
+      const { groupId } = params
+      const intent = { kind: 'group-disable', subject: groupId, groupId, asked: body } as const
+      await withConsent(ctx, { ...intent, by: actor }, (consent) =>
+        actOnGroup(ctx, { groupId, ...body, by: actor, consent }),
+      )
       return view(await getGroup(ctx.db, params.groupId, reach))
     },
   }),

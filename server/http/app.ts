@@ -3,6 +3,7 @@ import helmet from 'helmet'
 
 import { accessRoutes } from '../access/routes.ts'
 import { alertRoutes } from '../alerts/routes.ts'
+import { approvalRequestRoutes } from '../approvals/routes.ts'
 import { artifactRoutes } from '../artifacts/routes.ts'
 import { auditEvidenceRoutes } from '../audit/evidence-routes.ts'
 import { recordRefusals } from '../audit/refusals.ts'
@@ -82,6 +83,7 @@ export const routes: readonly Route[] = [
   ...selfRoutes,
   ...selfSessionRoutes,
   ...accessRoutes,
+  ...approvalRequestRoutes,
   ...peopleRoutes,
   ...workloadRoutes,
   ...authorityRoutes,

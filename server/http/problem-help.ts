@@ -27,6 +27,10 @@ export const problemHelp: Readonly<Record<ProblemCode, Help>> = {
     meaning: 'The session is fine, but its second factor was shown too long ago for this.',
     next: 'Show it again with POST /api/v1/sign-in/step-up, then repeat the call.',
   },
+  'approval-needed': {
+    meaning: 'The thing is not done by one person alone: others have to agree first.',
+    next: '`approvalId` names what was asked for. Others look at it in GET /api/v1/approvals and agree; then make the same call again before `expiresAt`.',
+  },
   'not-found': {
     meaning: 'There is no such thing, or it lies outside of what the caller may see.',
     next: 'Look at what there is: every kind of thing has a list.',

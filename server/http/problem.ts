@@ -12,6 +12,7 @@ export const problems = {
   'method-not-allowed': [405, 'This method is not offered here'],
   conflict: [409, 'Something else stands in the way'],
   'illegal-transition': [409, 'Not possible in this state'],
+  'approval-needed': [409, 'Others have to agree'],
   'not-ready': [409, 'Something has to be done first'],
   'precondition-failed': [412, 'It is another version now'],
   'too-large': [413, 'Too large'],

@@ -1,3 +1,4 @@
+import { type Consent, onlyUnasked } from '../approvals/agreed.ts'
 import { recordAudit } from '../audit/audit.ts'
 import { publishCrl } from '../certificates/crl.ts'
 import { revokeDeviceCertificates, wasEverEnrolled } from '../certificates/service.ts'
@@ -12,13 +13,7 @@ import type { DeviceAction, DeviceState, operatorActions } from '../devices/stat
 import { DomainError } from '../errors.ts'
 import { recordEvents } from '../events/record.ts'
 import { newId } from '../ids.ts'
-import {
-  closeIncident,
-  findOpenIncident,
-  groupExists,
-  type Incident,
-  openIncident,
-} from './store.ts'
+import { closeIncident, findGroup, findOpenIncident, type Incident, openIncident } from './store.ts'
 
 type Deps = Pick<Context, 'db' | 'clock' | 'bus' | 'log' | 'authorities' | 'identities'>
 type OperatorAction = (typeof operatorActions)[number]
@@ -122,24 +117,29 @@ async function moveFor(
   return isEnrolled ? 'enable' : 'reinstate'
 }
 
+const unasked = onlyUnasked('group-disable', 'use POST /groups/ID/actions')
+
 export interface GroupCommand {
   groupId: string
   action: 'disable' | 'enable'
   reason: string
   by: By
+  /** Of others, by policy, to cut the group off. */
+  consent?: Consent
 }
 
 /**
  * Opens or closes the incident that cuts off a whole group, devices that join it later included. Work is one row, however
- * many devices there are. Undefined when there was no incident to close.
+ * many devices there are. Undefined when there was no incident to close. Consent is for the group, whoever is in it by then.
  */
 export async function actOnGroup(ctx: Deps, command: GroupCommand): Promise<Incident | undefined> {
-  const { groupId, action, reason, by } = command
+  const { groupId, action, reason, by, consent = unasked } = command
   const now = ctx.clock.now()
   const incident = await inTransaction(ctx.db, async (tx) => {
-    if (!(await groupExists(tx, groupId))) {
-      throw new DomainError('not-found', 'No such group', { groupId })
-    }
+    const group = await findGroup(tx, groupId)
+    if (!group) throw new DomainError('not-found', 'No such group', { groupId })
+    const isNew = action === 'disable' && !(await findOpenIncident(tx, groupId))
+    const agreed = isNew ? await consent(tx, group) : {}
     const changed = await changeIncident(tx, command, now)
     if (!changed) return await findOpenIncident(tx, groupId)
     await recordIdentityChanges(tx, { groupId, now })
@@ -148,7 +148,7 @@ export async function actOnGroup(ctx: Deps, command: GroupCommand): Promise<Inci
       actor: by.id,
       action: `group.${action}`,
       subject: groupId,
-      facts: { incidentId: changed.id, reason },
+      facts: { incidentId: changed.id, reason, ...agreed },
       ...requestOf(by),
     })
     await recordEvents(tx, now, [

@@ -5,13 +5,16 @@ import type { IncidentTable } from '../db/schema.ts'
 
 export type Incident = Selectable<IncidentTable>
 
-export async function groupExists(db: Db, groupId: string): Promise<boolean> {
-  const row = await db
+/** What a group is, apart from who is in it. */
+export async function findGroup(
+  db: Db,
+  groupId: string,
+): Promise<{ name: string; query: string | null } | undefined> {
+  return await db
     .selectFrom('device_group')
-    .select('id')
+    .select(['name', 'query'])
     .where('id', '=', groupId)
     .executeTakeFirst()
-  return row !== undefined
 }
 
 export async function findOpenIncident(db: Db, groupId: string): Promise<Incident | undefined> {

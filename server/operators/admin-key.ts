@@ -1,6 +1,7 @@
 import { createHash, hkdfSync, randomBytes } from 'node:crypto'
 
 import { setGrants } from '../access/grant-service.ts'
+import type { Consent } from '../approvals/agreed.ts'
 import type { Tx } from '../db/client.ts'
 
 /** `fs_` and 32 bytes in base64url: 256 bits, so that the hash needs neither salt nor stretching. */
@@ -47,6 +48,8 @@ export interface NewApiKey {
   role: string
   /** Only for devices that are in all of these groups. */
   groupIds?: readonly string[] | undefined
+  /** Of others, by policy. */
+  consent?: Consent | undefined
   prefix: string
   hash: Buffer
   /** An actor: `key:<id>`, or `system` for the key of the first start. */
@@ -77,7 +80,7 @@ export async function insertApiKey(tx: Tx, key: NewApiKey): Promise<boolean> {
     .returning('id')
     .executeTakeFirst()
   if (inserted === undefined) return false
-  const { role, groupIds = [], createdBy: actor, createdAt: at } = key
-  await setGrants(tx, `key:${key.id}`, [{ role, groupIds }], { actor, at })
+  const { role, groupIds = [], createdBy: actor, createdAt: at, consent } = key
+  await setGrants(tx, `key:${key.id}`, [{ role, groupIds }], { actor, at, consent })
   return true
 }

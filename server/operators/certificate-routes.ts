@@ -1,5 +1,6 @@
 import { z } from 'zod'
 
+import { withRoleConsent } from '../approvals/consent.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { registerCertificate, revokeCertificate } from './certificate-service.ts'
@@ -30,11 +31,16 @@ export const operatorCertificateRoutes = [
     stepUp: true,
     status: 201,
     creates: true,
-    refuses: ['not-found'],
+    refuses: ['approval-needed', 'not-found', 'quota-exhausted'],
     body: NewOperatorCertificateBody,
     response: OperatorCertificateView,
-    handle: async ({ ctx, body, actor, newId }) =>
-      view(await registerCertificate(ctx, { ...body, id: newId, by: actor })),
+    handle: async ({ ctx, body, actor, newId }) => {
+      const intent = { subject: `new certificate ${body.name}`, asked: body, by: actor }
+      const certificate = await withRoleConsent(ctx, intent, (consent) =>
+        registerCertificate(ctx, { ...body, id: newId, by: actor, consent }),
+      )
+      return view(certificate)
+    },
   }),
 
   route({

@@ -9,6 +9,7 @@ import {
   mustHoldGiven,
   setGrants,
 } from '../access/grant-service.ts'
+import type { Consent } from '../approvals/agreed.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
@@ -38,6 +39,8 @@ export interface RegisterCertificate {
   groupIds: readonly string[]
   ownerId?: string | undefined
   by: Actor
+  /** Of others, by policy. */
+  consent?: Consent
 }
 
 /**
@@ -50,7 +53,7 @@ export async function registerCertificate(
   { db, clock }: Pick<Context, 'db' | 'clock'>,
   command: RegisterCertificate,
 ): Promise<OperatorCertificate> {
-  const { id, name, role, groupIds, ownerId, by } = command
+  const { id, name, role, groupIds, ownerId, by, consent } = command
   const now = clock.now()
   const { der, notBefore, notAfter } = readCertificate(command.certificate)
   if (notAfter <= now) throw invalid('This certificate has ended')
@@ -88,7 +91,7 @@ export async function registerCertificate(
         },
         requestId: by.requestId,
       })
-      const given = { actor: by.id, at: now, requestId: by.requestId }
+      const given = { actor: by.id, at: now, requestId: by.requestId, consent }
       await setGrants(tx, `certificate:${id}`, [{ role, groupIds }], given)
     } else if (!(await isRegisteredAs(tx, id, fingerprint))) {
       throw new DomainError('conflict', 'This certificate is registered already')

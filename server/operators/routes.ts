@@ -1,5 +1,6 @@
 import { z } from 'zod'
 
+import { withRoleConsent } from '../approvals/consent.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { rotateApiKey } from './rotate.ts'
@@ -43,17 +44,21 @@ export const operatorRoutes = [
     stepUp: true,
     status: 201,
     creates: true,
-    refuses: ['not-found'],
+    refuses: ['approval-needed', 'not-found', 'quota-exhausted'],
     body: NewApiKeyBody,
     response: NewApiKeyView,
     handle: async ({ ctx, body, actor, newId }) => {
       const { expiresAt, ...rest } = body
-      const { key, secret } = await createApiKey(ctx, {
+      const command = {
         ...rest,
         id: newId,
         expiresAt: expiresAt === undefined ? undefined : new Date(expiresAt),
         by: actor,
-      })
+      }
+      const intent = { subject: `new key ${body.name}`, asked: body, by: actor }
+      const { key, secret } = await withRoleConsent(ctx, intent, (consent) =>
+        createApiKey(ctx, { ...command, consent }),
+      )
       return { ...view(key), secret }
     },
   }),

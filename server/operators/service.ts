@@ -1,4 +1,5 @@
 import { assertAdministratorLeft, lockAccess, mustHoldGiven } from '../access/grant-service.ts'
+import type { Consent } from '../approvals/agreed.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
@@ -19,6 +20,8 @@ export interface CreateApiKey {
   role: string
   groupIds: readonly string[]
   by: Actor
+  /** Of others, by policy. */
+  consent?: Consent
   expiresAt?: Date | undefined
   ownerId?: string | undefined
 }
@@ -32,7 +35,7 @@ export async function createApiKey(
   { db, clock, kek }: Pick<Context, 'db' | 'clock' | 'kek'>,
   command: CreateApiKey,
 ): Promise<{ key: ApiKey; secret: string }> {
-  const { id, name, role, groupIds, ownerId, expiresAt, by } = command
+  const { id, name, role, groupIds, ownerId, expiresAt, by, consent } = command
   const now = clock.now()
   if (expiresAt && expiresAt <= now) {
     throw new DomainError('invalid-request', 'expiresAt must lie in the future', {
@@ -54,6 +57,7 @@ export async function createApiKey(
       createdAt: now,
       expiresAt,
       ownerId,
+      consent,
     })
     if (isNew) {
       await recordAudit(tx, {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 
+import { withRoleConsent } from '../approvals/consent.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { changePerson, createPerson, endSessionsOf, movePersonTo } from './service.ts'
@@ -39,10 +40,17 @@ export const peopleRoutes = [
     stepUp: true,
     status: 201,
     creates: true,
+    refuses: ['approval-needed', 'quota-exhausted'],
     body: NewPersonBody,
     response: PersonView,
-    handle: async ({ ctx, body: { grants = [], ...person }, actor, newId }) =>
-      personView(await createPerson(ctx, { ...person, id: newId, grants, by: actor })),
+    handle: async ({ ctx, body, actor, newId }) => {
+      const intent = { subject: `new person ${body.email}`, asked: body, by: actor }
+      const { grants = [], ...person } = body
+      const made = await withRoleConsent(ctx, intent, (consent) =>
+        createPerson(ctx, { ...person, id: newId, grants, by: actor, consent }),
+      )
+      return personView(made)
+    },
   }),
 
   route({

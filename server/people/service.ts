@@ -4,6 +4,7 @@ import {
   mustHoldGiven,
   setGrants,
 } from '../access/grant-service.ts'
+import type { Consent } from '../approvals/agreed.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
@@ -29,6 +30,8 @@ export interface CreatePerson {
   email: string
   grants: readonly { role: string; groupIds: readonly string[] }[]
   by: Actor
+  /** Of others, by policy. */
+  consent?: Consent
 }
 
 /**
@@ -37,7 +40,7 @@ export interface CreatePerson {
  * @throws DomainError `conflict` for an address that another account has; `not-allowed` for rights that its maker does not have
  */
 export async function createPerson({ db, clock }: Deps, command: CreatePerson): Promise<Person> {
-  const { id, name, email, grants, by } = command
+  const { id, name, email, grants, by, consent } = command
   const now = clock.now()
   return await inTransaction(db, async (tx) => {
     await mustHoldGiven(tx, by, grants)
@@ -52,7 +55,7 @@ export async function createPerson({ db, clock }: Deps, command: CreatePerson): 
         facts: { name, email, grants },
         requestId: by.requestId,
       })
-      const given = { actor: by.id, at: now, requestId: by.requestId }
+      const given = { actor: by.id, at: now, requestId: by.requestId, consent }
       if (grants.length > 0) await setGrants(tx, `user:${id}`, grants, given)
     }
     return await getPerson(tx, id)

@@ -3,6 +3,8 @@
  * anything, so that a role of reads alone is safe to hand out.
  */
 export const permissions = [
+  'approvals:decide',
+  'approvals:read',
   'alerts:handle',
   'alerts:manage',
   'alerts:read',
@@ -82,6 +84,7 @@ export const permissionsOf: Readonly<Record<BuiltInRole, readonly Permission[]>>
   admin: permissions,
   operator: [
     ...usualReads,
+    'approvals:decide',
     'alerts:handle',
     'audit:read',
     'certificates:revoke',
@@ -102,6 +105,7 @@ export const permissionsOf: Readonly<Record<BuiltInRole, readonly Permission[]>>
   ],
   'release-manager': [
     ...usualReads,
+    'approvals:decide',
     'artifacts:write',
     'models:write',
     'releases:publish',

@@ -1,6 +1,7 @@
 import { parseStrict } from '../../pki/tuf/json.ts'
 import { componentOf } from '../../pki/tuf/publish-check.ts'
 import { readTargets } from '../../pki/tuf/read.ts'
+import { type Consent, type ConsentFacts, onlyUnasked } from '../approvals/agreed.ts'
 import { recordAudits } from '../audit/audit.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
@@ -38,6 +39,8 @@ export interface ActOnRelease {
   action: ReleaseAction
   actor: string
   requestId?: string
+  /** Of others, by policy, to publish. */
+  consent?: Consent
 }
 
 /**
@@ -126,7 +129,7 @@ async function redraft(
 }
 
 async function publish(ctx: PublishDeps, command: ActOnRelease): Promise<Release> {
-  const { releaseId, actor, requestId } = command
+  const { releaseId, actor, requestId, consent = unasked } = command
   const by = { actor, ...(requestId ? { requestId } : {}) }
   await requireCurrent(ctx.db)
   const before = await getRelease(ctx.db, releaseId)
@@ -136,8 +139,11 @@ async function publish(ctx: PublishDeps, command: ActOnRelease): Promise<Release
     await publishDraft(ctx, {
       ref: releaseRole(before),
       ...by,
-      also: (tx, { version, signed, now }) =>
-        moveListed(tx, before.model, { version, signed, now, ...by }),
+      also: async (tx, { version, signed, now }) => {
+        // The signed file lists all that is published with it: who agreed to this one agreed to those.
+        const agreed = await consent(tx, { release: contentOf(before), version, signed })
+        await moveListed(tx, before.model, { version, signed, now, agreed, ...by })
+      },
     })
   } catch (error) {
     // Another call did it at the same time.
@@ -152,13 +158,28 @@ async function publish(ctx: PublishDeps, command: ActOnRelease): Promise<Release
   })
 }
 
+const unasked = onlyUnasked('publication', 'use POST /releases/ID/actions')
+
+/** What a release is, without how far it got. */
+function contentOf(release: Release) {
+  const { state: _state, metadata_version: _version, published_at: _at, ...content } = release
+  return content
+}
+
 /** Everything that the published file lists is published with it, in the same transaction. */
 async function moveListed(
   tx: Tx,
   model: string,
-  file: { version: number; signed: string; now: Date; actor: string; requestId?: string },
+  file: {
+    version: number
+    signed: string
+    now: Date
+    agreed: ConsentFacts
+    actor: string
+    requestId?: string
+  },
 ): Promise<void> {
-  const { version, signed, now, ...by } = file
+  const { version, signed, now, agreed, ...by } = file
   const { targets } = readTargets(parseStrict(Buffer.from(signed), signed.length))
   const entries = Object.entries(targets)
   const ids = await publishListed(tx, model, {
@@ -173,7 +194,7 @@ async function moveListed(
       at: now,
       action: 'release.publish',
       subject: id,
-      facts: { model, metadataVersion: version },
+      facts: { model, metadataVersion: version, ...agreed },
       ...by,
     })),
   )

@@ -1,3 +1,4 @@
+import { withConsent } from '../approvals/consent.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { actOnRelease } from './act.ts'
@@ -76,19 +77,23 @@ export const releaseRoutes = [
     },
     scope: 'fleet',
     stepUp: ['publish'],
-    refuses: ['illegal-transition', 'not-ready', 'quota-exhausted'],
+    refuses: ['approval-needed', 'illegal-transition', 'not-ready', 'quota-exhausted'],
     params: ReleaseParams,
     body: ReleaseActionBody,
     response: ReleaseView,
-    handle: async ({ ctx, params, body, actor }) =>
-      view(
-        await actOnRelease(ctx, {
-          releaseId: params.releaseId,
-          action: body.action,
-          actor: actor.id,
-          requestId: actor.requestId,
-        }),
-      ),
+    handle: async ({ ctx, params: { releaseId }, body: { action }, actor }) => {
+      const intent = {
+        kind: 'publication',
+        subject: releaseId,
+        asked: { action },
+        by: actor,
+      } as const
+      const by = { actor: actor.id, requestId: actor.requestId }
+      const release = await withConsent(ctx, intent, (consent) =>
+        actOnRelease(ctx, { releaseId, action, ...by, consent }),
+      )
+      return view(release)
+    },
   }),
 ]
 

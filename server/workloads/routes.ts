@@ -1,5 +1,6 @@
 import { z } from 'zod'
 
+import { withRoleConsent } from '../approvals/consent.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { createWorkload, removeWorkload } from './service.ts'
@@ -30,10 +31,16 @@ export const workloadRoutes = [
     stepUp: true,
     status: 201,
     creates: true,
+    refuses: ['approval-needed', 'quota-exhausted'],
     body: NewWorkloadBody,
     response: WorkloadView,
-    handle: async ({ ctx, body, actor, newId }) =>
-      view(await createWorkload(ctx, { ...body, id: newId, by: actor })),
+    handle: async ({ ctx, body, actor, newId }) => {
+      const intent = { subject: `new pipeline ${body.name}`, asked: body, by: actor }
+      const workload = await withRoleConsent(ctx, intent, (consent) =>
+        createWorkload(ctx, { ...body, id: newId, by: actor, consent }),
+      )
+      return view(workload)
+    },
   }),
 
   route({

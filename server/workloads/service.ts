@@ -1,4 +1,5 @@
 import { mustHoldGiven, setGrants } from '../access/grant-service.ts'
+import type { Consent } from '../approvals/agreed.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Db } from '../db/client.ts'
@@ -29,6 +30,8 @@ export interface CreateWorkload {
   role: string
   groupIds: readonly string[]
   by: Actor
+  /** Of others, by policy. */
+  consent?: Consent
 }
 
 type Deps = Pick<Context, 'db' | 'clock'>
@@ -43,7 +46,7 @@ export async function createWorkload(
   { db, clock }: Deps,
   command: CreateWorkload,
 ): Promise<Workload> {
-  const { id, name, issuer, audience, subject, claims, role, groupIds, by } = command
+  const { id, name, issuer, audience, subject, claims, role, groupIds, by, consent } = command
   const now = clock.now()
   if (!isTrustworthy(issuer)) {
     throw invalid('issuer', 'must be https, or http on this machine, without a user and a fragment')
@@ -69,7 +72,7 @@ export async function createWorkload(
         facts: { name, issuer, audience, subject, claims, role, groupIds },
         requestId: by.requestId,
       })
-      const given = { actor: by.id, at: now, requestId: by.requestId }
+      const given = { actor: by.id, at: now, requestId: by.requestId, consent }
       await setGrants(tx, `workload:${id}`, [{ role, groupIds }], given)
     }
     return await getWorkload(tx, id).catch(() => {

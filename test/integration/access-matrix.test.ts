@@ -193,7 +193,9 @@ test('a check of the permission that is left out is noticed, at every route', as
 test('reach that is left out is noticed, at every route that keeps to it', async () => {
   const unnoticed: string[] = []
   const members = await handle.db.selectFrom('device_group_member').selectAll().execute()
-  for (const route of takenLast(ofDevices)) {
+  // Approvals ask for a reach of their own too, that of what is approved.
+  const once = ofDevices.filter(({ path }) => !path.startsWith('/approvals'))
+  for (const route of takenLast(once)) {
     world.api.ctx.liftedForTest = { route: nameOf(route), check: 'reach' }
     const findings = await judgeReach(send, route, {
       key: limited.key,

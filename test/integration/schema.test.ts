@@ -18,6 +18,7 @@ afterAll(() => handle[Symbol.asyncDispose]())
 
 const source = [
   'access-tables',
+  'approval-tables',
   'schema',
   'identity-tables',
   'operator-tables',

@@ -69,6 +69,7 @@ const bodies: Readonly<Record<string, (pick: Pick) => unknown>> = {
   'PUT /devices/:deviceId/window': () => always,
   'PUT /devices/:deviceId/settings': () => ({ settings: {} }),
   'POST /deployments/:deploymentId/overrides': () => ({ reason, until: '2030-01-03T00:00:00Z' }),
+  'POST /approvals/:approvalId/actions': () => ({ action: 'approve' }),
   'POST /overrides/:overrideId/actions': () => ({ action: 'approve' }),
 }
 

@@ -92,7 +92,8 @@ async function givenSide(
       facts: JSON.stringify({ about: name }),
     })
     .execute()
-  return { ...enrollment, ...updates, groupId, name, kind: `${name}-kind` }
+  const approvalId = await givenApproval(api, { name, groupId })
+  return { ...enrollment, ...updates, groupId, name, kind: `${name}-kind`, approvalId }
 }
 
 async function givenSettings(
@@ -118,6 +119,19 @@ async function givenSettings(
       changed_at: ctx.clock.now(),
     })
     .execute()
+}
+
+/** Somebody wants to cut the group off, and others have to agree. */
+async function givenApproval(
+  api: TestApi,
+  { name, groupId }: { name: string; groupId: string },
+): Promise<string> {
+  const policy = '/approval-policies/group-disable'
+  await must(api, 'PUT', policy, { needed: 1 })
+  const body = { action: 'disable', reason: `${name} is stolen` }
+  const reply = await api.call('POST', `/groups/${groupId}/actions`, body)
+  await must(api, 'PUT', policy, { needed: 0 })
+  return String(reply.body['approvalId'])
 }
 
 /** Opens every night, and now. */
