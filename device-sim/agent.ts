@@ -248,6 +248,7 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
       nonce,
       have: device.have(),
       optOut: device.journal.owner.optOut,
+      monitoring: device.journal.owner.monitoringOff !== true,
       managed: device.config.managed,
       bootId: device.bootId,
     })

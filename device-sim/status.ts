@@ -12,6 +12,8 @@ export interface DeviceStatus {
   bootId: string
   installed: Installed[]
   optOut: boolean
+  /** The owner switched logging and monitoring off. */
+  monitoringOff?: boolean
   /** The hours in which a restart does not disturb; none means any time. */
   quiet: { spans: string[]; zone?: string }
   /** The newest bundle that was refused. */
@@ -59,6 +61,7 @@ export function statusOf(
     bootId,
     installed: device.installed(),
     optOut: owner.optOut,
+    ...(owner.monitoringOff === true && { monitoringOff: true }),
     quiet: { spans: [...quiet], ...(zone !== undefined && { zone }) },
     ...(lastRefusal && {
       lastRefusal: { ...lastRefusal, at: new Date(lastRefusal.at).toISOString() },

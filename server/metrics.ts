@@ -58,6 +58,11 @@ export function createMetrics() {
       registers,
     }),
     ...workMetrics(registers),
+    eventsOptedOut: new Counter({
+      name: 'fleetseal_events_opted_out_total',
+      help: 'Events that devices sent although their owner switched monitoring off: not stored',
+      registers,
+    }),
     webhookAttempts: new Counter({
       name: 'fleetseal_webhook_attempts_total',
       help: 'Calls of webhooks by outcome: delivered, failed, dead (given up)',

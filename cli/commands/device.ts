@@ -239,6 +239,7 @@ function show(out: CommandInput['out'], device: DeviceView): void {
     ['model', one.model],
     ['runs', runs(one)],
     ['opted out', one.updateOptOut],
+    ['monitoring', one.monitoring],
     ['managed', one.managed],
     ['last refused', refusal(one)],
     ...penaltyFields(one),

@@ -11,12 +11,14 @@ import { readStatus } from './status.ts'
 
 export const choiceHelp = `accept | postpone [--hours N | --until TIME] | opt-out [--only-this] | opt-in
 quiet FROM-TO … [--zone ZONE] | quiet none
+monitoring off | monitoring on
 
   The owner's answer, with --dir DIR. A running agent takes it at once, another one when it starts.
   --hours N      postpone by so many hours; as long as allowed when left out
   --until TIME   postpone until then, such as 2026-12-01T08:00:00Z
   --only-this    opt out of the features that are offered now, not of all updates
   FROM-TO        hours in which a restart does not disturb, such as 22:00-06:00
+  monitoring     whether the maker is told what happens to the device
   --zone ZONE    of these hours, such as Europe/Berlin; that of the device when left out`
 
 const names: Record<string, OwnerRequest['choice']> = {
@@ -25,6 +27,7 @@ const names: Record<string, OwnerRequest['choice']> = {
   'opt-out': 'optOut',
   'opt-in': 'optIn',
   quiet: 'quiet',
+  monitoring: 'monitorOff',
 }
 const waitMs = 5_000
 const lookMs = 100
@@ -74,10 +77,12 @@ async function outcomeOf(dir: string, id: string): Promise<string | undefined> {
 }
 
 function parseChoice(command: string, args: string[]) {
-  const choice = names[command]
-  if (!choice) throw usage(`No such choice: ${command}`)
+  const named = names[command]
+  if (!named) throw usage(`No such choice: ${command}`)
   const { values, positionals } = parse(args)
-  if (choice !== 'quiet' && positionals.length > 0) throw usage(`${positionals[0]} is too much`)
+  const choice = command === 'monitoring' ? monitoringOf(positionals) : named
+  const takesWords = command === 'quiet' || command === 'monitoring'
+  if (!takesWords && positionals.length > 0) throw usage(`${positionals[0]} is too much`)
   if (values.dir === undefined) throw usage('--dir is missing')
   return {
     dir: values.dir,
@@ -115,6 +120,13 @@ function quietOf(spans: string[], zone: string | undefined): OwnerRequest['quiet
   })
   if (parsed.success && parsed.data) return parsed.data
   throw usage(`${spans.join(' ')} is not FROM-TO; at most four of them, such as 22:00-06:00`)
+}
+
+function monitoringOf(words: string[]): OwnerRequest['choice'] {
+  const [word, ...more] = words
+  if (more.length === 0 && word === 'off') return 'monitorOff'
+  if (more.length === 0 && word === 'on') return 'monitorOn'
+  throw usage('Say: monitoring off, or: monitoring on')
 }
 
 function untilOf({ hours, until }: { hours?: string; until?: string }): string | undefined {

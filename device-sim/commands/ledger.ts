@@ -42,6 +42,8 @@ const acts: Readonly<Record<LedgerEntry['act'], string>> = {
   postpone: 'put it off',
   optOut: 'opted out of all updates',
   optIn: 'opted in again',
+  monitorOff: 'switched logging and monitoring off',
+  monitorOn: 'switched logging and monitoring on again',
   decline: 'declined this one',
   quiet: 'set quiet hours',
   refused: 'was refused',

@@ -70,6 +70,9 @@ export function describe(status: DeviceStatus, isRunning: boolean): string[] {
       ? 'You have opted out: updates are announced and not installed unless you accept one.'
       : 'Security updates are installed automatically; new features are installed when you accept them.',
   ]
+  if (status.monitoringOff === true) {
+    lines.push('Logging and monitoring are off: what happens to it is not told to its maker.')
+  }
   const { spans, zone } = status.quiet
   if (spans.length > 0) {
     lines.push(

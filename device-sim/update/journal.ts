@@ -97,6 +97,8 @@ export type Offer = z.infer<typeof Offer>
 const Owner = z.strictObject({
   /** The standing choice: notify only. */
   optOut: z.boolean().default(false),
+  /** Nothing of what happens to the device is written down for others or told to them. */
+  monitoringOff: z.boolean().optional(),
   /** A postponement that was asked for before anything was offered; used by the next offer. */
   postponeNext: z.strictObject({ until: at.optional() }).optional(),
   /** The owner's hours in which a restart does not disturb, in a zone of the IANA list. */
@@ -161,8 +163,9 @@ export async function saveJournal(disk: Disk, journal: Journal): Promise<void> {
   await replaceFile(disk, file, bytes)
 }
 
-/** The journal with a message at the end of its queue. A full queue loses its oldest events first, then its oldest. */
+/** The journal with a message at the end of its queue; without an event when the owner wants none told. A full queue loses its oldest events first, then its oldest. */
 export function queued(journal: Journal, message: Message): Journal {
+  if (message.leaf === 'event' && journal.owner.monitoringOff === true) return journal
   const seq = journal.seq + 1
   const queue = [...journal.queue, Entry.parse({ ...message, seq })]
   if (queue.length > maxQueue) {

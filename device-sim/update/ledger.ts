@@ -10,6 +10,8 @@ export const ledgerActs = [
   'postpone',
   'optOut',
   'optIn',
+  'monitorOff',
+  'monitorOn',
   'decline',
   'quiet',
   'refused',

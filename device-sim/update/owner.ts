@@ -10,7 +10,7 @@ import { noted } from './ledger.ts'
 /** What the owner says, on the device; handed in by the command line as a file. */
 export const OwnerRequest = z.strictObject({
   id: z.string().regex(/^[a-z0-9-]{1,100}$/),
-  choice: z.enum(['accept', 'postpone', 'optOut', 'optIn', 'quiet']),
+  choice: z.enum(['accept', 'postpone', 'optOut', 'optIn', 'quiet', 'monitorOff', 'monitorOn']),
   /** RFC 3339, for `postpone`; as long as allowed when absent. */
   until: z.iso.datetime().max(40).optional(),
   /** For `optOut`: this release only. */
@@ -94,6 +94,9 @@ function choose(journal: Journal, facts: OwnerFacts, request: OwnerRequest): Cho
       return optIn(journal, facts)
     case 'quiet':
       return setQuiet(journal, facts, request.quiet)
+    case 'monitorOff':
+    case 'monitorOn':
+      return setMonitoring(journal, facts, request.choice)
     default:
       return request.choice satisfies never
   }
@@ -262,6 +265,26 @@ function setQuiet(
         : 'Updates may restart the device at any time',
     accepted: true,
   }
+}
+
+/** What waits to be told of what happened is not told any more; that the owner chose so is, once. */
+function setMonitoring(
+  journal: Journal,
+  { now }: OwnerFacts,
+  choice: 'monitorOff' | 'monitorOn',
+): ChoiceResult {
+  const isOff = choice === 'monitorOff'
+  const outcome = isOff
+    ? 'Logging and monitoring are off: what happens to this device is not told, and not stored elsewhere'
+    : 'Logging and monitoring are on'
+  if ((journal.owner.monitoringOff ?? false) === isOff) return { journal, outcome, accepted: true }
+  const queue = isOff ? journal.queue.filter(({ leaf }) => leaf !== 'event') : journal.queue
+  const told = queued(
+    { ...journal, queue },
+    { leaf: 'choice', body: { choice, at: new Date(now).toISOString() } },
+  )
+  const owner = { ...journal.owner, monitoringOff: isOff }
+  return { journal: { ...told, owner }, outcome, accepted: true }
 }
 
 function refused(journal: Journal, outcome: string): ChoiceResult {

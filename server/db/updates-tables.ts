@@ -2,6 +2,7 @@ import type { Generated, GeneratedAlways } from 'kysely'
 
 import type { FormMethod, FormReason, FormState } from '../deltas/state.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
+import type { choices } from '../protocol/messages.ts'
 import type { ReleaseState } from '../releases/state.ts'
 import type { RolloutState } from '../rollouts/state.ts'
 import type { SettingsState } from '../settings/state.ts'
@@ -305,7 +306,7 @@ export interface ChoiceEventTable {
   seq: GeneratedAlways<number>
   device_id: string
   deployment_id: string | null
-  choice: 'accept' | 'postpone' | 'optOut' | 'optIn'
+  choice: (typeof choices)[number]
   until: Date | null
   outcome: string
   /** Of a row that stands for choices which were not recorded: how many. */

@@ -3,9 +3,10 @@ import { storableInstant } from '../db/storable.ts'
 import { lockStandingChoices, setStandingChoices } from '../devices/standing-choice.ts'
 import { recordMisconduct, type SecurityEvent } from '../events/record.ts'
 import type { DeviceMessage } from '../mqtt/message.ts'
-import type { Choice } from '../protocol/messages.ts'
+import { type Choice, type UpdateChoice, updateChoices } from '../protocol/messages.ts'
 import { judgeChoice, postponeLimitsOf } from './judge-choice.ts'
 import { type LedgerEntry, recordChoices } from './ledger.ts'
+import { storeMonitoring } from './monitoring.ts'
 import { auditRefusals } from './refusals.ts'
 import { appliedPostponements, type JudgedDeployment, lockDeployments } from './report-store.ts'
 import { isOpen } from './steps.ts'
@@ -31,8 +32,10 @@ export async function storeChoices(
   messages: readonly DeviceMessage<Choice>[],
   now: Date,
 ): Promise<ChoiceResult> {
-  const work = await load(tx, messages)
-  for (const { deviceId, body } of messages) {
+  const { updates, monitoring } = byKind(messages)
+  await storeMonitoring(tx, monitoring, now)
+  const work = await load(tx, updates)
+  for (const { deviceId, body } of updates) {
     const named = body.deploymentId === undefined ? undefined : work.rows.get(body.deploymentId)
     if (body.deploymentId !== undefined && named?.device_id !== deviceId) {
       work.events.set(deviceId, foreign(deviceId, body, named !== undefined))
@@ -45,6 +48,20 @@ export async function storeChoices(
   const recorded = await recordMisconduct(tx, now, [...work.events.values()])
   for (const deviceId of await auditRefusals(tx, recorded, now)) work.refreshOf.add(deviceId)
   return { changes, refreshOf: [...work.refreshOf], events: [...work.events.values()] }
+}
+
+function byKind(messages: readonly DeviceMessage<Choice>[]) {
+  const updates: DeviceMessage<UpdateChoice>[] = []
+  const monitoring: DeviceMessage<Choice>[] = []
+  for (const message of messages) {
+    if (isOfUpdates(message)) updates.push(message)
+    else monitoring.push(message)
+  }
+  return { updates, monitoring }
+}
+
+function isOfUpdates(message: DeviceMessage<Choice>): message is DeviceMessage<UpdateChoice> {
+  return (updateChoices as readonly string[]).includes(message.body.choice)
 }
 
 interface Work {
@@ -60,7 +77,7 @@ interface Work {
   events: Map<string, SecurityEvent>
 }
 
-async function load(tx: Tx, messages: readonly DeviceMessage<Choice>[]): Promise<Work> {
+async function load(tx: Tx, messages: readonly DeviceMessage<UpdateChoice>[]): Promise<Work> {
   const ids = messages.flatMap(({ body }) => body.deploymentId ?? [])
   const openOf = messages.flatMap(({ deviceId, body }) => (body.deploymentId ? [] : [deviceId]))
   const rows = await lockDeployments(tx, { ids, openOf })
@@ -91,7 +108,7 @@ async function load(tx: Tx, messages: readonly DeviceMessage<Choice>[]): Promise
 function applyChoice(
   work: Work,
   deviceId: string,
-  choice: Choice,
+  choice: UpdateChoice,
   named: JudgedDeployment | undefined,
   now: Date,
 ): void {
@@ -105,7 +122,12 @@ function applyChoice(
 }
 
 /** Returns the outcome for this one deployment; undefined when there was nothing to do. */
-function applyTo(work: Work, row: JudgedDeployment, choice: Choice, now: Date): string | undefined {
+function applyTo(
+  work: Work,
+  row: JudgedDeployment,
+  choice: UpdateChoice,
+  now: Date,
+): string | undefined {
   if (choice.choice === 'postpone') {
     const key = postponeKey(row.id, storableInstant(choice.until) ?? null)
     if (work.postponed.has(key)) return undefined
@@ -137,7 +159,7 @@ function note(
   work: Work,
   deviceId: string,
   deploymentId: string | null,
-  choice: Choice,
+  choice: UpdateChoice,
   outcome: string,
 ): void {
   const isRefused = outcome !== 'applied'
@@ -158,11 +180,11 @@ function note(
   })
 }
 
-function isStanding({ choice, deploymentId }: Choice): boolean {
+function isStanding({ choice, deploymentId }: UpdateChoice): boolean {
   return deploymentId === undefined && isOptInOrOut(choice)
 }
 
-function isOptInOrOut(choice: Choice['choice']): boolean {
+function isOptInOrOut(choice: UpdateChoice['choice']): boolean {
   return choice === 'optOut' || choice === 'optIn'
 }
 
@@ -170,7 +192,7 @@ function postponeKey(deploymentId: string | null, until: Date | null): string {
   return `${deploymentId} ${until?.getTime()}`
 }
 
-function foreign(deviceId: string, choice: Choice, exists: boolean): SecurityEvent {
+function foreign(deviceId: string, choice: UpdateChoice, exists: boolean): SecurityEvent {
   return {
     source: 'server',
     kind: 'illegal-choice',

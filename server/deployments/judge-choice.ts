@@ -1,7 +1,7 @@
 import { storableInstant } from '../db/storable.ts'
 import { type PolicyFacts, policyFor } from '../director/policy.ts'
 import type { DeploymentState } from '../protocol/deployment.ts'
-import type { Choice } from '../protocol/messages.ts'
+import type { UpdateChoice } from '../protocol/messages.ts'
 import { choiceLegs, stepsOf } from './steps.ts'
 import type { Deployment, Step } from './store.ts'
 
@@ -51,13 +51,13 @@ const targets = {
   postpone: 'postponed',
   optOut: 'opted_out',
   optIn: 'offered',
-} as const satisfies Record<Choice['choice'], DeploymentState>
+} as const satisfies Record<UpdateChoice['choice'], DeploymentState>
 
 /** What an owner's choice means for one deployment. Pure. A refusal says which limit it met. */
 export function judgeChoice(
   before: Deployment,
   limits: PostponeLimits,
-  choice: Choice,
+  choice: UpdateChoice,
   now: Date,
 ): ChoiceJudgement {
   const to = targets[choice.choice]

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 
 import { deploymentStates } from '../protocol/deployment.ts'
+import { choices } from '../protocol/messages.ts'
 
 const id = z.uuid().toLowerCase()
 const instant = z.iso.datetime().nullable()
@@ -85,7 +86,7 @@ export type OverrideView = z.infer<typeof OverrideView>
 /** One entry of the ledger of what an owner chose. */
 export const ChoiceView = z.object({
   deploymentId: z.string().nullable(),
-  choice: z.enum(['accept', 'postpone', 'optOut', 'optIn']),
+  choice: z.enum(choices),
   until: instant,
   outcome: z.string(),
   /** Of the release it was about. */

@@ -18,11 +18,14 @@ export interface SelfDescription {
   }[]
   update_opt_out: boolean
   managed_agreed: boolean
+  /** Null: it does not say, and what is known stays. */
+  monitoring_off: boolean | null
 }
 
 /** What is known of a device before it says more. */
 export interface Known {
   optOut: boolean
+  monitoringOff: boolean
   /** Build by component. */
   builds: ReadonlyMap<string, number>
 }
@@ -31,7 +34,7 @@ export interface Known {
 export async function lockKnown(tx: Tx, deviceIds: readonly string[]): Promise<Map<string, Known>> {
   const rows = await tx
     .selectFrom('device')
-    .select(['id', 'update_opt_out', 'installed'])
+    .select(['id', 'update_opt_out', 'monitoring_off', 'installed'])
     .where('id', '=', sql<string>`any(${[...deviceIds]}::uuid[])`)
     .orderBy('id')
     // Not `for update`: that would make every new deployment of the device wait, for its foreign key.
@@ -41,14 +44,14 @@ export async function lockKnown(tx: Tx, deviceIds: readonly string[]): Promise<M
     rows.map((row) => {
       const installed = row.installed as { component: string; build: number }[]
       const builds = new Map(installed.map(({ component, build }) => [component, build]))
-      return [row.id, { optOut: row.update_opt_out, builds }]
+      return [row.id, { optOut: row.update_opt_out, monitoringOff: row.monitoring_off, builds }]
     }),
   )
 }
 
 const columns = sql`
   id uuid, model text, hardware_ids jsonb, agent text, attributes jsonb, installed jsonb, update_opt_out boolean,
-  managed_agreed boolean`
+  managed_agreed boolean, monitoring_off boolean`
 
 /**
  * Stores what devices say of themselves in one statement. Rows that say what is known already are not written, so a fleet
@@ -74,12 +77,13 @@ export async function saveSelfDescriptions(
       installed: sql`said.installed`,
       update_opt_out: sql<boolean>`said.update_opt_out`,
       managed_agreed: sql<boolean>`said.managed_agreed`,
+      monitoring_off: sql<boolean>`coalesce(said.monitoring_off, device.monitoring_off)`,
     })
     .where(sql<boolean>`device.id = said.id`)
     .where(
       sql<boolean>`(device.model, to_jsonb(device.hardware_ids), device.agent, device.attributes, device.installed,
-        device.update_opt_out, device.managed_agreed) is distinct from (said.model, said.hardware_ids, said.agent, said.attributes,
-        said.installed, said.update_opt_out, said.managed_agreed)`,
+        device.update_opt_out, device.managed_agreed, device.monitoring_off) is distinct from (said.model, said.hardware_ids, said.agent, said.attributes,
+        said.installed, said.update_opt_out, said.managed_agreed, coalesce(said.monitoring_off, device.monitoring_off))`,
     )
     .execute()
 }

@@ -2,7 +2,7 @@ import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { storable } from '../db/storable.ts'
 import { afterCameBack, type CameBack, endCameBack } from '../deployments/came-back.ts'
-import { recordChoices } from '../deployments/ledger.ts'
+import { type LedgerEntry, recordChoices } from '../deployments/ledger.ts'
 import { resendCommits } from '../deployments/wake.ts'
 import { sendRenewalHints } from '../enrollment/renewal-hint.ts'
 import { regroup } from '../groups/dynamic.ts'
@@ -65,18 +65,9 @@ export async function storeHellos(
   await saveSelfDescriptions(tx, described)
   const fallen = described.flatMap((said) => fallenOf(said, standing.get(said.id)))
   const cameBack = await endCameBack(tx, fallen, now)
-  const changed = known.filter(
-    ({ deviceId, body }) => standing.get(deviceId)?.optOut !== body.optOut,
-  )
   await recordChoices(
     tx,
-    changed.map(({ deviceId, body }) => ({
-      device_id: deviceId,
-      deployment_id: null,
-      choice: body.optOut ? 'optOut' : 'optIn',
-      until: null,
-      outcome: 'applied',
-    })),
+    known.flatMap((one) => learned(one, standing.get(one.deviceId))),
     now,
   )
   const regrouped = await regroup(
@@ -85,6 +76,22 @@ export async function storeHellos(
     now,
   )
   return { regrouped, cameBack }
+}
+
+/** The owner's standing choices that we did not know of. */
+function learned({ deviceId, body }: DeviceMessage<Hello>, known: Known | undefined) {
+  const choices: LedgerEntry['choice'][] = []
+  if (known?.optOut !== body.optOut) choices.push(body.optOut ? 'optOut' : 'optIn')
+  if (body.monitoring !== undefined && known?.monitoringOff === body.monitoring) {
+    choices.push(body.monitoring ? 'monitorOn' : 'monitorOff')
+  }
+  return choices.map((choice) => ({
+    device_id: deviceId,
+    deployment_id: null,
+    choice,
+    until: null,
+    outcome: 'applied',
+  }))
 }
 
 /** Components whose build is below what the device said of them before. */
@@ -112,6 +119,7 @@ function describe({ deviceId, body }: DeviceMessage<Hello>): SelfDescription {
       .map((one) => ({ ...one, version: storable(one.version) })),
     update_opt_out: body.optOut,
     managed_agreed: body.managed ?? false,
+    monitoring_off: body.monitoring === undefined ? null : !body.monitoring,
   }
 }
 

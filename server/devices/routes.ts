@@ -143,6 +143,7 @@ function view(device: DeviceDetails): DeviceView {
     attributes: device.attributes as DeviceView['attributes'],
     installed: device.installed as DeviceView['installed'],
     updateOptOut: device.update_opt_out,
+    monitoring: device.monitoring_off ? 'off' : 'on',
     managed: device.is_managed,
     certificate: certificateOf(device),
     targetToken: device.has_token,

@@ -35,3 +35,21 @@ export async function setStandingChoices(
     .where('id', '=', sql<string>`any(${[...choices.keys()]}::uuid[])`)
     .execute()
 }
+
+/**
+ * The owner's choice about logging and monitoring, for several devices in one statement. Returns the devices for which it is another one now. The caller writes
+ * the ledger in the same transaction.
+ */
+export async function setMonitoring(
+  tx: Tx,
+  choices: ReadonlyMap<string, { off: boolean }>,
+): Promise<Set<string>> {
+  if (choices.size === 0) return new Set()
+  const off = [...choices].filter(([, choice]) => choice.off).map(([deviceId]) => deviceId)
+  const { rows } = await sql<{
+    id: string
+  }>`update device set monitoring_off = (id = any(${off}::uuid[]))
+    where id in (select id from device where id = any(${[...choices.keys()]}::uuid[]) order by id for no key update)
+      and monitoring_off is distinct from (id = any(${off}::uuid[])) returning id`.execute(tx)
+  return new Set(rows.map(({ id }) => id))
+}

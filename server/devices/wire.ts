@@ -44,6 +44,8 @@ export const DeviceView = z.object({
   installed: z.array(z.record(z.string(), z.unknown())),
   /** The owner opted out of updates. */
   updateOptOut: z.boolean(),
+  /** `off`: the owner switched it off; what the device says happened to it is not stored (docs/owners-choice.md). */
+  monitoring: z.enum(['on', 'off']),
   /** Its owner agreed at enrollment that two operators may decide over them (updates.md 7.2): profile and device both say so. */
   managed: z.boolean(),
   /** The newest update or bundle that it refused, with the attack code; only when one device is asked for. */

@@ -6,7 +6,7 @@ import { message, type MessageHandler } from '../mqtt/message.ts'
 import { eventsOfSecurity } from '../outbox/from-events.ts'
 import { enqueueAll } from '../outbox/outbox.ts'
 import { CommandResult, DeviceEvent } from '../protocol/messages.ts'
-import { insertReported, type ReportedEvent } from './store.ts'
+import { insertReported, optedOutOf, type ReportedEvent } from './store.ts'
 
 /** Of one device within an hour. A device that has more to say than this has told us what matters. */
 export const eventsPerHour = 60
@@ -66,7 +66,12 @@ async function storeReported(
   { tx, ctx, now }: { tx: Tx; ctx: Pick<Context, 'metrics'>; now: Date },
   events: readonly ReportedEvent[],
 ): Promise<void> {
-  const stored = await insertReported(tx, events, {
+  const silent = await optedOutOf(tx, [...new Set(events.map(({ deviceId }) => deviceId))])
+  const heard = events.filter(({ deviceId }) => !silent.has(deviceId))
+  // Counted and nothing else, not even which device it was.
+  if (heard.length < events.length) ctx.metrics.eventsOptedOut.inc(events.length - heard.length)
+  if (heard.length === 0) return
+  const stored = await insertReported(tx, heard, {
     now,
     since: firstIdOf(new Date(now.getTime() - hourMs)),
     perDevice: eventsPerHour,

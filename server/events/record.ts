@@ -5,8 +5,9 @@ import { inTransaction } from '../db/transaction.ts'
 import { firstIdOf, newId } from '../ids.ts'
 import { eventsOfSecurity } from '../outbox/from-events.ts'
 import { enqueueAll } from '../outbox/outbox.ts'
+import { concernsServer, meaningOf } from './catalogue.ts'
 import { withinFlow } from './flow.ts'
-import { devicesWithMany } from './store.ts'
+import { devicesWithMany, optedOutOf } from './store.ts'
 
 export interface SecurityEvent {
   source: 'server' | 'device'
@@ -23,8 +24,9 @@ export async function recordEvents(
   now: Date,
   events: readonly SecurityEvent[],
 ): Promise<void> {
-  if (events.length === 0) return
-  const raised = events.map((event) => ({ ...event, id: newId(now) }))
+  const heard = await withoutOptedOut(tx, events)
+  if (heard.length === 0) return
+  const raised = heard.map((event) => ({ ...event, id: newId(now) }))
   await tx
     .insertInto('security_event')
     .values(
@@ -37,6 +39,18 @@ export async function recordEvents(
     )
     .execute()
   await enqueueAll(tx, eventsOfSecurity(now, raised))
+}
+
+/** Without what is about what a device did whose owner switched that off; attacks on the server stay. No statement where there is nothing of the sort. */
+async function withoutOptedOut(
+  tx: Tx,
+  events: readonly SecurityEvent[],
+): Promise<readonly SecurityEvent[]> {
+  const isOptional = ({ kind, deviceId }: SecurityEvent) =>
+    deviceId !== undefined && !concernsServer(kind) && meaningOf(kind) !== undefined
+  const ids = events.flatMap((event) => (isOptional(event) ? (event.deviceId ?? []) : []))
+  const silent = await optedOutOf(tx, [...new Set(ids)])
+  return events.filter((event) => !(isOptional(event) && silent.has(event.deviceId ?? '')))
 }
 
 /** One text that the database cannot hold would lose all events that are written with it. */

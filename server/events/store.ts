@@ -108,3 +108,11 @@ export async function devicesWithMany(
     ) as found) >= ${many}`.execute(db)
   return rows.map(({ id }) => id)
 }
+
+/** Of these devices those whose owner switched logging and monitoring off (docs/owners-choice.md). */
+export async function optedOutOf(db: Db, deviceIds: readonly string[]): Promise<Set<string>> {
+  if (deviceIds.length === 0) return new Set()
+  const { rows } = await sql<{ id: string }>`select id from device
+    where id = any(${[...deviceIds]}::uuid[]) and monitoring_off`.execute(db)
+  return new Set(rows.map(({ id }) => id))
+}

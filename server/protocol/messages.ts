@@ -58,6 +58,8 @@ export const Hello = z.strictObject({
   have: Have.default({}),
   /** The owner's standing choice as the device holds it: it survives the server (updates.md §7.2). */
   optOut: z.boolean().default(false),
+  /** False: the owner switched logging and monitoring off, and no event of the device is stored. Absent: it does not say. */
+  monitoring: z.boolean().optional(),
   /** The owner agreed at enrollment that an operator may override what they choose (updates.md §7.2). */
   managed: z.boolean().optional(),
   /** Of the last boot, so that the server can tell a new boot from an old one. */
@@ -88,9 +90,14 @@ export const Report = z.strictObject({
 })
 export type Report = z.infer<typeof Report>
 
+/** About updates; those of `monitoringChoices` are about what else the device tells, and name no deployment. */
+export const updateChoices = ['accept', 'postpone', 'optOut', 'optIn'] as const
+export const monitoringChoices = ['monitorOff', 'monitorOn'] as const
+export const choices = [...updateChoices, ...monitoringChoices] as const
+
 export const Choice = z.strictObject({
   deploymentId: id.optional(),
-  choice: z.enum(['accept', 'postpone', 'optOut', 'optIn']),
+  choice: z.enum(choices),
   until: instant.optional(),
   /** Of the text that the owner was shown: `x-policy.notice.sha256`. */
   textSha256: sha256.optional(),
@@ -98,6 +105,7 @@ export const Choice = z.strictObject({
   at: instant.optional(),
 })
 export type Choice = z.infer<typeof Choice>
+export type UpdateChoice = Choice & { choice: (typeof updateChoices)[number] }
 
 export const DeviceEvent = z.strictObject({
   kind: z.string().regex(/^[a-z0-9][a-z0-9-]{0,63}$/),
