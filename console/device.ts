@@ -20,7 +20,7 @@ export function devicePage(deviceId: string): Child {
       ),
     )
   show()
-  return [h('p', {}, h('a', { href: '#/devices' }, '← All devices')), place]
+  return [h('p', { class: 'back' }, h('a', { href: '#/devices' }, '← All devices')), place]
 }
 
 function view(device: DeviceView, again: () => void): Child {

@@ -16,7 +16,7 @@ export function ago(instant: string, now: number): string {
   for (const [unit, size] of units) {
     if (Math.abs(seconds) >= size) return relative.format(Math.trunc(seconds / size), unit)
   }
-  return seconds > 0 ? 'in a moment' : 'just now'
+  return seconds > 30 ? 'in a moment' : 'just now'
 }
 
 export function at(instant: string): string {

@@ -1,9 +1,9 @@
 import { accountPage } from './account.ts'
-import { call, onRefusal, signOut } from './api.ts'
+import { call, markSignedIn, onRefusal, signOut, whoIsSignedIn } from './api.ts'
 import { devicePage } from './device.ts'
 import { devicesPage } from './devices.ts'
 import { announce, type Child, fill, h } from './dom.ts'
-import { action } from './form.ts'
+import { action, messageOf } from './form.ts'
 import { logo } from './icons.ts'
 import { invitationPage } from './invitation.ts'
 import { overviewPage } from './overview.ts'
@@ -45,13 +45,29 @@ async function show(): Promise<void> {
     history.replaceState(null, '', '/#/invitation')
     return alone('Welcome', invitationPage(invitation, entered))
   }
-  self ??= await call<Self>('GET', '/self').catch(() => undefined)
+  try {
+    self ??= await whoIsSignedIn<Self>()
+  } catch (error) {
+    return alone('Not available', unavailable(messageOf(error)))
+  }
   if (!self) return alone('Sign in', signInPage(entered))
   framed(self, pageAt(path, self))
 }
 
+function unavailable(why: string): Child {
+  const again = async () => await show()
+  return h(
+    'section',
+    { class: 'card narrow' },
+    h('h1', { tabindex: -1 }, 'Not available now'),
+    h('p', {}, why),
+    action({ label: 'Try again', kind: 'primary', run: again }),
+  )
+}
+
 /** After a sign-in. */
 async function entered(): Promise<void> {
+  markSignedIn()
   self = await call<Self>('GET', '/self')
   const path = location.hash
   if (path === '' || path.startsWith('#/invitation') || path === '#/sign-in') {
