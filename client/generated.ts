@@ -1303,7 +1303,7 @@ export type Operator = {
   role: string
   grants: ({
     role: string
-    permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+    permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
     groupIds: (Id)[]
   })[]
 }
@@ -2106,6 +2106,39 @@ export type WindowRuleInput = {
   hardClose?: boolean | undefined
 }
 
+/** Where a POST creates something, once for each `Idempotency-Key`. */
+export const creating: ReadonlySet<string> = new Set([
+'/api-keys',
+'/api-keys/{keyId}/rotation',
+'/operator-certificates',
+'/people/{personId}/invitations',
+'/roles',
+'/people',
+'/workloads',
+'/authorities',
+'/authorities/roots',
+'/authority-requests',
+'/groups',
+'/devices',
+'/enrollment-profiles',
+'/enrollment-profiles/{profileId}/tokens',
+'/enrollment-profiles/{profileId}/claims',
+'/enrollment-profiles/{profileId}/batches',
+'/enrollment-profiles/{profileId}/scep-challenges',
+'/devices/{deviceId}/key-bundles',
+'/models',
+'/releases',
+'/rollouts',
+'/rollouts/{rolloutId}/retry',
+'/rollouts/{rolloutId}/rollback',
+'/blackouts',
+'/deployments/{deploymentId}/overrides',
+'/audit/keys',
+'/webhooks',
+'/alert-rules',
+'/alert-channels',
+])
+
 /** Every call, by path and method. */
 export interface paths {
   '/operators/me': {
@@ -2132,9 +2165,9 @@ export interface paths {
         201: Answered<{ 'application/json': ApiKeyMade }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
-        403: Refused<"not-allowed" | "step-up-needed">
+        403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
         404: Refused<"not-found">
-        409: Refused<"conflict">
+        409: Refused<"approval-needed" | "conflict">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         422: Refused<"idempotency-mismatch">
@@ -2226,9 +2259,9 @@ export interface paths {
         201: Answered<{ 'application/json': OperatorCertificate }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
-        403: Refused<"not-allowed" | "step-up-needed">
+        403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
         404: Refused<"not-found">
-        409: Refused<"conflict">
+        409: Refused<"approval-needed" | "conflict">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         422: Refused<"idempotency-mismatch">
@@ -2566,7 +2599,7 @@ export interface paths {
       responses: {
         200: Answered<{ 'application/json': {
             items: ({
-              permission: "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write"
+              permission: "alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write"
               roles: (string)[]
             })[]
             nextCursor: string | null
@@ -2590,7 +2623,7 @@ export interface paths {
               name: string
               description: string
               builtIn: boolean
-              permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+              permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
               groupIds: (Id)[]
               holders: number
               createdBy: string | null
@@ -2612,7 +2645,7 @@ export interface paths {
       requestBody: { content: { 'application/json': {
             name: string
             description?: string | undefined
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds?: (Id)[] | undefined
           } } }
       responses: {
@@ -2620,7 +2653,7 @@ export interface paths {
             name: string
             description: string
             builtIn: boolean
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds: (Id)[]
             holders: number
             createdBy: string | null
@@ -2629,8 +2662,8 @@ export interface paths {
           } }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
-        403: Refused<"not-allowed" | "step-up-needed">
-        409: Refused<"conflict">
+        403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
+        409: Refused<"approval-needed" | "conflict">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         422: Refused<"idempotency-mismatch">
@@ -2650,7 +2683,7 @@ export interface paths {
             name: string
             description: string
             builtIn: boolean
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds: (Id)[]
             holders: number
             createdBy: string | null
@@ -2671,7 +2704,7 @@ export interface paths {
       parameters: { query?: never; path: { name: string }; header?: never }
       requestBody: { content: { 'application/json': {
             description?: string | undefined
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds?: (Id)[] | undefined
           } } }
       responses: {
@@ -2679,7 +2712,7 @@ export interface paths {
             name: string
             description: string
             builtIn: boolean
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds: (Id)[]
             holders: number
             createdBy: string | null
@@ -2688,9 +2721,9 @@ export interface paths {
           } }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
-        403: Refused<"not-allowed" | "step-up-needed">
+        403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
         404: Refused<"not-found">
-        409: Refused<"conflict">
+        409: Refused<"approval-needed" | "conflict">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         429: Refused<"rate-limited">
@@ -2706,9 +2739,9 @@ export interface paths {
         204: Answered<{ "application/json"?: never }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
-        403: Refused<"not-allowed" | "step-up-needed">
+        403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
         404: Refused<"not-found">
-        409: Refused<"conflict">
+        409: Refused<"approval-needed" | "conflict">
         429: Refused<"rate-limited">
         500: Refused<"internal">
         503: Refused<"busy">
@@ -2787,9 +2820,175 @@ export interface paths {
           } }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
-        403: Refused<"not-allowed" | "step-up-needed">
+        403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
+        404: Refused<"not-found">
+        409: Refused<"approval-needed" | "conflict">
+        413: Refused<"too-large">
+        415: Refused<"unsupported-media-type">
+        429: Refused<"rate-limited">
+        500: Refused<"internal">
+        503: Refused<"busy">
+      }
+    }
+  }
+  '/approvals': {
+    /** What people want to do that takes others to agree, newest first */
+    get: {
+      parameters: { query?: { limit?: number | undefined; cursor?: string | undefined; state?: "open" | "rejected" | "withdrawn" | "used" | undefined }; path?: never; header?: never }
+      requestBody?: never
+      responses: {
+        200: Answered<{ 'application/json': {
+            items: ({
+              id: Id
+              kind: "publication" | "rollout-start" | "override" | "group-disable" | "role-change"
+              subject: string
+              groupId: Id | null
+              asked: Record<string, unknown>
+              author: string
+              state: "open" | "rejected" | "withdrawn" | "used" | "expired"
+              needed: number
+              approvals: ({
+                by: string
+                reason: string | null
+                at: Instant
+              })[]
+              hash: string
+              createdAt: Instant
+              expiresAt: Instant
+              endedAt: Instant | null
+            })[]
+            nextCursor: string | null
+          } }>
+        400: Refused<"invalid-request">
+        401: Refused<"not-authenticated">
+        403: Refused<"not-allowed">
+        429: Refused<"rate-limited">
+        500: Refused<"internal">
+        503: Refused<"busy">
+      }
+    }
+  }
+  '/approvals/{approvalId}': {
+    /** One of them, with who agreed */
+    get: {
+      parameters: { query?: never; path: { approvalId: Id }; header?: never }
+      requestBody?: never
+      responses: {
+        200: Answered<{ 'application/json': {
+            id: Id
+            kind: "publication" | "rollout-start" | "override" | "group-disable" | "role-change"
+            subject: string
+            groupId: Id | null
+            asked: Record<string, unknown>
+            author: string
+            state: "open" | "rejected" | "withdrawn" | "used" | "expired"
+            needed: number
+            approvals: ({
+              by: string
+              reason: string | null
+              at: Instant
+            })[]
+            hash: string
+            createdAt: Instant
+            expiresAt: Instant
+            endedAt: Instant | null
+          } }>
+        400: Refused<"invalid-request">
+        401: Refused<"not-authenticated">
+        403: Refused<"not-allowed">
+        404: Refused<"not-found">
+        429: Refused<"rate-limited">
+        500: Refused<"internal">
+        503: Refused<"busy">
+      }
+    }
+  }
+  '/approvals/{approvalId}/actions': {
+    /** Agree, refuse, or take back what one asked for; who agrees may do the thing himself */
+    post: {
+      parameters: { query?: never; path: { approvalId: Id }; header?: never }
+      requestBody: { content: { 'application/json': {
+            action: "approve" | "reject" | "withdraw"
+            reason?: string | undefined
+          } } }
+      responses: {
+        200: Answered<{ 'application/json': {
+            id: Id
+            kind: "publication" | "rollout-start" | "override" | "group-disable" | "role-change"
+            subject: string
+            groupId: Id | null
+            asked: Record<string, unknown>
+            author: string
+            state: "open" | "rejected" | "withdrawn" | "used" | "expired"
+            needed: number
+            approvals: ({
+              by: string
+              reason: string | null
+              at: Instant
+            })[]
+            hash: string
+            createdAt: Instant
+            expiresAt: Instant
+            endedAt: Instant | null
+          } }>
+        400: Refused<"invalid-request">
+        401: Refused<"not-authenticated">
+        403: Refused<"not-allowed">
         404: Refused<"not-found">
         409: Refused<"conflict">
+        413: Refused<"too-large">
+        415: Refused<"unsupported-media-type">
+        429: Refused<"rate-limited">
+        500: Refused<"internal">
+        503: Refused<"busy">
+      }
+    }
+  }
+  '/approval-policies': {
+    /** How many others have to agree to what */
+    get: {
+      parameters: { query?: never; path?: never; header?: never }
+      requestBody?: never
+      responses: {
+        200: Answered<{ 'application/json': {
+            items: ({
+              kind: "publication" | "rollout-start" | "override" | "group-disable" | "role-change"
+              needed: number
+              expiresHours: number
+              changedBy: string | null
+              changedAt: Instant | null
+            })[]
+            nextCursor: string | null
+          } }>
+        401: Refused<"not-authenticated">
+        403: Refused<"not-allowed">
+        429: Refused<"rate-limited">
+        500: Refused<"internal">
+        503: Refused<"busy">
+      }
+    }
+  }
+  '/approval-policies/{kind}': {
+    /** Say how many others have to agree; that takes what a change of roles takes */
+    put: {
+      parameters: { query?: never; path: { kind: "publication" | "rollout-start" | "override" | "group-disable" | "role-change" }; header?: never }
+      requestBody: { content: { 'application/json': {
+            needed: number
+            expiresHours?: number | undefined
+          } } }
+      responses: {
+        200: Answered<{ 'application/json': {
+            kind: "publication" | "rollout-start" | "override" | "group-disable" | "role-change"
+            needed: number
+            expiresHours: number
+            changedBy: string | null
+            changedAt: Instant | null
+          } }>
+        400: Refused<"invalid-request">
+        401: Refused<"not-authenticated">
+        403: Refused<"not-allowed" | "quota-exhausted">
+        404: Refused<"not-found">
+        409: Refused<"approval-needed" | "conflict">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         429: Refused<"rate-limited">
@@ -2859,8 +3058,8 @@ export interface paths {
           } }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
-        403: Refused<"not-allowed" | "step-up-needed">
-        409: Refused<"conflict">
+        403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
+        409: Refused<"approval-needed" | "conflict">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         422: Refused<"idempotency-mismatch">
@@ -3104,8 +3303,8 @@ export interface paths {
           } }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
-        403: Refused<"not-allowed" | "step-up-needed">
-        409: Refused<"conflict">
+        403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
+        409: Refused<"approval-needed" | "conflict">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         422: Refused<"idempotency-mismatch">
@@ -3516,9 +3715,9 @@ export interface paths {
         202: Answered<{ 'application/json': Group }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
-        403: Refused<"not-allowed" | "step-up-needed">
+        403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
         404: Refused<"not-found">
-        409: Refused<"conflict" | "illegal-transition">
+        409: Refused<"approval-needed" | "conflict" | "illegal-transition">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         429: Refused<"rate-limited">
@@ -4776,7 +4975,7 @@ export interface paths {
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
         404: Refused<"not-found">
-        409: Refused<"conflict" | "illegal-transition" | "not-ready">
+        409: Refused<"approval-needed" | "conflict" | "illegal-transition" | "not-ready">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         429: Refused<"rate-limited">
@@ -5541,7 +5740,7 @@ export interface paths {
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
-        409: Refused<"conflict">
+        409: Refused<"conflict" | "not-ready">
         422: Refused<"idempotency-mismatch">
         429: Refused<"rate-limited">
         500: Refused<"internal">
@@ -5625,6 +5824,7 @@ export interface paths {
           } }>
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
+        409: Refused<"not-ready">
         429: Refused<"rate-limited">
         500: Refused<"internal">
         503: Refused<"busy">
@@ -5640,7 +5840,7 @@ export interface paths {
           } }>
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
-        409: Refused<"conflict">
+        409: Refused<"conflict" | "not-ready">
         429: Refused<"rate-limited">
         500: Refused<"internal">
         503: Refused<"busy">

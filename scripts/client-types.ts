@@ -18,17 +18,21 @@ export function clientTypes(document: Json, prefix: string): string {
   const named = schemas.map(
     ([name, schema]) => `${comment(schema)}export type ${name} = ${typeOf(schema)}\n`,
   )
-  const paths = Object.entries(record(document['paths']))
-    .filter(([path]) => path.startsWith(`${prefix}/`))
-    .map(([path, operations]) => {
-      const verbs = Object.entries(record(operations)).map(
-        ([verb, operation]) =>
-          `${comment(operation)}${verb}: ${operationType(record(operation), responses)}`,
-      )
-      return `'${path.slice(prefix.length)}': {\n${verbs.join('\n')}\n}`
-    })
+  const described = Object.entries(record(document['paths'])).filter(([path]) =>
+    path.startsWith(`${prefix}/`),
+  )
+  const creating = described
+    .filter(([, operations]) => creates(record(record(operations)['post'])))
+    .map(([path]) => `'${path.slice(prefix.length)}',`)
+  const paths = described.map(([path, operations]) => {
+    const verbs = Object.entries(record(operations)).map(
+      ([verb, operation]) =>
+        `${comment(operation)}${verb}: ${operationType(record(operation), responses)}`,
+    )
+    return `'${path.slice(prefix.length)}': {\n${verbs.join('\n')}\n}`
+  })
   return indented(
-    `${wrappers}\n${named.join('\n')}\n/** Every call, by path and method. */\nexport interface paths {\n${paths.join('\n')}\n}\n`,
+    `${wrappers}\n${named.join('\n')}\n/** Where a POST creates something, once for each \`Idempotency-Key\`. */\nexport const creating: ReadonlySet<string> = new Set([\n${creating.join('\n')}\n])\n\n/** Every call, by path and method. */\nexport interface paths {\n${paths.join('\n')}\n}\n`,
   )
 }
 
@@ -86,6 +90,12 @@ function contentType(content: Json): string {
     return `'${type}': ${schema['format'] === 'binary' ? 'Blob' : typeOf(schema)}`
   })
   return types.length === 0 ? '{ "application/json"?: never }' : `{ ${types.join('; ')} }`
+}
+
+function creates(operation: Json): boolean {
+  return list(operation['parameters']).some(
+    (one) => record(one)['$ref'] === '#/components/parameters/Idempotency-Key',
+  )
 }
 
 /** What constrains a value further and says nothing about its type. */
