@@ -42,10 +42,7 @@ let admin: string
 let limited: Caller
 const callers: Caller[] = []
 const before = new Map<Route, Answer[]>()
-/** Have to keep to the reach of the caller, and do not yet. */
-const notYet =
-  /^\/(rollouts|windows|events|deployments|overrides)\b|\/(window|settings|penalty|penalty\/actions|explanations|deployments|choices)$/
-const ofDevices = routes.filter(({ scope, path }) => scope === 'devices' && !notYet.test(path))
+const ofDevices = routes.filter(({ scope }) => scope === 'devices')
 const reading = ofDevices.filter(({ method }) => method === 'get')
 
 beforeAll(async () => {
@@ -130,7 +127,7 @@ test('the outside is there, for whoever is not limited', async () => {
     expect(answer?.status, `${nameOf(route)} ${answer?.text}`).toBe(200)
   }
   const lists = reading.filter(({ path }) => !path.includes(':'))
-  expect(lists.length).toBeGreaterThan(4)
+  expect(lists.length).toBeGreaterThan(7)
   for (const route of lists) {
     const [answer] = await answersOf(send, route, { key: admin, inside: sides.inside })
     const told = sides.marks.filter((mark) => answer?.text.includes(mark))
@@ -213,7 +210,9 @@ test('reach that is left out is noticed, at every route that keeps to it', async
 test('what lies inside is within reach, by every route', async () => {
   const refused: string[] = []
   for (const route of takenLast(ofDevices)) {
-    for (const { ask } of variantsOf(route, sides.inside)) {
+    for (const { ask, names } of variantsOf(route, sides.inside)) {
+      // Who is limited asks no rollout to ask for groups: its answer could tell of others.
+      if (nameOf(route) === 'POST /rollouts' && names.includes('name')) continue
       const asked = ask((name) => sides.inside[name] ?? '')
       const { status, text } = await send(asked, limited.key)
       const isFine = ![401, 403, 404, 429].includes(status) && status < 500
