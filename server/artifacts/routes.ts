@@ -44,9 +44,9 @@ export const artifactRoutes = [
     scope: 'shared',
     query: PageQuery,
     response: Page(ArtifactView),
-    handle: async ({ ctx, query }) =>
+    handle: async ({ ctx, reach, query }) =>
       pageOf(
-        await listArtifacts(ctx.db, { before: query.cursor, limit: query.limit + 1 }),
+        await listArtifacts(ctx.db, { reach, before: query.cursor, limit: query.limit + 1 }),
         query.limit,
         view,
         (artifact) => artifact.id,
@@ -61,7 +61,8 @@ export const artifactRoutes = [
     scope: 'shared',
     params: ArtifactParams,
     response: ArtifactView,
-    handle: async ({ ctx, params }) => view(await getArtifact(ctx.db, params.artifactId)),
+    handle: async ({ ctx, reach, params }) =>
+      view(await getArtifact(ctx.db, params.artifactId, reach)),
   }),
 ]
 

@@ -169,3 +169,26 @@ test('events are those about her devices; what is about no device is not for her
   expect(await found(ada, `&deviceId=${about[1]}`)).toEqual([])
   expect(await found(fleet)).toHaveLength(3)
 })
+
+test('what a device shall have set is no artifact for her; what releases are made of is', async () => {
+  const listed = async (call: Call) =>
+    (await call('GET', '/artifacts')).body.items.map((one: { id: string }) => one.id)
+  const now = world.clock.now()
+  const [id, sha256] = [newId(now), 'ab'.repeat(32)]
+  const by = { created_by: 'key:2', created_at: now }
+  const artifact = { id, sha256, size: 2, name: 'settings.json', ...by }
+  await world.db.insertInto('artifact').values(artifact).execute()
+  const [, other = ''] = given.devices.theirs
+  const row = { id: newId(now), device_id: other, revision: 1, settings: '{}', sha256, size: 2 }
+  await world.db
+    .insertInto('device_settings')
+    .values({ ...row, state: 'wanted', changed_at: now, ...by })
+    .execute()
+  const all = await listed(fleet)
+  expect(all).toContain(id)
+  expect(await listed(ada)).toEqual(all.filter((one: string) => one !== id))
+  expect(all.length).toBeGreaterThan(1)
+  const ids = { outside: id, missing: given.missing() }
+  expect((await answersAlike(ada, 'GET', (one) => `/artifacts/${one}`, ids)).status).toBe(404)
+  expect((await fleet('GET', `/artifacts/${id}`)).status).toBe(200)
+})

@@ -1,3 +1,4 @@
+import { artifactRoutes } from '../../server/artifacts/routes.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { exportRoutes } from '../../server/deployments/export-routes.ts'
 import { deploymentRoutes } from '../../server/deployments/routes.ts'
@@ -30,6 +31,7 @@ const routes = [
   ...deploymentRoutes,
   ...exportRoutes,
   ...settingsRoutes,
+  ...artifactRoutes,
   ...eventRoutes,
 ]
 
