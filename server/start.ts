@@ -13,6 +13,7 @@ import { retentionWorkers } from './audit/retention.ts'
 import { auditWorkers } from './audit/seal.ts'
 import { warnOfRights } from './audit/status.ts'
 import { SyslogStream } from './audit/syslog.ts'
+import { webhookStreamWorkers } from './audit/webhook-stream.ts'
 import { bootstrapAuthorities } from './authorities/bootstrap.ts'
 import { authorityWorker, subscribeAuthorities } from './authorities/changes.ts'
 import { openDataDir } from './authorities/data-dir.ts'
@@ -194,6 +195,7 @@ function startWorkers(ctx: Context, stack: AsyncDisposableStack, quiet: QuietDev
     ...checkpointWorkers(ctx),
     ...refusalWorkers(ctx),
     ...retentionWorkers(ctx),
+    ...webhookStreamWorkers(ctx),
     ...(syslog ? [stack.use(new SyslogStream(ctx, syslog)).worker()] : []),
     ...cleanupWorkers(ctx),
     ...webhookWorkers(ctx),

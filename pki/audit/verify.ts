@@ -1,5 +1,5 @@
 import { PkiError } from '../errors.ts'
-import { type NoteKey, noteKeyId, openNote, parseNoteKey } from '../signed-note.ts'
+import { type NoteKey, noteKeyId, noteKeyText, openNote, parseNoteKey } from '../signed-note.ts'
 import { chainHash, chainStart } from './chain.ts'
 import { type Checkpoint, endorsedKey, parseCheckpoint } from './checkpoint.ts'
 import { type ExportLine, parseExportLine } from './export-line.ts'
@@ -40,6 +40,8 @@ export interface AuditSummary {
   /** The last place that a checkpoint by a trusted key covers. */
   coveredTo: number
   coveredAt: string | null
+  /** The key that signed that, as it is handed on; null: none did. */
+  coveredBy: string | null
   /** The keys that were trusted, by name and id. */
   keys: string[]
   findings: AuditFinding[]
@@ -69,6 +71,7 @@ export class AuditVerifier {
   #rows = 0
   #isEnded = false
   #covered: Checkpoint | undefined
+  #coveredBy: NoteKey | undefined
 
   constructor({ keys, kept }: { keys: readonly NoteKey[]; kept: readonly Checkpoint[] }) {
     this.#keys = [...keys]
@@ -133,6 +136,7 @@ export class AuditVerifier {
       rows: this.#rows,
       coveredTo: this.#covered?.chainNo ?? 0,
       coveredAt: this.#covered?.at ?? null,
+      coveredBy: this.#coveredBy ? noteKeyText(this.#coveredBy) : null,
       keys: this.#keys.map((key) => `${key.name}+${noteKeyId(key)}`),
       findings: this.#findings,
       isCut: this.#count > this.#findings.length,
@@ -208,7 +212,7 @@ export class AuditVerifier {
   #checkpoint(note: string): void {
     const opened = this.#open(note)
     if (!opened) return
-    const { checkpoint, isTrusted } = opened
+    const { checkpoint, signer } = opened
     if (checkpoint.chainNo > this.#place) {
       return this.#find(
         'cut-off',
@@ -217,15 +221,17 @@ export class AuditVerifier {
         `rows ${this.#place + 1} to ${checkpoint.chainNo} are gone: a checkpoint of ${checkpoint.at} was signed for them`,
       )
     }
-    if (checkpoint.chainNo === this.#place && isTrusted) this.#compare(checkpoint)
+    if (checkpoint.chainNo === this.#place && signer && this.#compare(checkpoint)) {
+      this.#coveredBy = signer
+    }
   }
 
-  #open(note: string): { checkpoint: Checkpoint; isTrusted: boolean } | undefined {
+  #open(note: string): { checkpoint: Checkpoint; signer: NoteKey | undefined } | undefined {
     try {
       const { text, signers } = openNote(note, this.#keys)
       const checkpoint = parseCheckpoint(text)
       if (checkpoint.log !== this.#log) throw new PkiError('key', 'It is of another log')
-      return { checkpoint, isTrusted: signers.length > 0 }
+      return { checkpoint, signer: signers[0] }
     } catch (error) {
       if (!(error instanceof PkiError)) throw error
       this.#find('wrong-signature', this.#place, null, `the checkpoint here: ${error.message}`)
@@ -238,16 +244,16 @@ export class AuditVerifier {
     if (kept) this.#compare(kept)
   }
 
-  #compare(checkpoint: Checkpoint): void {
-    if (!checkpoint.hash.equals(this.#hash)) {
-      return this.#find(
-        'forked',
-        checkpoint.chainNo,
-        null,
-        `the rows up to here are not those that were signed at ${checkpoint.at}`,
-      )
+  /** Whether the rows are those that were signed. */
+  #compare(checkpoint: Checkpoint): boolean {
+    const { chainNo, hash, at } = checkpoint
+    if (!hash.equals(this.#hash)) {
+      const detail = `the rows up to here are not those that were signed at ${at}`
+      this.#find('forked', chainNo, null, detail)
+      return false
     }
-    if (checkpoint.chainNo >= (this.#covered?.chainNo ?? 0)) this.#covered = checkpoint
+    if (chainNo >= (this.#covered?.chainNo ?? 0)) this.#covered = checkpoint
+    return true
   }
 
   #end({ chainNo, hash }: ExportLine & { kind: 'end' }): void {

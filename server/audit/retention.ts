@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createWriteStream } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
@@ -67,7 +68,7 @@ async function writeArchive(
   const folder = archiveFolder(ctx.config)
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const path = join(folder, name)
-  const part = `${path}.${process.pid}.part`
+  const part = `${path}.${randomUUID()}.part`
   try {
     const file = createWriteStream(part, { mode: 0o600, flush: true })
     const text = exportChain(ctx, { after: begin, upTo: bound })

@@ -79,3 +79,31 @@ export async function releaseStream(tx: Tx, name: string, owner: string): Promis
     .where('owner', '=', owner)
     .execute()
 }
+
+/** Where a stream without a lease stands, locked; new ones stand at `begin`. Undefined while another process moves it. */
+export async function lockStream(tx: Tx, name: string, begin: number): Promise<number | undefined> {
+  await tx
+    .insertInto('audit_stream')
+    .values({
+      name,
+      chain_no: begin,
+      owner: null,
+      owned_until: null,
+      failed_at: null,
+      failure: null,
+    })
+    .onConflict((oc) => oc.doNothing())
+    .execute()
+  const row = await tx
+    .selectFrom('audit_stream')
+    .select('chain_no')
+    .where('name', '=', name)
+    .forUpdate()
+    .skipLocked()
+    .executeTakeFirst()
+  return row?.chain_no
+}
+
+export async function moveStream(tx: Tx, name: string, chainNo: number): Promise<void> {
+  await tx.updateTable('audit_stream').set({ chain_no: chainNo }).where('name', '=', name).execute()
+}

@@ -90,7 +90,7 @@ function wrongBody(
   if (!described.content) return text === '' ? undefined : `${name} answered ${status} with a body`
   const type = headers.get('content-type')?.split(';')[0] ?? ''
   if (!described.content[type]) return `${name} answered ${status} as ${type || 'nothing'}`
-  if (!type.endsWith('json')) return undefined
+  if (!/[/+]json$/.test(type)) return undefined
   const reference = operationReference(at, status, type)
   const validate = compiled.get(reference) ?? ajv.compile({ $ref: reference })
   compiled.set(reference, validate)
