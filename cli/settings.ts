@@ -66,7 +66,8 @@ async function apiKey(values: Values, env: Surroundings['env']): Promise<string>
   })
 }
 
-async function authority(values: Values, env: Surroundings['env']): Promise<string> {
+/** The root that is trusted, in PEM. */
+export async function authority(values: Values, env: Surroundings['env']): Promise<string> {
   const file = values.text('ca') ?? env['FLEETSEAL_CA'] ?? './data/ca/root.pem'
   const pem = await readSmall(file, "the server's authority", '--ca FILE or FLEETSEAL_CA')
   if (pem.includes('-----BEGIN CERTIFICATE-----')) return pem

@@ -1303,7 +1303,7 @@ export type Operator = {
   role: string
   grants: ({
     role: string
-    permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+    permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "server:read" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
     groupIds: (Id)[]
   })[]
 }
@@ -2599,7 +2599,7 @@ export interface paths {
       responses: {
         200: Answered<{ 'application/json': {
             items: ({
-              permission: "alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write"
+              permission: "approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "server:read" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write"
               roles: (string)[]
             })[]
             nextCursor: string | null
@@ -2623,7 +2623,7 @@ export interface paths {
               name: string
               description: string
               builtIn: boolean
-              permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+              permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "server:read" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
               groupIds: (Id)[]
               holders: number
               createdBy: string | null
@@ -2645,7 +2645,7 @@ export interface paths {
       requestBody: { content: { 'application/json': {
             name: string
             description?: string | undefined
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "server:read" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds?: (Id)[] | undefined
           } } }
       responses: {
@@ -2653,7 +2653,7 @@ export interface paths {
             name: string
             description: string
             builtIn: boolean
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "server:read" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds: (Id)[]
             holders: number
             createdBy: string | null
@@ -2683,7 +2683,7 @@ export interface paths {
             name: string
             description: string
             builtIn: boolean
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "server:read" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds: (Id)[]
             holders: number
             createdBy: string | null
@@ -2704,7 +2704,7 @@ export interface paths {
       parameters: { query?: never; path: { name: string }; header?: never }
       requestBody: { content: { 'application/json': {
             description?: string | undefined
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "server:read" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds?: (Id)[] | undefined
           } } }
       responses: {
@@ -2712,7 +2712,7 @@ export interface paths {
             name: string
             description: string
             builtIn: boolean
-            permissions: ("alerts:handle" | "alerts:manage" | "alerts:read" | "approvals:decide" | "approvals:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
+            permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "server:read" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
             groupIds: (Id)[]
             holders: number
             createdBy: string | null
@@ -5824,7 +5824,6 @@ export interface paths {
           } }>
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
-        409: Refused<"not-ready">
         429: Refused<"rate-limited">
         500: Refused<"internal">
         503: Refused<"busy">
@@ -5841,6 +5840,35 @@ export interface paths {
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         409: Refused<"conflict" | "not-ready">
+        429: Refused<"rate-limited">
+        500: Refused<"internal">
+        503: Refused<"busy">
+      }
+    }
+  }
+  '/doctor': {
+    /** What is wrong with this installation, or soon will be, and what mends it */
+    get: {
+      parameters: { query?: never; path?: never; header?: never }
+      requestBody?: never
+      responses: {
+        200: Answered<{ 'application/json': {
+            at: Instant
+            findings: ({
+              check: string
+              level: "ok" | "warning" | "error"
+              what: string
+              fix: string | null
+            })[]
+            listeners: {
+              host: string
+              device: number
+              mqtt: number
+              public: number
+            }
+          } }>
+        401: Refused<"not-authenticated">
+        403: Refused<"not-allowed">
         429: Refused<"rate-limited">
         500: Refused<"internal">
         503: Refused<"busy">

@@ -10,6 +10,7 @@ import { certificateNoun } from './certificate.ts'
 import { databaseNoun } from './database.ts'
 import { ddiNoun } from './ddi.ts'
 import { deviceNoun } from './device.ts'
+import { doctorNoun } from './doctor.ts'
 import { enrollmentNoun } from './enrollment.ts'
 import { eventsNoun } from './events.ts'
 import { grantNoun } from './grant.ts'
@@ -49,6 +50,7 @@ export const nouns: readonly Noun[] = [
   auditNoun,
   databaseNoun,
   backupNoun,
+  doctorNoun,
   logNoun,
   eventsNoun,
   alertNoun,

@@ -9,7 +9,6 @@ export const backupRoutes = [
     summary: 'The backups that this server keeps, newest first, and the one that is being made',
     permission: 'backups:read',
     scope: 'fleet',
-    refuses: ['not-ready'],
     response: BackupsView,
     handle: async ({ ctx }) => view(await listBackups(ctx)),
   }),
@@ -20,7 +19,7 @@ export const backupRoutes = [
     summary: 'Make a backup now; it is there when the list names it',
     permission: 'backups:create',
     scope: 'fleet',
-    refuses: ['not-ready'],
+    refuses: ['conflict', 'not-ready'],
     status: 202,
     response: StartedBackupView,
     handle: async ({ ctx, actor }) => ({

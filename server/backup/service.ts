@@ -42,9 +42,8 @@ interface Progress {
 const progress = new WeakMap<Db, Progress>()
 
 export async function listBackups({ db, config }: Pick<Deps, 'db' | 'config'>): Promise<Backups> {
-  const { dir } = needed(config)
   const { running, failure } = progress.get(db) ?? {}
-  return { files: await filesIn(dir), running, failure }
+  return { files: config.backup ? await filesIn(config.backup.dir) : [], running, failure }
 }
 
 /**

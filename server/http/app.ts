@@ -21,6 +21,7 @@ import { exportRoutes } from '../deployments/export-routes.ts'
 import { deploymentRoutes } from '../deployments/routes.ts'
 import { deviceRoutes } from '../devices/routes.ts'
 import { deviceSummaryRoutes } from '../devices/summary-routes.ts'
+import { doctorRoutes } from '../doctor/routes.ts'
 import { approvalRoutes } from '../enrollment/approval-routes.ts'
 import { batchRoutes } from '../enrollment/batch-routes.ts'
 import { credentialRoutes } from '../enrollment/credential-routes.ts'
@@ -122,6 +123,7 @@ export const routes: readonly Route[] = [
   ...auditRoutes,
   ...auditEvidenceRoutes,
   ...backupRoutes,
+  ...doctorRoutes,
   ...eventRoutes,
   ...webhookRoutes,
   ...alertRoutes,

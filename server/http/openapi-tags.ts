@@ -14,6 +14,7 @@ export const tags: Readonly<Record<string, string>> = {
   certificates: 'Certificates of devices.',
   deployments: 'One update of one device, and how far it is.',
   devices: 'Devices: who they are, what they run, and what may be done about them.',
+  doctor: 'What is wrong with the installation, and what mends it.',
   'enrollment-batches': 'Many devices or keys registered from one file.',
   'enrollment-profiles': 'How devices get their first certificate, and what with.',
   'enrollment-requests': 'Devices that wait for a person to let them in.',

@@ -49,6 +49,7 @@ export const permissions = [
   // Who one is oneself, and what one signs in with: everybody's, whatever the role.
   'self:read',
   'self:write',
+  'server:read',
   'settings:read',
   'settings:write',
   'transparency:read',

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -122,18 +122,35 @@ test('updates go on: another release, signed with the keys of before, is rolled 
   await until(deployments, (rows) => rows.length > 0)
 })
 
-test('a backup is made while it runs, a drill proves it, and the list names it', async () => {
+test('a backup is made while it runs, the list names it, and it holds all that there is', async () => {
   const { fleetseal } = operatorOf(server)
   const made = await fleetseal<{ name: string }>('backup', 'create')
   const list = await fleetseal<{ name: string }[]>('backup', 'list')
   expect(list.map(({ name }) => name)).toContain(made.name)
   const file = join(home, 'backups', made.name)
-  const report = await createOperator({ FLEETSEAL_DATA_DIR: join(home, 'data') }, quiet).fleetseal(
-    'backup',
-    'drill',
-    file,
-    '--key-file',
-    keyFile,
+  const report = await fleetseal('backup', 'verify', file, '--key-file', keyFile)
+  expect(report).toMatchObject({ holdsKek: true, tables: { device: 5 }, artifacts: { count: 2 } })
+  await expect(
+    fleetseal('backup', 'verify', file, '--key-file', join(home, 'keys', 'passphrase')),
+  ).rejects.toThrow('does not open')
+})
+
+test('the doctor finds the ports, names what is to be done, and ends with an error when there is one', async () => {
+  const { fleetseal } = operatorOf(server)
+  const dir = ['--data-dir', server.dataDir]
+  const findings = await fleetseal<{ check: string; level: string; what: string }[]>(
+    'doctor',
+    ...dir,
   )
-  expect(report).toMatchObject({ revoked: 1 })
+  const ports = findings.filter(({ check }) => check === 'ports')
+  expect(ports.map(({ level }) => level)).toEqual(['ok', 'ok', 'ok'])
+  expect(findings.find(({ what }) => what.includes('EVALUATION'))).toMatchObject({
+    level: 'warning',
+  })
+  expect(findings.filter(({ level }) => level === 'error')).toEqual([])
+  await chmod(join(server.dataDir, 'kek'), 0o644)
+  await expect(fleetseal('doctor', ...dir)).rejects.toThrow(/unhealthy.*2 of/)
+  await chmod(join(server.dataDir, 'kek'), 0o600)
+  const elsewhere = ['--server', `https://localhost:${server.ports.public}`]
+  await expect(fleetseal('doctor', ...elsewhere)).rejects.toThrow('unhealthy')
 })
