@@ -46,6 +46,9 @@ export async function connect(
   })
 }
 
+/** A token that the issuer of a pipeline signed (docs/pipelines.md). */
+const tokenPattern = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/
+
 async function apiKey(values: Values, env: Surroundings['env']): Promise<string> {
   const given = env['FLEETSEAL_API_KEY']
   const named = values.text('api-key-file') ?? env['FLEETSEAL_API_KEY_FILE']
@@ -59,7 +62,7 @@ async function apiKey(values: Values, env: Surroundings['env']): Promise<string>
       exitCodes.notAuthenticated,
     )
   ).trim()
-  if (/^fs_[\x21-\x7e]+$/.test(text)) return text
+  if (/^fs_[\x21-\x7e]+$/.test(text) || tokenPattern.test(text)) return text
   throw new Failure('not-authenticated', `${file} does not hold an API key (fs_…)`, {
     exitCode: exitCodes.notAuthenticated,
     nextStep: 'Copy the file admin-api-key from the data directory of the server',

@@ -1,5 +1,10 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 
+import { createOperator } from '../../demo/fleetseal.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { flushEvents } from '../../server/events/record.ts'
 import { startApi, type TestApi } from '../support/api.ts'
@@ -192,6 +197,23 @@ test('nobody trusts a pipeline with what he may not do himself', async () => {
   const key = String(made.body['secret'])
   const body = { name: 'mine', issuer: issuer.issuer, audience, subject, role: 'admin' }
   expect((await api.call('POST', '/workloads', body, { key })).status).toBe(403)
+})
+
+test('the command line takes a token where it takes a key', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'fleetseal-token-'))
+  await writeFile(join(folder, 'token'), `${await issuer.sign(good())}\n`)
+  await writeFile(join(folder, 'ca.pem'), '-----BEGIN CERTIFICATE-----\n')
+  const { fleetseal } = createOperator(
+    {
+      FLEETSEAL_SERVER: api.url,
+      FLEETSEAL_API_KEY: join(folder, 'token'),
+      FLEETSEAL_CA: join(folder, 'ca.pem'),
+    },
+    () => {},
+  )
+  const me = await fleetseal<{ id: string }>('api-key', 'whoami')
+  await rm(folder, { recursive: true })
+  expect(me.id).toBe(`workload:${workloadId}`)
 })
 
 test('no token is in the log', async () => {
