@@ -1910,6 +1910,7 @@ export type SignInTicketShown = {
 
 export type SignInWays = {
   passkey: boolean
+  hasCookie: boolean
   oidcUrl: string | null
 }
 

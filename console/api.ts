@@ -41,38 +41,29 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
     if (error.code === 'step-up-needed' && (await hooks.stepUp())) {
       return (await send(method, `/api/v1${path}`, body)) as T
     }
-    if (error.status === 401 && !path.startsWith('/sign-in/')) {
-      localStorage.removeItem(mark)
-      hooks.signedOut()
-    }
+    if (error.status === 401 && !path.startsWith('/sign-in/')) hooks.signedOut()
     throw error
   }
 }
 
-/** Set while somebody is signed in here, so that a page does not ask for what nobody has shown anything for: that counts as a failed attempt. */
-const mark = 'fleetseal-signed-in'
-
-/** Somebody signed in, or is about to, elsewhere and back. */
-export function markSignedIn(): void {
-  localStorage.setItem(mark, 'yes')
-}
-
-/** Who is signed in, if anybody is. */
+/**
+ * Who is signed in, if anybody is. The cookie is hidden from scripts, so the server is asked first whether there is one: a call without any would count as a
+ * failed attempt.
+ */
 export async function whoIsSignedIn<T>(): Promise<T | undefined> {
-  if (localStorage.getItem(mark) === null) return undefined
+  const ways = (await send('POST', '/api/v1/sign-in/ways', {})) as { hasCookie?: boolean }
+  if (ways.hasCookie !== true) return undefined
   try {
     return (await send('GET', '/api/v1/self', undefined)) as T
   } catch (error) {
-    if (!(error instanceof Problem) || error.status !== 401) throw error
-    localStorage.removeItem(mark)
-    return undefined
+    if (error instanceof Problem && error.status === 401) return undefined
+    throw error
   }
 }
 
 /** Ends the session. Answers where the provider's own session is ended, if it has one. */
 export async function signOut(): Promise<string | null> {
   const answer = (await send('POST', '/sign-out', undefined)) as { endSessionUrl?: string | null }
-  localStorage.removeItem(mark)
   return answer.endSessionUrl ?? null
 }
 

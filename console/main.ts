@@ -1,5 +1,5 @@
 import { accountPage } from './account.ts'
-import { call, markSignedIn, onRefusal, signOut, whoIsSignedIn } from './api.ts'
+import { call, onRefusal, signOut, whoIsSignedIn } from './api.ts'
 import { devicePage } from './device.ts'
 import { devicesPage } from './devices.ts'
 import { announce, type Child, fill, h } from './dom.ts'
@@ -67,7 +67,6 @@ function unavailable(why: string): Child {
 
 /** After a sign-in. */
 async function entered(): Promise<void> {
-  markSignedIn()
   self = await call<Self>('GET', '/self')
   const path = location.hash
   if (path === '' || path.startsWith('#/invitation') || path === '#/sign-in') {

@@ -1,4 +1,4 @@
-import { call, markSignedIn } from './api.ts'
+import { call } from './api.ts'
 import { type Child, fill, h } from './dom.ts'
 import { action, field, form, loaded } from './form.ts'
 import { icon, logo } from './icons.ts'
@@ -75,7 +75,7 @@ function otherWays(ways: Ways, entered: Entered): Child {
     ways.oidcUrl !== null &&
     h(
       'a',
-      { class: 'button plain', href: ways.oidcUrl, onclick: markSignedIn },
+      { class: 'button plain', href: ways.oidcUrl },
       icon('person'),
       'Use your organisation’s sign-in',
     )

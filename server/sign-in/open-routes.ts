@@ -1,7 +1,7 @@
 import type { Response } from 'express'
 
 import { openRoute } from '../http/open-route.ts'
-import { sessionCookie } from '../people/session-cookie.ts'
+import { sessionCookie, sessionSecretIn } from '../people/session-cookie.ts'
 import { hasPasskeys, originOf } from './passkeys.ts'
 import { cameFrom, type SignedIn } from './session.ts'
 import { acceptInvitation, beginPasskey, beginTotp, finishSetup, lookedAt } from './setup.ts'
@@ -40,8 +40,9 @@ export const signInRoutes = [
     summary: 'How people sign in here',
     body: NoBody,
     response: WaysView,
-    handle: async ({ ctx: { config } }) => ({
+    handle: async ({ ctx: { config }, req }) => ({
       passkey: hasPasskeys(config),
+      hasCookie: sessionSecretIn(req.get('cookie')) !== undefined,
       oidcUrl: config.oidc === undefined ? null : '/sign-in/oidc',
     }),
   }),

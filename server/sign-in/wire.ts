@@ -100,6 +100,8 @@ const BrowserOptions = z.record(z.string(), z.unknown())
 
 export const WaysView = z.object({
   passkey: z.boolean(),
+  /** The request came with a session's cookie, whatever that is worth: a page cannot see it itself. */
+  hasCookie: z.boolean(),
   /** Where a sign-in at the OpenID provider begins; null when none is configured. */
   oidcUrl: z.string().nullable(),
 })

@@ -168,7 +168,6 @@ browserTest(
     const [name = '', value = ''] = member.cookie.split('=')
     const about = { httpOnly: true, secure: true, sameSite: 'Strict' } as const
     await context.addCookies([{ name, value, url: 'https://localhost/', ...about }])
-    await page.addInitScript(`localStorage.setItem('fleetseal-signed-in', 'yes')`)
     for (const [path, title] of [
       ['/', 'Overview'],
       ['/devices', 'Devices'],
