@@ -101,14 +101,20 @@ export async function setEstPolicy(
       // Each key is another request: none of them would ever be the one that was approved.
       throw refused('serverKey', 'cannot be offered where requests wait for approval')
     }
+    const before = policyIn(await findEstPolicy(tx, profileId))
     if (await saveEstPolicy(tx, row)) {
       const { csrAttributes, ...facts } = body
+      const { csrAttributes: attributesBefore, ...policyBefore } = before
       await recordAudit(tx, {
         at: now,
         actor,
         action: 'enrollment-profile.est-policy',
         subject: profileId,
-        facts: { ...facts, hasCsrAttributes: csrAttributes !== null },
+        facts: {
+          ...facts,
+          hasCsrAttributes: csrAttributes !== null,
+          before: { ...policyBefore, hasCsrAttributes: attributesBefore !== null },
+        },
         requestId,
       })
     }

@@ -45,9 +45,11 @@ export async function setWindow(
     if (!(await ownerExists(tx, owner))) throw noOwner(owner)
     if (ifMatch) await mustBeSeen(tx, owner, ifMatch)
     const row = { id: newId(now), rule: JSON.stringify(rule), created_by: actor, now }
+    const before = await windowOfOwner(tx, owner)
     const changed = await putWindow(tx, owner, row)
     if (changed) {
-      const what = { action: 'window.set', subject: changed.id, facts: { ...owner, ...rule } }
+      const facts = { ...owner, ...rule, before: before?.rule ?? null }
+      const what = { action: 'window.set', subject: changed.id, facts }
       await recordAudit(tx, { at: now, actor, requestId, ...what })
       return changed
     }
@@ -69,7 +71,8 @@ export async function removeWindow(
     if (!before || !(await dropWindow(tx, owner))) {
       throw new DomainError('not-found', 'It has no window', { ...owner })
     }
-    const what = { action: 'window.remove', subject: before.id, facts: { ...owner } }
+    const facts = { ...owner, before: before.rule }
+    const what = { action: 'window.remove', subject: before.id, facts }
     await recordAudit(tx, { at: now, actor, requestId, ...what })
   })
 }
@@ -116,12 +119,13 @@ export async function changeCalendar(
   checkCalendar(body)
   return await inTransaction(db, async (tx) => {
     await lockVersion(tx, { table: 'blackout_calendar', id }, ifMatch)
-    await mustFind(tx, id)
+    const found = await mustFind(tx, id)
+    const before = { name: found.name, zone: found.zone, dates: found.dates }
     await checkRoom(tx, id, body.name)
     const { name, zone, dates } = body
     const changed = await updateCalendar(tx, id, { name, zone, dates: JSON.stringify(dates), now })
     if (changed) {
-      const what = { action: 'blackout.change', subject: id, facts: { ...body } }
+      const what = { action: 'blackout.change', subject: id, facts: { ...body, before } }
       await recordAudit(tx, { at: now, actor, requestId, ...what })
     }
     return await mustFind(tx, id)

@@ -47,6 +47,7 @@ export async function setScepPolicy(
   const now = clock.now()
   return await inTransaction(db, async (tx) => {
     const profile = await getProfileById(tx, profileId)
+    const before = await scepPolicyOf(tx, profileId)
     const isNew = await saveScepPolicy(tx, {
       profile_id: profileId,
       enabled: body.enabled,
@@ -62,7 +63,7 @@ export async function setScepPolicy(
         actor,
         action,
         subject: profileId,
-        facts: { ...body },
+        facts: { ...body, before },
         requestId,
       })
     }

@@ -66,7 +66,11 @@ export async function setSettings(ctx: Deps, command: SetSettings): Promise<Devi
       actor,
       action: 'device.settings',
       subject: deviceId,
-      facts: { revision: next.revision, sha256 },
+      facts: {
+        revision: next.revision,
+        sha256,
+        before: newest ? { revision: newest.revision, sha256: newest.sha256 } : null,
+      },
       requestId,
     })
     return next
