@@ -48,6 +48,7 @@ const commands = {
   simulate: ['bench/simulate.ts'],
   test: ['scripts/test.ts'],
   check: ['scripts/check.ts'],
+  sbom: ['scripts/sbom.ts'],
 }
 
 const [name, ...rest] = process.argv.slice(2)
