@@ -64,8 +64,6 @@ enrollment-certificate-refused | warning | server | A certificate that a profile
 enrollment-rate-limited | warning | server | So many wrong tokens from one place that it has to wait | Find out who is there.
 device-enrolled-again | warning | server | A device that has a certificate enrolled anew | @check
 renewed-after-expiry | warning | server | A device renewed with a certificate that had ended | @look
-renewals-too-often | warning | server | A device renewed its certificate more often within a day than makes sense | @check
-renewals-from-two-places | critical | server | The same certificate was renewed twice, with different keys and from different addresses | One of the two is not the device: revoke it and enroll it anew.
 certificate-not-renewed | critical | server | A certificate comes to its end and its device has not renewed it | Find out why the device does not renew; after the end it has to enroll again.
 device-active | info | server | A device was let in again | @own
 device-disabled | warning | server | A device was cut off | @own
@@ -113,7 +111,6 @@ person-credentials-changed | info | server | Somebody changed what he signs in w
 `
 
 const operation = `
-audit-broken | critical | server | The audit log does not verify: rows were changed, removed or added | Keep the database as it is, and compare it with an export or a backup.
 events-dropped | warning | server | So much happened at once that only the number of events was kept | Look at what came before it.
 device-events-dropped | warning | device | A device reports more than sixty events an hour | @look
 command-result | warning | device | What came of a command to a device | @look

@@ -6,6 +6,8 @@ import type { TLSSocket } from 'node:tls'
 import { Aedes, type Client } from 'aedes'
 
 import type { Context } from '../context.ts'
+import { noteEvent } from '../events/record.ts'
+import { CloneWatch } from './clone-watch.ts'
 import { createTransport } from './device-transport.ts'
 import { createGate, type Gate } from './gate.ts'
 import { GroupCommit } from './group-commit.ts'
@@ -74,7 +76,9 @@ export async function startBroker(
     drainTimeout: limits.drainMs,
     maxTopicLevels: limits.topicLevels,
   })
+  const clones = new CloneWatch()
   const ready = (session: Session) => {
+    if (session.replaces) watchClone(ctx, clones, session.replaces, session)
     enter({ ctx, sessions, presence }, session)
     if (session.deviceId !== undefined && !session.socket.destroyed) onReady?.(session.deviceId)
   }
@@ -135,6 +139,17 @@ function newSession(
     replaces: undefined,
     refused: undefined,
   }
+}
+
+function watchClone(ctx: Context, clones: CloneWatch, before: Session, after: Session): void {
+  const { remoteAddress: from } = before
+  const { remoteAddress: to, deviceId } = after
+  if (from === undefined || to === undefined || deviceId === undefined) return
+  const addresses = clones.takenOver(deviceId, { from, to, now: ctx.clock.now().getTime() })
+  if (!addresses) return
+  const facts = { addresses, fingerprint: after.fingerprint }
+  const kind = 'identity-cloned'
+  noteEvent(ctx, { source: 'server', kind, severity: 'critical', deviceId, facts })
 }
 
 /** CONNACK 0 went out. */

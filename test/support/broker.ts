@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ConnectionOptions } from 'node:tls'
 
 import { sql } from 'kysely'
 import { pino } from 'pino'
@@ -23,7 +22,7 @@ import {
   type Credentials,
   type DeviceOptions,
 } from './broker-pki.ts'
-import { type ConnectFields, RawDevice } from './raw-device.ts'
+import { type ConnectFields, RawDevice, type RawOptions } from './raw-device.ts'
 
 /** The directory as the broker sees it, with answers that a test decides. */
 export class FakeDirectory implements IdentityDirectory {
@@ -115,7 +114,7 @@ export interface TestBroker extends AsyncDisposable {
   device: (options?: DeviceOptions) => Promise<Credentials>
   open: (
     credentials?: Pick<Credentials, 'key' | 'cert'>,
-    options?: ConnectionOptions,
+    options?: RawOptions,
   ) => Promise<RawDevice>
   /** Opened and connected, with CONNACK 0. */
   connected: (credentials: Credentials, fields?: Partial<ConnectFields>) => Promise<RawDevice>

@@ -36,6 +36,9 @@ const text = (value: string | Buffer) => {
 }
 const number = (value: number) => Buffer.from([value >> 8, value & 255])
 
+/** `localAddress`: where it connects from, e.g. 127.0.0.2. */
+export type RawOptions = ConnectionOptions & { localAddress?: string }
+
 export interface ConnectFields {
   clientId: string | Buffer
   keepalive?: number
@@ -140,9 +143,10 @@ export class RawDevice {
     port: number,
     ca: string,
     credentials?: Pick<Credentials, 'key' | 'cert'>,
-    options: ConnectionOptions = {},
+    { localAddress, ...options }: RawOptions = {},
   ): Promise<RawDevice> {
-    const tcp = connectTcp(port, '127.0.0.1')
+    const host = '127.0.0.1'
+    const tcp = connectTcp({ port, host, ...(localAddress === undefined ? {} : { localAddress }) })
     const { key, cert } = credentials ?? {}
     const identity = key && cert ? { key, cert } : {}
     // TLS over a stream and not over the socket's own handle, which cannot be reset below a TLS session without harm.
