@@ -12,11 +12,6 @@ import { findPolicy, listPolicies, type Policy, setPolicy } from './store.ts'
 
 export const defaultExpiresHours = 24
 
-/** How many others have to agree to this kind of thing; none by default. */
-export async function neededFor(db: Db, kind: ApprovalKind): Promise<number> {
-  return (await findPolicy(db, kind))?.needed ?? 0
-}
-
 export interface KindPolicy {
   kind: ApprovalKind
   needed: number

@@ -2,25 +2,33 @@ import { type Selectable, sql } from 'kysely'
 
 import type { Db, Tx } from '../db/client.ts'
 import type { RolloutApprovalTable } from '../db/schema.ts'
+import { voiceOfActor } from '../db/voice.ts'
 
 export type Approval = Selectable<RolloutApprovalTable>
 
+const voices = {
+  approver: voiceOfActor(sql.ref('approval.approver')),
+  author: voiceOfActor(sql.ref('rollout.created_by')),
+  editor: voiceOfActor(sql.ref('rollout.edited_by')),
+}
+
 /**
  * The words for the present definitions of these rollouts, oldest first. Not among them: those of who made or last edited
- * it, and of API keys that were revoked since, which may have been somebody else's.
+ * it, by whatever key, of somebody twice, and of API keys that were revoked since, which may have been somebody else's.
  */
 export async function countingApprovals(
   db: Db,
   rolloutIds: readonly string[],
 ): Promise<Approval[]> {
-  return await db
+  const rows = await db
     .selectFrom('rollout_approval as approval')
     .innerJoin('rollout', 'rollout.id', 'approval.rollout_id')
     .selectAll('approval')
+    .select(voices.approver.as('voice'))
     .where('approval.rollout_id', '=', sql<string>`any(${[...rolloutIds]}::uuid[])`)
     .whereRef('approval.definition_hash', '=', 'rollout.definition_hash')
-    .whereRef('approval.approver', '<>', 'rollout.created_by')
-    .where(sql<boolean>`approval.approver is distinct from rollout.edited_by`)
+    .where(sql<boolean>`${voices.approver} <> ${voices.author}`)
+    .where(sql<boolean>`${voices.approver} is distinct from ${voices.editor}`)
     .where((eb) =>
       eb.not(
         eb.exists(
@@ -35,6 +43,24 @@ export async function countingApprovals(
     .orderBy('approval.at')
     .orderBy('approval.approver')
     .execute()
+  const heard = new Set<string>()
+  return rows.flatMap(({ voice, ...approval }) => {
+    const one = `${approval.rollout_id} ${voice}`
+    if (heard.has(one)) return []
+    heard.add(one)
+    return [approval]
+  })
+}
+
+/** Whose voice each of these actors has. */
+export async function voicesOfActors(
+  db: Db,
+  actors: readonly string[],
+): Promise<Map<string, string>> {
+  const { rows } = await sql<{ actor: string; voice: string }>`
+    select actor, ${voiceOfActor(sql.ref('said.actor'))} as voice
+    from unnest(${[...actors]}::text[]) as said (actor)`.execute(db)
+  return new Map(rows.map(({ actor, voice }) => [actor, voice]))
 }
 
 /** False when this person approved this definition before. */

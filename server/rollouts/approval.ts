@@ -1,9 +1,10 @@
+import { neededFor } from '../approvals/needed.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Db, Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
-import { countingApprovals, insertApproval } from './approval-store.ts'
+import { countingApprovals, insertApproval, voicesOfActors } from './approval-store.ts'
 import { type Definition, definitionHash, definitionOf, type Stored } from './definition.ts'
 import { nextRolloutState } from './state.ts'
 import {
@@ -37,10 +38,15 @@ export function approvalsNeeded(
     created_by,
     edited_by,
   }: Pick<Rollout, 'approvals_needed' | 'created_by' | 'edited_by'>,
-  { config }: Policy,
+  least: number,
 ): number {
   if (created_by === 'system' && edited_by === null) return approvals_needed
-  return Math.max(approvals_needed, config.rolloutApprovals)
+  return Math.max(approvals_needed, least)
+}
+
+/** How many have to approve any rollout: as configured, and by policy. */
+export async function leastApprovals(db: Db, { config }: Policy): Promise<number> {
+  return Math.max(config.rolloutApprovals, await neededFor(db, 'rollout-start'))
 }
 
 /**
@@ -60,10 +66,10 @@ export async function approveRollout(
     // Two last voices at once would each count without the other.
     const before = await lockSealed(tx, rolloutId)
     const next = nextRolloutState(before.state, 'approve')
-    const needed = approvalsNeeded(before, ctx)
+    const needed = approvalsNeeded(before, await leastApprovals(tx, ctx))
     const hash = await presentHash(tx, before)
     mustBeSeen(command, hash, needed)
-    if (needed > 0) mustBeAnother(before, actor)
+    if (needed > 0) await mustBeAnother(tx, before, actor)
     const row = { rollout_id: rolloutId, approver: actor, definition_hash: hash }
     const isNew = await insertApproval(tx, { ...row, reason: reason ?? null, at: now })
     const given = await countingApprovals(tx, [rolloutId])
@@ -95,7 +101,7 @@ export async function mustBeApproved(
   rollout: Rollout,
   policy: Policy,
 ): Promise<{ definitionHash?: string; approvedBy?: string[] }> {
-  const needed = approvalsNeeded(rollout, policy)
+  const needed = approvalsNeeded(rollout, await leastApprovals(db, policy))
   if (needed === 0) return {}
   const hash = (await presentHash(db, rollout)).toString('hex')
   const given = await countingApprovals(db, [rollout.id])
@@ -163,9 +169,17 @@ function mustBeSeen({ definitionHash: seen }: ApproveCommand, hash: Buffer, need
   }
 }
 
-function mustBeAnother({ id, created_by, edited_by }: Rollout, actor: string): void {
-  if (actor !== created_by && actor !== edited_by) return
-  const what = actor === created_by ? 'made' : 'edited'
+/** Whoever has several keys is still one person. */
+async function mustBeAnother(
+  db: Db,
+  { id, created_by, edited_by }: Rollout,
+  actor: string,
+): Promise<void> {
+  const editor = edited_by ?? created_by
+  const voices = await voicesOfActors(db, [actor, created_by, editor])
+  const [own, author] = [voices.get(actor), voices.get(created_by)]
+  if (own !== author && own !== voices.get(editor)) return
+  const what = own === author ? 'made' : 'edited'
   throw new DomainError('not-allowed', `Whoever ${what} it does not approve it: others do`, {
     rolloutId: id,
   })

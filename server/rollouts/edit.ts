@@ -4,7 +4,7 @@ import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { assertVersion, type Versions } from '../version.ts'
 import { countingApprovals } from './approval-store.ts'
-import { approvalsNeeded, lockSealed, readStored } from './approval.ts'
+import { approvalsNeeded, leastApprovals, lockSealed, readStored } from './approval.ts'
 import { checkBounds } from './bounds-check.ts'
 import type { SettingColumns } from './columns.ts'
 import { canonicalJson, type Definition, definitionHash, definitionOf } from './definition.ts'
@@ -62,7 +62,8 @@ export async function editRollout(
     if (before.definition_hash?.equals(hash)) return before
     const changed = definitionOf(stored)
     mustKeepOpened(old, changed, before.phase_no)
-    const needed = approvalsNeeded({ ...stored.rollout, edited_by: actor }, ctx)
+    const least = await leastApprovals(tx, ctx)
+    const needed = approvalsNeeded({ ...stored.rollout, edited_by: actor }, least)
     const pauses = before.state === 'running' && needed > 0
     const state = pauses ? nextRolloutState('running', 'pause') : edited
     const why = pauses ? { reason: 'It was edited: it has to be approved again' } : {}

@@ -7,7 +7,7 @@ import { inTransaction } from '../db/transaction.ts'
 import { endCancelled } from '../deployments/end.ts'
 import { DomainError } from '../errors.ts'
 import { baseOf } from './abort-facts.ts'
-import { approveRollout, mustBeApproved } from './approval.ts'
+import { approveRollout, leastApprovals, mustBeApproved } from './approval.ts'
 import { checkBounds } from './bounds-check.ts'
 import { assertTarget } from './certificates.ts'
 import type { SettingColumns } from './columns.ts'
@@ -62,7 +62,7 @@ export async function createRollout(
 ): Promise<Rollout> {
   const { id, name, releaseId, with: along = [], groupId, phases, actor, requestId } = command
   const now = clock.now()
-  const settings = withPolicy(command, config.rolloutApprovals)
+  const settings = withPolicy(command, await leastApprovals(db, { config }))
   mustBeInTime(settings.start_at, now)
   return await inTransaction(db, async (tx) => {
     const companions = await subjectOf(tx, command, now)
