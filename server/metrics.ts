@@ -1,6 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
-import { workMetrics } from './work-metrics.ts'
+import { eventMetrics, workMetrics } from './work-metrics.ts'
 
 export type Metrics = ReturnType<typeof createMetrics>
 
@@ -58,22 +58,6 @@ export function createMetrics() {
       registers,
     }),
     ...workMetrics(registers),
-    eventsOptedOut: new Counter({
-      name: 'fleetseal_events_opted_out_total',
-      help: 'Events that devices sent although their owner switched monitoring off: not stored',
-      registers,
-    }),
-    webhookAttempts: new Counter({
-      name: 'fleetseal_webhook_attempts_total',
-      help: 'Calls of webhooks by outcome: delivered, failed, dead (given up)',
-      labelNames: ['outcome'],
-      registers,
-    }),
-    securityEvents: new Counter({
-      name: 'fleetseal_security_events_total',
-      help: 'Security events recorded by source and severity',
-      labelNames: ['source', 'severity'],
-      registers,
-    }),
+    ...eventMetrics(registers),
   }
 }

@@ -32,3 +32,26 @@ export function workMetrics(registers: Registry[]) {
     }),
   }
 }
+
+/** What is told of the fleet, and to whom. */
+export function eventMetrics(registers: Registry[]) {
+  return {
+    eventsOptedOut: new Counter({
+      name: 'fleetseal_events_opted_out_total',
+      help: 'Events that devices sent although their owner switched monitoring off: not stored',
+      registers,
+    }),
+    webhookAttempts: new Counter({
+      name: 'fleetseal_webhook_attempts_total',
+      help: 'Calls of webhooks by outcome: delivered, failed, dead (given up)',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    securityEvents: new Counter({
+      name: 'fleetseal_security_events_total',
+      help: 'Security events recorded by source and severity',
+      labelNames: ['source', 'severity'],
+      registers,
+    }),
+  }
+}

@@ -83,6 +83,27 @@ const queues: readonly Queue[] = [
     waiting: "state = 'queued'",
     since: 'changed_at',
   },
+  { name: 'outbox', table: 'outbox_event', waiting: 'relayed_at is null', since: 'at' },
+  {
+    name: 'webhook',
+    table: 'webhook_delivery',
+    waiting: "state = 'pending'",
+    since: 'created_at',
+  },
+  {
+    name: 'webhook-dead',
+    table: 'webhook_delivery',
+    waiting: "state = 'dead'",
+    since: 'created_at',
+  },
+  { name: 'mail', table: 'alert_mail', waiting: "state = 'pending'", since: 'created_at' },
+  { name: 'mail-dead', table: 'alert_mail', waiting: "state = 'dead'", since: 'created_at' },
+  {
+    name: 'approval',
+    table: 'approval_request',
+    waiting: "state = 'open'",
+    since: 'created_at',
+  },
   {
     name: 'delivery-form',
     table: 'delivery_form',
@@ -105,6 +126,8 @@ function expiries(at: ReturnType<typeof sql>) {
       from (select distinct on (repository, role) repository, role, expires_at from metadata_file
         where state = 'published' order by repository, role, version desc) as newest
     union all select 'api-key', expires_at from api_key where revoked_at is null and expires_at > ${at}
+    union all select 'operator-certificate', not_after from operator_certificate
+      where revoked_at is null and not_after > ${at}
     union all select 'enrollment-profile', valid_until from enrollment_profile where valid_until > ${at}
     union all select 'device-certificate', (select min(not_after) from certificate
       where kind = 'device' and state = 'issued' and not_after > ${at})`
