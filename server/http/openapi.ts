@@ -11,6 +11,7 @@ import {
   problemSchema,
 } from './openapi-answers.ts'
 import { Components, type JsonObject, type SchemaNames } from './openapi-components.ts'
+import { addExamples } from './openapi-examples.ts'
 import { tags } from './openapi-tags.ts'
 import type { Route } from './route.ts'
 
@@ -50,6 +51,8 @@ export function openApiDocument(routes: readonly Route[], about: About): JsonObj
   // For what lies beside the routes.
   problemAnswers(['not-authenticated', 'not-found', 'rate-limited', 'internal', 'busy'], responses)
   const settled = components.settle({ paths })
+  addExamples(settled.document['paths'] as JsonObject, settled.schemas)
+  for (const route of routes) dropRefused(route, settled.document, about.prefix)
   return {
     openapi: '3.1.0',
     info: {
@@ -75,6 +78,24 @@ export function openApiDocument(routes: readonly Route[], about: About): JsonObj
       schemas: { Problem: problemSchema, ...settled.schemas },
     },
   }
+}
+
+/** Parts of a body may have to fit each other in a way that no schema says: an example that would be refused is none. */
+function dropRefused(route: Route, document: JsonObject, prefix: string): void {
+  const path = `${prefix}${route.path.replaceAll(/:(\w+)/g, '{$1}')}`
+  const media = [
+    'paths',
+    path,
+    route.method,
+    'requestBody',
+    'content',
+    'application/json',
+  ].reduce<unknown>(
+    (at, name) => (typeof at === 'object' && at !== null ? Reflect.get(at, name) : undefined),
+    document,
+  )
+  if (typeof media !== 'object' || media === null || !('example' in media)) return
+  if (route.schemas.body?.safeParse(media.example).success !== true) delete media.example
 }
 
 const description = `Certificate identity, signed updates and instant cut-off for fleets of devices.
