@@ -1,6 +1,7 @@
 import type { Noun } from '../command.ts'
 import { alertNoun } from './alert.ts'
 import { apiKeyNoun } from './api-key.ts'
+import { approvalNoun } from './approval.ts'
 import { artifactNoun } from './artifact.ts'
 import { auditNoun } from './audit.ts'
 import { authorityNoun } from './authority.ts'
@@ -61,4 +62,5 @@ export const nouns: readonly Noun[] = [
   operatorCertificateNoun,
   roleNoun,
   grantNoun,
+  approvalNoun,
 ]
