@@ -65,8 +65,14 @@ export async function setGrants(
     grants.flatMap(({ groupIds }) => groupIds),
     had,
   )
-  await rolesNamed(tx, grants)
-  const agreed = await consent(tx, before.map(asGiven))
+  const roles = [...(await rolesNamed(tx, grants)).values()]
+  // Who agreed that somebody gets a role agreed to what it says now.
+  const meaning = roles.map(({ name, permissions, group_ids: groupIds }) => ({
+    name,
+    permissions,
+    groupIds,
+  }))
+  const agreed = await consent(tx, { had: before.map(asGiven), meaning })
   const rows = grants.map((grant, index): HeldGrant => {
     const { created_by, created_at } = kept.get(keyOf(grant)) ?? {
       created_by: actor,

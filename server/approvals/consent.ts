@@ -43,10 +43,12 @@ const keepMs = 90 * 86_400_000
 
 /** Thrown out of the service's transaction, which thereby changes nothing; becomes `approval-needed`. */
 class ConsentMissing extends Error {
+  readonly intent: Intent
   readonly policy: Policy
   readonly hash: Buffer
-  constructor(policy: Policy, hash: Buffer) {
+  constructor(intent: Intent, policy: Policy, hash: Buffer) {
     super('others have to agree')
+    this.intent = intent
     this.policy = policy
     this.hash = hash
   }
@@ -68,10 +70,11 @@ export async function withConsent<T>(
     return await work(async (tx, state) => await takeConsent(tx, intent, { state, now }))
   } catch (error) {
     if (!(error instanceof ConsentMissing)) throw error
-    const { policy, hash } = error
+    // One within another: what is missing may be the other's.
+    const { intent: missing, policy, hash } = error
     const request = await inTransaction(
       db,
-      async (tx) => await ask(tx, intent, { policy, hash, now }),
+      async (tx) => await ask(tx, missing, { policy, hash, now }),
     )
     const given = (await countingVoices(db, request, now)).length
     throw new DomainError(
@@ -105,11 +108,11 @@ async function takeConsent(
   if (!policy || policy.needed === 0) return {}
   const hash = hashOf(intent, state)
   const request = await lockAsked(tx, { hash, authorVoice: intent.by.voice, now })
-  if (!request) throw new ConsentMissing(policy, hash)
+  if (!request) throw new ConsentMissing(intent, policy, hash)
   const voices = await countingVoices(tx, request, now)
-  if (voices.length < policy.needed) throw new ConsentMissing(policy, hash)
+  if (voices.length < policy.needed) throw new ConsentMissing(intent, policy, hash)
   if (!(await endRequest(tx, request.id, { state: 'used', at: now }))) {
-    throw new ConsentMissing(policy, hash)
+    throw new ConsentMissing(intent, policy, hash)
   }
   return { approvalId: request.id, approvedBy: voices.map(({ actor }) => actor) }
 }
@@ -170,7 +173,14 @@ async function ask(
     actor: by.id,
     action: 'approval.ask',
     subject: request.id,
-    facts: { kind, of: subject, asked, needed: policy.needed, hash: hash.toString('hex') },
+    facts: {
+      kind,
+      of: subject,
+      asked,
+      needed: policy.needed,
+      hash: hash.toString('hex'),
+      expiresAt: request.expires_at.toISOString(),
+    },
     requestId: by.requestId,
   })
   return request

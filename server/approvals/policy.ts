@@ -6,6 +6,7 @@ import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import type { Actor } from '../http/access.ts'
 import { type ApprovalKind, approvalKinds } from '../protocol/approvals.ts'
+import type { Consent } from './agreed.ts'
 import { withConsent } from './consent.ts'
 import { deciding } from './rights.ts'
 import { findPolicy, listPolicies, type Policy, setPolicy } from './store.ts'
@@ -20,6 +21,13 @@ export interface KindPolicy {
   changedAt: Date | null
 }
 
+export interface ChangePolicy {
+  kind: ApprovalKind
+  needed: number
+  expiresHours: number
+  by: Actor
+}
+
 /** One for each kind. */
 export async function policies(db: Db): Promise<KindPolicy[]> {
   const set = new Map((await listPolicies(db)).map((policy) => [policy.kind, policy]))
@@ -27,44 +35,55 @@ export async function policies(db: Db): Promise<KindPolicy[]> {
 }
 
 /**
- * Says how many others have to agree to a kind of thing. That is itself a change of who may do what, and needs what such a change needs.
+ * Says how many others have to agree to a kind of thing. That is itself a change of who may do what, and needs what such a change needs. Fewer than before
+ * takes as many as before too, who may decide on that kind: a rule for two that one person switches off would be none.
  *
  * @throws DomainError `approval-needed`; `conflict` when there are not so many who could agree
  */
 export async function changePolicy(
   ctx: Pick<Context, 'db' | 'clock'>,
-  command: { kind: ApprovalKind; needed: number; expiresHours: number; by: Actor },
+  command: ChangePolicy,
 ): Promise<KindPolicy> {
   const { kind, needed, expiresHours, by } = command
-  const now = ctx.clock.now()
-  const asked = { needed, expiresHours }
-  const intent = { kind: 'role-change', subject: `policy ${kind}`, asked, by } as const
-  return await withConsent(ctx, intent, async (consent) => {
-    return await inTransaction(ctx.db, async (tx) => {
-      const before = viewed(kind, await findPolicy(tx, kind))
-      const { needed: neededBefore, expiresHours: expiresBefore } = before
-      if (neededBefore === needed && expiresBefore === expiresHours) return before
-      await mustBeEnough(tx, { kind, needed, now })
-      const from = { needed: neededBefore, expiresHours: expiresBefore }
-      const agreed = await consent(tx, from)
-      const policy: Policy = {
-        kind,
-        needed,
-        expires_hours: expiresHours,
-        changed_by: by.id,
-        changed_at: now,
-      }
-      await setPolicy(tx, policy)
-      await recordAudit(tx, {
-        at: now,
-        actor: by.id,
-        action: 'approval-policy.set',
-        subject: kind,
-        facts: { from, to: asked, ...agreed },
-        requestId: by.requestId,
-      })
-      return viewed(kind, policy)
+  const change = { subject: `policy ${kind}`, asked: { needed, expiresHours }, by }
+  return await withConsent(
+    ctx,
+    { ...change, kind: 'role-change' },
+    async (agreed) =>
+      await withConsent(
+        ctx,
+        { ...change, kind },
+        async (lowered) => await write(ctx, command, { agreed, lowered }),
+      ),
+  )
+}
+
+async function write(
+  { db, clock }: Pick<Context, 'db' | 'clock'>,
+  { kind, needed, expiresHours, by }: ChangePolicy,
+  consents: { agreed: Consent; lowered: Consent },
+): Promise<KindPolicy> {
+  const now = clock.now()
+  return await inTransaction(db, async (tx) => {
+    const before = viewed(kind, await findPolicy(tx, kind))
+    if (before.needed === needed && before.expiresHours === expiresHours) return before
+    await mustBeEnough(tx, { kind, needed, now })
+    const from = { needed: before.needed, expiresHours: before.expiresHours }
+    const agreed = await consents.agreed(tx, from)
+    const isLower = kind !== 'role-change' && needed < before.needed
+    const lowered = isLower ? { lowered: await consents.lowered(tx, from) } : {}
+    const times = { expires_hours: expiresHours, changed_at: now }
+    const policy: Policy = { kind, needed, changed_by: by.id, ...times }
+    await setPolicy(tx, policy)
+    await recordAudit(tx, {
+      at: now,
+      actor: by.id,
+      action: 'approval-policy.set',
+      subject: kind,
+      facts: { from, to: { needed, expiresHours }, ...agreed, ...lowered },
+      requestId: by.requestId,
     })
+    return viewed(kind, policy)
   })
 }
 

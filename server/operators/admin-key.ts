@@ -52,8 +52,10 @@ export interface NewApiKey {
   consent?: Consent | undefined
   prefix: string
   hash: Buffer
-  /** An actor: `key:<id>`, or `system` for the key of the first start. */
+  /** Who speaks with it: an actor, or `system` for the key of the first start. */
   createdBy: string
+  /** For the audit log, when it was made by means of something else that speaks for the same person. */
+  actor?: string | undefined
   createdAt: Date
   expiresAt?: Date | undefined
   ownerId?: string | undefined
@@ -80,7 +82,7 @@ export async function insertApiKey(tx: Tx, key: NewApiKey): Promise<boolean> {
     .returning('id')
     .executeTakeFirst()
   if (inserted === undefined) return false
-  const { role, groupIds = [], createdBy: actor, createdAt: at, consent } = key
+  const { role, groupIds = [], actor = key.createdBy, createdAt: at, consent } = key
   await setGrants(tx, `key:${key.id}`, [{ role, groupIds }], { actor, at, consent })
   return true
 }

@@ -24,6 +24,7 @@ import {
   markCertificateRevoked,
   type OperatorCertificate,
 } from './certificate-store.ts'
+import { makerOf } from './voice.ts'
 
 /** SHA-256 of a certificate's DER, 32 bytes. */
 export function fingerprintOf(der: Buffer): Buffer {
@@ -72,7 +73,7 @@ export async function registerCertificate(
       owner_id: ownerId ?? null,
       not_before: notBefore,
       not_after: notAfter,
-      created_by: by.id,
+      created_by: makerOf(by),
       created_at: now,
     })
     if (isNew) {

@@ -7,7 +7,7 @@ import { DomainError } from '../errors.ts'
 import type { Actor } from '../http/access.ts'
 import { derivedApiKeySecret } from './admin-key.ts'
 import { type ApiKey, getApiKey, rotateSecret } from './store.ts'
-import { voiceOf } from './voice.ts'
+import { makerOf, voiceOf } from './voice.ts'
 
 export interface RotateApiKey {
   id: string
@@ -19,7 +19,7 @@ export interface RotateApiKey {
 
 /**
  * Makes a key's secret anew. The present one works on for the overlap, so that its users can be told one after the other; the one before that ends now.
- * Name, rights and owner stay.
+ * Name, rights and owner stay. A key that spoke for nobody but itself speaks from now on for whoever sees its new secret.
  *
  * @throws DomainError `not-found`; `conflict` for a revoked key, or one that has ended; `not-allowed` for a key that may do what the caller may not, or that speaks for
  * another person
@@ -37,7 +37,9 @@ export async function rotateApiKey(
     mustHold(by, toGrants(before.grants))
     mustBeOwn(before, by)
     if (isOlder(rotationId, before.rotation_id)) throw replacedSince(id)
-    if (await rotateSecret(tx, id, { hash, prefix, rotationId, now, overlapEndsAt })) {
+    const maker = speaksForItself(before) ? makerOf(by) : before.created_by
+    const next = { hash, prefix, rotationId, maker, now, overlapEndsAt }
+    if (await rotateSecret(tx, id, next)) {
       await recordAudit(tx, {
         at: now,
         actor: by.id,
@@ -77,12 +79,15 @@ function mustBeOpen(key: ApiKey, now: Date): void {
 
 /** Whoever sees the secret could speak for somebody else where two people have to agree. */
 function mustBeOwn(key: ApiKey, by: Actor): void {
-  const id = `key:${key.id}`
-  const voice = voiceOf(id, key)
-  if (voice === id || voice === by.voice) return
+  if (speaksForItself(key) || voiceOf(`key:${key.id}`, key) === by.voice) return
   throw new DomainError(
     'not-allowed',
     'This key speaks for another person, who alone may have its new secret: revoke it and make another one',
     { keyId: key.id },
   )
+}
+
+function speaksForItself(key: ApiKey): boolean {
+  const id = `key:${key.id}`
+  return voiceOf(id, key) === id
 }

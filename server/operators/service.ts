@@ -8,6 +8,7 @@ import type { Actor } from '../http/access.ts'
 import { mustBeActive } from '../people/service.ts'
 import { derivedApiKeySecret, insertApiKey } from './admin-key.ts'
 import { type ApiKey, getApiKey, markRevoked } from './store.ts'
+import { makerOf } from './voice.ts'
 
 interface By {
   actor: string
@@ -53,7 +54,8 @@ export async function createApiKey(
       groupIds,
       prefix,
       hash,
-      createdBy: by.id,
+      createdBy: makerOf(by),
+      actor: by.id,
       createdAt: now,
       expiresAt,
       ownerId,

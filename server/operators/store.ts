@@ -76,7 +76,15 @@ export async function markRevoked(tx: Tx, id: string, now: Date): Promise<boolea
 export async function rotateSecret(
   tx: Tx,
   id: string,
-  next: { hash: Buffer; prefix: string; rotationId: string; now: Date; overlapEndsAt: Date },
+  next: {
+    hash: Buffer
+    prefix: string
+    rotationId: string
+    /** Who sees the new secret, where that says who the key speaks for. */
+    maker: string
+    now: Date
+    overlapEndsAt: Date
+  },
 ): Promise<boolean> {
   const row = await tx
     .updateTable('api_key')
@@ -84,6 +92,7 @@ export async function rotateSecret(
       previous_hash: eb.ref('secret_hash'),
       secret_hash: next.hash,
       prefix: next.prefix,
+      created_by: next.maker,
       overlap_ends_at: next.overlapEndsAt,
       rotation_id: next.rotationId,
       rotated_at: next.now,

@@ -9,3 +9,8 @@ export function voiceOf(
   if (maker.startsWith('user:')) return maker
   return owner === null ? id : `user:${owner}`
 }
+
+/** Who is said to have made a credential: with whatever somebody calls who is known, it is they who make it, and see it. */
+export function makerOf({ id, voice }: { id: string; voice: string }): string {
+  return voice.startsWith('user:') ? voice : id
+}

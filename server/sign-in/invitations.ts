@@ -2,6 +2,7 @@ import { hkdfSync } from 'node:crypto'
 
 import { mustHold } from '../access/escalation.ts'
 import { grantsOf } from '../access/grants.ts'
+import type { Consent } from '../approvals/agreed.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
@@ -41,10 +42,10 @@ type Deps = Pick<Context, 'db' | 'clock' | 'kek' | 'config'>
  */
 export async function invite(
   ctx: Deps,
-  command: { id: string; personId: string; by: Actor },
+  command: { id: string; personId: string; by: Actor; consent: Consent },
 ): Promise<{ invitation: Invitation; token: string }> {
   const { db, clock, kek } = ctx
-  const { id, personId, by } = command
+  const { id, personId, by, consent } = command
   const now = clock.now()
   const token = tokenOf(kek, id)
   // Whoever holds the link is this person: nobody makes one for somebody who may more.
@@ -63,12 +64,14 @@ export async function invite(
     if (!stored) throw new Error('An invitation that was just stored is not there')
     if (!isNew) return stored
     const isReset = account.hash !== null || (await passkeysOf(tx, personId)).length > 0
+    // Whoever holds the link could speak with two voices.
+    const agreed = isReset ? await consent(tx, { personId }) : {}
     await removeCredentials(tx, personId)
     await dropTicketsOf(tx, personId)
     await forgetFailures(tx, accountSubject(account.email))
     const reason = 'credentials-changed' as const
     const ended = await endSessions(tx, { personId }, { reason, now })
-    const facts = { name: account.name, isReset, sessionsEnded: ended.length }
+    const facts = { name: account.name, isReset, sessionsEnded: ended.length, ...agreed }
     await recordAudit(tx, {
       at: now,
       actor: by.id,

@@ -1,8 +1,10 @@
 import { z } from 'zod'
 
+import { withRoleConsent } from '../approvals/consent.ts'
 import { route } from '../http/route.ts'
 import { stepUpMs } from '../http/step-up.ts'
 import { sessionCookie } from '../people/session-cookie.ts'
+import { getPerson } from '../people/store.ts'
 import { type AccountState, readAccount, unlock } from './account.ts'
 import { getAccount, type LocalAccount, type Passkey } from './credential-store.ts'
 import { type Factors, factorsOf } from './factors.ts'
@@ -53,8 +55,9 @@ export const selfRoutes = [
       const { sessionId, personId } = signed(actor)
       const account = await getAccount(ctx.db, personId)
       const provenAt = actor.session?.provenAt.getTime() ?? 0
+      const { email } = account ?? (await getPerson(ctx.db, personId))
       return {
-        person: { id: personId, name: actor.name, email: account?.email ?? null },
+        person: { id: personId, name: actor.name, email },
         session: { id: sessionId, stepUpUntil: new Date(provenAt + stepUpMs).toISOString() },
         credentials: account ? credentialsView(account, await factorsOf(ctx.db, personId)) : null,
       }
@@ -226,6 +229,7 @@ export const accountRoutes = [
     summary: 'A link to take a local account, once, within 72 hours; resets an account in use',
     permission: 'operators:manage',
     scope: 'fleet',
+    refuses: ['approval-needed', 'quota-exhausted'],
     stepUp: true,
     status: 201,
     creates: true,
@@ -233,7 +237,10 @@ export const accountRoutes = [
     body: NoBody,
     response: NewInvitationView,
     handle: async ({ ctx, params: { personId }, actor, newId }) => {
-      const { invitation, token } = await invite(ctx, { id: newId, personId, by: actor })
+      const intent = { subject: personId, asked: { reset: 'account' }, by: actor }
+      const { invitation, token } = await withRoleConsent(ctx, intent, (consent) =>
+        invite(ctx, { id: newId, personId, by: actor, consent }),
+      )
       return {
         id: invitation.id,
         personId,

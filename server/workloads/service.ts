@@ -7,6 +7,7 @@ import type { StoredGrant } from '../db/grants.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import type { Actor } from '../http/access.ts'
+import { makerOf } from '../operators/voice.ts'
 import { isTrustworthy } from '../sign-in-config.ts'
 import {
   countWorkloads,
@@ -59,7 +60,8 @@ export async function createWorkload(
   }
   return await inTransaction(db, async (tx) => {
     await mustHoldGiven(tx, by, [{ role, groupIds }])
-    const row = { id, name, issuer, audience, subject, role, created_by: by.id, created_at: now }
+    const made = { created_by: makerOf(by), created_at: now }
+    const row = { id, name, issuer, audience, subject, role, ...made }
     if (await insertWorkload(tx, { ...row, claims: JSON.stringify(claims) })) {
       if ((await countWorkloads(tx)) > maxWorkloads) {
         throw new DomainError('conflict', `There are ${maxWorkloads} already: remove some`)

@@ -214,6 +214,7 @@ test('these ask for a second factor that was shown lately, and no others', () =>
       "PATCH /people/:personId",
       "POST /api-keys",
       "POST /api-keys/:keyId/rotation",
+      "POST /approvals/:approvalId/actions approve",
       "POST /authorities/:authorityId/actions",
       "POST /certificates/:certificateId/actions revoke",
       "POST /devices/:deviceId/actions disable, revoke",
@@ -232,6 +233,7 @@ test('these ask for a second factor that was shown lately, and no others', () =>
       "POST /self/recovery-codes",
       "POST /self/totp",
       "POST /workloads",
+      "PUT /approval-policies/:kind",
       "PUT /grants/:principal",
       "PUT /roles/:name",
     ]
