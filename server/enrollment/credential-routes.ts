@@ -38,6 +38,11 @@ export const credentialRoutes = [
     creates: true,
     params: ProfileParams,
     body: NewClaimBody,
+    example: {
+      csr: '-----BEGIN CERTIFICATE REQUEST-----\n…\n-----END CERTIFICATE REQUEST-----\n',
+      days: 7,
+      maxUses: 500,
+    },
     response: NewClaimView,
     handle: async ({ ctx, reach, params, body, actor, newId }) => {
       await requireProfile(ctx.db, params.profileId, reach)

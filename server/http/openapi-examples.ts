@@ -18,6 +18,7 @@ const texts = [
   'ZXhhbXBsZQ==',
   'a'.repeat(64),
   'a'.repeat(128),
+  'shown-once-'.repeat(4).slice(0, 43),
 ]
 
 /** What fields of these names hold, where their schema says only that it is text. */
@@ -33,6 +34,8 @@ const named: Readonly<Record<string, string>> = {
   query: 'model = "pump-2"',
   zone: 'Europe/Berlin',
   url: 'https://example.com/hook',
+  email: 'ada@example.com',
+  code: '123456',
   actor: 'key:01890a5d-ac96-774b-bcce-b302099a8057',
   createdBy: 'key:01890a5d-ac96-774b-bcce-b302099a8057',
 }

@@ -52,7 +52,8 @@ export function openApiDocument(routes: readonly Route[], about: About): JsonObj
   problemAnswers(['not-authenticated', 'not-found', 'rate-limited', 'internal', 'busy'], responses)
   const settled = components.settle({ paths })
   addExamples(settled.document['paths'] as JsonObject, settled.schemas)
-  for (const route of routes) dropRefused(route, settled.document, about.prefix)
+  for (const route of [...routes, ...(about.open ?? [])])
+    dropRefused(route, settled.document, about.prefix)
   return {
     openapi: '3.1.0',
     info: {
@@ -81,7 +82,7 @@ export function openApiDocument(routes: readonly Route[], about: About): JsonObj
 }
 
 /** Parts of a body may have to fit each other in a way that no schema says: an example that would be refused is none. */
-function dropRefused(route: Route, document: JsonObject, prefix: string): void {
+function dropRefused(route: OpenRoute, document: JsonObject, prefix: string): void {
   const path = `${prefix}${route.path.replaceAll(/:(\w+)/g, '{$1}')}`
   const media = [
     'paths',

@@ -2,6 +2,7 @@ import { keyId } from '../../pki/tuf/keys.ts'
 import { toInstant } from '../../pki/tuf/time.ts'
 import type { Db } from '../db/client.ts'
 import { route } from '../http/route.ts'
+import { exampleReleaseKeys, exampleRoots } from './examples.ts'
 import { onlineKeys } from './online-keys.ts'
 import { type DraftFile, listRoles, readDraftFile, type RoleOverview } from './overview.ts'
 import { changeReleaseKeys, readReleaseKeys } from './release-keys.ts'
@@ -72,6 +73,7 @@ export const metadataRoutes = [
     refuses: ['not-ready', 'signature-invalid'],
     status: 201,
     body: RootsBody,
+    example: exampleRoots,
     response: RootsView,
     handle: async ({ ctx, body, actor }) =>
       await importRoots(ctx, { ...body, actor: actor.id, requestId: actor.requestId }),
@@ -112,6 +114,7 @@ export const metadataRoutes = [
     scope: 'fleet',
     refuses: ['not-ready', 'signature-invalid'],
     body: ReleaseKeysBody,
+    example: exampleReleaseKeys,
     response: ReleaseKeysView,
     handle: async ({ ctx, body, actor }) => {
       const by = { actor: actor.id, requestId: actor.requestId }

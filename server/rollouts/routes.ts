@@ -64,6 +64,12 @@ export const rolloutRoutes = [
     status: 201,
     creates: true,
     body: RolloutBody,
+    example: {
+      name: 'Pumps of the north to 1.2.0',
+      releaseId: '01890a5d-ac96-774b-bcce-b302099a8057',
+      groupId: '01890a5d-ac96-774b-bcce-b302099a8058',
+      phases: [{ percent: 10 }, { percent: 100 }],
+    },
     response: RolloutView,
     handle: async ({ ctx, reach, body, actor, newId }) => {
       const { name, releaseId, with: along, groupId } = body

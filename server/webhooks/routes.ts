@@ -75,6 +75,7 @@ export const webhookRoutes = [
     scope: 'fleet',
     params: EndpointParams,
     body: EndpointPatch,
+    example: { types: ['device.registered'], description: 'The inventory' },
     response: EndpointView,
     handle: async ({ ctx, params, body, actor }) =>
       view(await changeEndpoint(ctx, params.endpointId, body, by(actor))),
