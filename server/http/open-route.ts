@@ -45,7 +45,7 @@ export function openRoute<R, B>(spec: OpenSpec<B, R>): OpenRoute {
     costly: false,
     schemas: { body: spec.body, response: spec.response },
     handler: (ctx) => async (req, res) => {
-      assertSameOrigin(req)
+      assertSameOrigin(req, ctx.config)
       const body = parse(spec.body, req.body, 'body')
       const requestId = String(res.locals['requestId'] ?? '')
       const result = await spec.handle({ ctx, body, requestId, req, res })

@@ -8,12 +8,9 @@ import { DomainError } from '../errors.ts'
  *
  * @throws DomainError `not-allowed`
  */
-export function assertSameOrigin(req: Request): void {
-  const origin = req.get('origin')
-  const isForeign =
-    (origin !== undefined && URL.parse(origin)?.host !== req.get('host')?.toLowerCase()) ||
-    ['cross-site', 'same-site'].includes(req.get('sec-fetch-site') ?? '')
-  if (!isForeign) return
+export function assertSameOrigin(req: Request, config: { publicUrl: string }): void {
+  const isOwn = req.get('origin') === undefined || isOurs(req, config)
+  if (isOwn && !isFromElsewhere(req)) return
   const message = 'A page of another origin may not watch: open one of this server'
   throw new DomainError('not-allowed', message)
 }
@@ -28,15 +25,21 @@ export const ownPageHeader = 'x-fleetseal-request'
  *
  * @throws DomainError `not-allowed`
  */
-export function assertOwnPage(req: Request, { publicUrl }: { publicUrl: string }): void {
-  const origin = req.get('origin')
-  const host = origin === undefined ? undefined : URL.parse(origin)?.host
-  const isOwn =
-    host !== undefined && (host === req.get('host')?.toLowerCase() || origin === publicUrl)
-  const isForeign = ['cross-site', 'same-site'].includes(req.get('sec-fetch-site') ?? '')
-  if (isOwn && !isForeign && req.get(ownPageHeader) === '1') return
+export function assertOwnPage(req: Request, config: { publicUrl: string }): void {
+  if (isOurs(req, config) && !isFromElsewhere(req) && req.get(ownPageHeader) === '1') return
   throw new DomainError(
     'not-allowed',
     'A change by somebody who is signed in comes from a page of this server: send Origin and X-Fleetseal-Request: 1',
   )
+}
+
+/** The host that was asked, or, where a proxy asks under another name, the one that people see. */
+function isOurs(req: Request, { publicUrl }: { publicUrl: string }): boolean {
+  const origin = req.get('origin')
+  const host = origin === undefined ? undefined : URL.parse(origin)?.host
+  return host !== undefined && (host === req.get('host')?.toLowerCase() || origin === publicUrl)
+}
+
+function isFromElsewhere(req: Request): boolean {
+  return ['cross-site', 'same-site'].includes(req.get('sec-fetch-site') ?? '')
 }

@@ -16,7 +16,7 @@ export function liveRoutes(limits: Partial<LiveLimits> = {}) {
       answers: { 'text/event-stream': RolloutView },
       shared: (ctx) => new LiveRollouts(ctx, limits),
       handle: async ({ ctx, req, res, params: { rolloutId }, actor, reach, shared }) => {
-        assertSameOrigin(req)
+        assertSameOrigin(req, ctx.config)
         await requireRollout(ctx.db, rolloutId, reach)
         const seen = req.get('last-event-id')?.slice(0, 64)
         if (req.method === 'HEAD') return void res.type('text/event-stream').end()

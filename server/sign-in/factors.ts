@@ -23,7 +23,10 @@ export interface Proof {
   use: (tx: Tx, now: Date) => Promise<boolean>
 }
 
-export type Verdict = { proof: Proof } | { proof?: undefined; reason: FactorRefusal }
+export type Verdict =
+  | { proof: Proof }
+  /** `personId`: whose passkey it was, when it was that for certain. */
+  | { proof?: undefined; reason: FactorRefusal; personId?: string }
 export type FactorRefusal =
   | 'wrong-code'
   | 'wrong-recovery-code'
@@ -96,7 +99,9 @@ async function judgePasskey(
   }
   const answer = await checkPasskey(config, response, { passkey, challenge, origin: origin() })
   if (!answer.fits) {
-    return { reason: answer.isBehind ? 'passkey-counter-behind' : 'wrong-passkey' }
+    return answer.isBehind
+      ? { reason: 'passkey-counter-behind', personId: passkey.person_id }
+      : { reason: 'wrong-passkey' }
   }
   const { id, counter: before, person_id: owner } = passkey
   const used = { id, before, counter: answer.counter, is_backed_up: answer.isBackedUp }

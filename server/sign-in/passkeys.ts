@@ -135,7 +135,7 @@ export async function readNewPasskey(
   }).catch((error: unknown) => {
     throw notFitting(error)
   })
-  if (!made) throw notFitting(undefined)
+  if (!made || isFramed(response)) throw notFitting(undefined)
   const { credential } = made
   const known: readonly string[] = transportNames
   return {
@@ -196,7 +196,17 @@ async function verify(
       transports: passkey.transports,
     },
   }).catch(() => undefined)
-  if (!answer?.verified) return undefined
+  if (!answer?.verified || isFramed(response)) return undefined
   const { newCounter, credentialBackedUp } = answer.authenticationInfo
   return { counter: newCounter, isBackedUp: credentialBackedUp }
+}
+
+/**
+ * Whether the page was a frame of somebody else's, who decided what its user saw (WebAuthn section 7.2, step 14). The library looks only where a
+ * browser names that page. For what verified, whose client data is JSON.
+ */
+function isFramed(response: unknown): boolean {
+  const { response: answer } = response as AuthenticationResponseJSON
+  const client = JSON.parse(Buffer.from(answer.clientDataJSON, 'base64url').toString()) as object
+  return ('crossOrigin' in client && client.crossOrigin === true) || 'topOrigin' in client
 }

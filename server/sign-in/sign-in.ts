@@ -139,7 +139,9 @@ export async function showFactor(
   const { challenge } = ticket
   const verdict = await judgeFactor(ctx, given.shown, { personId, challenge, origin: given.origin })
   if (!verdict.proof) {
-    noteRefusal(ctx, { reason: verdict.reason, from, account })
+    const { reason, personId: owner } = verdict
+    const whose = owner === undefined ? account : await getAccount(db, owner)
+    noteRefusal(ctx, { reason, from, account: whose })
     throw notFitting(given.shown.kind)
   }
   const signedIn = await open(ctx, { ticket, proof: verdict.proof, from })
