@@ -31,3 +31,8 @@ export function originOf(requestId: string | undefined): RequestOrigin | undefin
   const store = current.getStore()
   return requestId !== undefined && store?.requestId === requestId ? store.origin : undefined
 }
+
+/** The request being handled, for work that is done for it alone; undefined outside any. */
+export function currentRequestId(): string | undefined {
+  return current.getStore()?.requestId
+}

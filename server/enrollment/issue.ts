@@ -26,10 +26,15 @@ export type IssueDeps = Pick<
  * Turns a stored intent into a certificate, and a registered device into an active one. For an intent that is finished
  * already, the certificate there is.
  *
+ * @param requestId of the request that is handled for this device alone, for the audit row
  * @returns the certificate, DER
  * @throws DomainError `not-allowed` when the device was cut off meanwhile, or the certificate has been ended since
  */
-export async function issueToDevice(ctx: IssueDeps, intent: CertificateRow): Promise<Buffer> {
+export async function issueToDevice(
+  ctx: IssueDeps,
+  intent: CertificateRow,
+  requestId?: string,
+): Promise<Buffer> {
   const deviceId = intent.device_id
   if (deviceId === null) throw new Error('An intent without a device')
   const now = ctx.clock.now()
@@ -42,7 +47,8 @@ export async function issueToDevice(ctx: IssueDeps, intent: CertificateRow): Pro
       await activate(tx, device, now)
       await replaceUnused(tx, issued, now)
       if (!isFirst(device)) await recordIdentityChanges(tx, { deviceIds: [deviceId], now })
-      await recordAudit(tx, entryOf(issued, now, await renewalFacts(tx, issued)))
+      const entry = entryOf(issued, now, await renewalFacts(tx, issued))
+      await recordAudit(tx, { ...entry, ...(requestId === undefined ? {} : { requestId }) })
     },
   })
   if (row.state !== 'issued' || !row.der) {

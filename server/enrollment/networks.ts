@@ -1,4 +1,4 @@
-import { BlockList, isIPv6 } from 'node:net'
+import { BlockList, isIPv4, isIPv6 } from 'node:net'
 
 import { DomainError } from '../errors.ts'
 
@@ -6,6 +6,24 @@ import { DomainError } from '../errors.ts'
 function plainAddress(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1]
   return mapped ?? address.replace(/%.*$/, '')
+}
+
+/**
+ * What is taken for one network: the addresses of a provider's pool change within it. Undefined for what is no address.
+ */
+export function networkOf(address: string): { family: 4 | 6; network: string } | undefined {
+  const plain = plainAddress(address)
+  if (isIPv4(plain)) return { family: 4, network: plain.split('.').slice(0, 2).join('.') }
+  if (!isIPv6(plain)) return undefined
+  // The first 32 bits of any way to write it.
+  const [head = '', tail] = plain.toLowerCase().split('::')
+  const groups = head === '' ? [] : head.split(':')
+  const first = tail === undefined ? groups : [...groups, '0', '0']
+  const network = first
+    .slice(0, 2)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':')
+  return { family: 6, network }
 }
 
 /** Whether an address lies in one of the networks, in CIDR. No networks are all of them. */

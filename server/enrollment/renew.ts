@@ -18,9 +18,11 @@ import { noteEvent } from '../events/record.ts'
 import type { Identity } from '../identity.ts'
 import { newId } from '../ids.ts'
 import { assertNotCutOff } from '../incidents/cut-off.ts'
+import { currentRequestId } from '../request-origin.ts'
 import { type EstPolicy, estPolicyOf } from './est-policy.ts'
 import { type IssueDeps, issueToDevice } from './issue.ts'
 import { assertLapsedMayRenew } from './lapsed.ts'
+import { noteAnomalies } from './renewal-anomalies.ts'
 import { renewalHintFor } from './renewal-hint.ts'
 import { assertKeyPolicy, assertSameNames, requestKeyOf } from './request.ts'
 import { keyAlgorithms } from './state.ts'
@@ -58,9 +60,11 @@ export async function renew(ctx: IssueDeps, renewal: Renewal): Promise<Buffer> {
       throw refusal
     },
   )
-  const der = await issueToDevice(ctx, intent)
-  if (renewal.isLapsed && intent.state === 'pending') {
-    const { deviceId, fingerprint } = renewal.identity
+  const der = await issueToDevice(ctx, intent, currentRequestId())
+  if (intent.state !== 'pending') return der
+  const { deviceId, fingerprint } = renewal.identity
+  await noteAnomalies(ctx, { deviceId, certificateId: intent.id })
+  if (renewal.isLapsed) {
     noteEvent(ctx, {
       source: 'server',
       kind: 'renewed-after-expiry',

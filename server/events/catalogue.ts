@@ -64,6 +64,9 @@ enrollment-certificate-refused | warning | server | A certificate that a profile
 enrollment-rate-limited | warning | server | So many wrong tokens from one place that it has to wait | Find out who is there.
 device-enrolled-again | warning | server | A device that has a certificate enrolled anew | @check
 renewed-after-expiry | warning | server | A device renewed with a certificate that had ended | @look
+renewed-same-key | info | server | A device renewed and kept its key, where its profile leaves that open | Nothing, if its software does so; otherwise make the profile ask for new keys.
+renewed-too-often | warning | server | A device renewed for the third time within an hour, or more often | Its software may not keep what it is given. If it does, somebody else renews too: see renewed-elsewhere.
+renewed-elsewhere | warning | server | A device renewed, by different requests, from two networks within ten minutes | Find out whether the device moved just then; if not, its key is out: revoke it and enroll it with a new key.
 certificate-not-renewed | critical | server | A certificate comes to its end and its device has not renewed it | Find out why the device does not renew; after the end it has to enroll again.
 device-active | info | server | A device was let in again | @own
 device-disabled | warning | server | A device was cut off | @own

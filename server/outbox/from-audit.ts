@@ -29,6 +29,19 @@ function eventsOf({ at, action, subject, facts }: Recorded): OutboxEvent[] {
       const data = { action: action === 'group.disable' ? 'disable' : 'enable', reason } as const
       return [{ type: 'group.state-changed', at, subject, data }]
     }
+    case 'approval.ask': {
+      const kind = text(facts['kind'])
+      const expiresAt = text(facts['expiresAt'])
+      if (kind === null || expiresAt === null) return []
+      return [
+        {
+          type: 'approval.needed',
+          at,
+          subject,
+          data: { approvalId: subject, action: kind, expiresAt },
+        },
+      ]
+    }
     case 'certificate.issue':
       return issued(at, subject, facts)
     case 'release.publish': {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
+import { type Intent, withConsent } from '../../server/approvals/consent.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { inTransaction } from '../../server/db/transaction.ts'
 import { recordEvents } from '../../server/events/record.ts'
@@ -19,6 +20,7 @@ beforeAll(async () => {
     'device.state-changed',
     'certificate.issued',
     'security-event.raised',
+    'approval.needed',
   ] as const
   await createEndpoint(world.ctx, { ...endpoint, types: [...types], groupIds: [] }, by)
 })
@@ -59,4 +61,36 @@ test('what is rolled back is not told', async () => {
     throw new Error('no')
   }).catch(() => {})
   expect(await stored(deviceId)).toEqual([])
+})
+
+test('that somebody else has to agree is told once for a wish', async () => {
+  const { ctx } = world
+  const changed = { changed_by: by.actor, changed_at: ctx.clock.now() }
+  const policy = { kind: 'group-disable', needed: 1, expires_hours: 2, ...changed } as const
+  await handle.db.insertInto('approval_policy').values(policy).execute()
+  const subject = crypto.randomUUID()
+  const actor = { id: by.actor, voice: by.actor, name: 'Ada', grants: [], requestId: 'test' }
+  const intent: Intent = { kind: 'group-disable', subject, asked: {}, by: actor }
+  const wish = async () =>
+    await withConsent(
+      ctx,
+      intent,
+      async (consent) => await inTransaction(handle.db, (tx) => consent(tx, {})),
+    )
+  const refusal: unknown = await wish().catch((error: unknown) => error)
+  expect(refusal).toMatchObject({
+    code: 'approval-needed',
+    facts: { approvalId: expect.any(String) },
+  })
+  await wish().catch(() => {})
+  const { approvalId } = (refusal as { facts: Record<string, string> }).facts
+  const told = await handle.db
+    .selectFrom('outbox_event')
+    .select(['subject', 'data'])
+    .where('type', '=', 'approval.needed')
+    .execute()
+  const expiresAt = new Date(ctx.clock.now().getTime() + 2 * 3_600_000).toISOString()
+  expect(told).toEqual([
+    { subject: approvalId, data: { approvalId, action: 'group-disable', expiresAt } },
+  ])
 })

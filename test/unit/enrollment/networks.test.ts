@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 
-import { assertNetwork, isWithin } from '../../../server/enrollment/networks.ts'
+import { assertNetwork, isWithin, networkOf } from '../../../server/enrollment/networks.ts'
 
 test.each<[networks: string[], address: string, isIn: boolean]>([
   [[], '203.0.113.7', true],
@@ -23,4 +23,18 @@ test.each<[networks: string[], address: string, isIn: boolean]>([
   const check = () => assertNetwork({ source_networks: networks }, address)
   if (isIn) expect(check).not.toThrow()
   else expect(check).toThrow(expect.objectContaining({ code: 'not-allowed' }))
+})
+
+test.each([
+  ['203.0.113.7', '203.0'],
+  ['::ffff:203.0.113.7', '203.0'],
+  ['2001:db8:1::1', '2001:db8'],
+  ['2001:0DB8::', '2001:db8'],
+  ['2001::1', '2001:0'],
+  ['::1', '0:0'],
+  ['fe80::1%eth0', 'fe80:0'],
+  ['unknown', undefined],
+  ['', undefined],
+])('the network of %s', (address, network) => {
+  expect(networkOf(address)?.network).toBe(network)
 })
