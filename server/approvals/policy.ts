@@ -12,6 +12,8 @@ import { deciding } from './rights.ts'
 import { findPolicy, listPolicies, type Policy, setPolicy } from './store.ts'
 
 export const defaultExpiresHours = 24
+/** Of an override: the device asks for two, whatever anybody says here (updates.md §7.2). */
+const alwaysNeeded: Partial<Record<ApprovalKind, number>> = { override: 2 }
 
 export interface KindPolicy {
   kind: ApprovalKind
@@ -45,6 +47,7 @@ export async function changePolicy(
   command: ChangePolicy,
 ): Promise<KindPolicy> {
   const { kind, needed, expiresHours, by } = command
+  mustBeFree(kind, needed)
   const change = { subject: `policy ${kind}`, asked: { needed, expiresHours }, by }
   return await withConsent(
     ctx,
@@ -87,6 +90,16 @@ async function write(
   })
 }
 
+function mustBeFree(kind: ApprovalKind, needed: number): void {
+  const always = alwaysNeeded[kind] ?? needed
+  if (needed === always) return
+  throw new DomainError(
+    'conflict',
+    `This takes ${always} others than its author, always: there is nothing to set`,
+    { needed: always },
+  )
+}
+
 /** Or nobody could ever do it again, nor change the policy. */
 async function mustBeEnough(
   db: Db,
@@ -105,7 +118,7 @@ async function mustBeEnough(
 function viewed(kind: ApprovalKind, policy: Policy | undefined): KindPolicy {
   return {
     kind,
-    needed: policy?.needed ?? 0,
+    needed: alwaysNeeded[kind] ?? policy?.needed ?? 0,
     expiresHours: policy?.expires_hours ?? defaultExpiresHours,
     changedBy: policy?.changed_by ?? null,
     changedAt: policy?.changed_at ?? null,

@@ -2,6 +2,7 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
+import { voicesOfActors } from '../db/voice.ts'
 import { DomainError } from '../errors.ts'
 import { stoppableStates } from '../protocol/deployment.ts'
 import {
@@ -63,7 +64,7 @@ export interface ActOnOverride extends By {
 }
 
 /**
- * One more word for it, or the end of it. `conflict` when its author approves, when somebody does so twice, and when its time
+ * One more word for it, or the end of it. `conflict` when its author approves, when somebody does so twice, by whatever key, and when its time
  * is over or the device is past it.
  */
 export async function actOnOverride(ctx: Deps, command: ActOnOverride): Promise<Override> {
@@ -106,8 +107,14 @@ async function approve(tx: Tx, { before, deployment, actor, now }: Approval): Pr
   mustBeOverridable(deployment)
   if (revoked_at !== null) refuse('It was taken back; ask for a new one')
   if (until <= now) refuse('Its time is over; ask for a new one')
-  if (created_by === actor) refuse('Whoever asked for it does not approve it: two others do')
-  if (approved_by.includes(actor)) refuse('You approved it already: somebody else has to')
+  const voices = await voicesOfActors(tx, [actor, created_by, ...approved_by])
+  const own = voices.get(actor)
+  if (voices.get(created_by) === own) {
+    refuse('Whoever asked for it does not approve it: two others do')
+  }
+  if (approved_by.some((one) => voices.get(one) === own)) {
+    refuse('You approved it already: somebody else has to')
+  }
   if (approved_by.length >= 2) refuse('It is approved already')
   return await addApprover(tx, before, { approver: actor, now })
 }

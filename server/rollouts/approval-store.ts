@@ -52,17 +52,6 @@ export async function countingApprovals(
   })
 }
 
-/** Whose voice each of these actors has. */
-export async function voicesOfActors(
-  db: Db,
-  actors: readonly string[],
-): Promise<Map<string, string>> {
-  const { rows } = await sql<{ actor: string; voice: string }>`
-    select actor, ${voiceOfActor(sql.ref('said.actor'))} as voice
-    from unnest(${[...actors]}::text[]) as said (actor)`.execute(db)
-  return new Map(rows.map(({ actor, voice }) => [actor, voice]))
-}
-
 /** False when this person approved this definition before. */
 export async function insertApproval(tx: Tx, row: Approval): Promise<boolean> {
   const inserted = await tx

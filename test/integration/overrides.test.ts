@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { heldVersions } from '../../pki/tuf/bundle.ts'
 import { verifyBundle } from '../../pki/tuf/verify.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
+import { newId } from '../../server/ids.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { ReleaseWorld } from '../support/release-world.ts'
 import { historyOf } from '../support/rollout-given.ts'
@@ -187,6 +188,34 @@ describe('an override that was asked for', () => {
     const list = await releases.api.call('GET', `/deployments/${id}/overrides`)
     expect(list.body.items).toMatchObject([{ inForce: true }])
   })
+})
+
+test('one person by two keys is one of them, and none of them for what they asked for', async () => {
+  const now = releases.ctx.clock.now()
+  const person = { id: newId(now), name: 'Dora', email: null, state: 'active' as const }
+  await handle.db
+    .insertInto('person')
+    .values({ ...person, created_by: 'key:test', created_at: now })
+    .execute()
+  const givenKey = async () => {
+    const wanted = { name: 'of Dora', role: 'operator', ownerId: person.id }
+    return String((await releases.call('POST', '/api-keys', wanted))['secret'])
+  }
+  const [one, other] = [await givenKey(), await givenKey()]
+  const act = async (key: string, overrideId: unknown) => {
+    const path = `/overrides/${String(overrideId)}/actions`
+    return await releases.api.call('POST', path, { action: 'approve' }, { key })
+  }
+  const { id } = await given()
+  const { body } = await ask(id)
+  expect((await act(one, body['id'])).status).toBe(200)
+  expect((await act(other, body['id'])).status).toBe(409)
+  expect(await approve(body['id'], 'first')).toMatchObject({ body: { inForce: true } })
+  const wanted = { reason: 'The worm spreads', until: inHours(48) }
+  const { id: own } = await given()
+  const path = `/deployments/${own}/overrides`
+  const asked = await releases.api.call('POST', path, wanted, { key: one })
+  expect((await act(other, asked.body['id'])).status).toBe(409)
 })
 
 test('what is signed within the second of an earlier answer is seen by the device all the same', async () => {
