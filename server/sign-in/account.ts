@@ -8,7 +8,7 @@ import { getAccount, type LocalAccount, lockAccount } from './credential-store.t
 import { type Factors, factorsOf } from './factors.ts'
 import { openInvitation } from './invitation-store.ts'
 import { forgetFailures, type Standing } from './limit-store.ts'
-import { accountSubject, standingOfAccount } from './limits.ts'
+import { accountSubject, insideSubject, standingOfAccount } from './limits.ts'
 
 export interface AccountState {
   account: LocalAccount
@@ -46,7 +46,9 @@ export async function unlock(
   await inTransaction(db, async (tx) => {
     const { email, name } = found(await lockAccount(tx, personId), personId)
     const before = await standingOfAccount(tx, email, now)
-    if (!(await forgetFailures(tx, accountSubject(email)))) return
+    const outside = await forgetFailures(tx, accountSubject(email))
+    const inside = await forgetFailures(tx, insideSubject(personId))
+    if (!outside && !inside) return
     const facts = { name, failures: before.failures }
     await recordAudit(tx, {
       at: now,

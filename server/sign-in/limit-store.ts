@@ -45,6 +45,7 @@ export async function takeAttempt(
 
 /** An attempt that was none of the failed ones: what it counted is taken back, and the pause that it would have begun. */
 export async function giveBack(tx: Tx, subjects: readonly string[]): Promise<void> {
+  if (subjects.length === 0) return
   await tx
     .updateTable('sign_in_limit')
     .set({ failures: sql`greatest(failures - 1, 0)`, blocked_until: null })

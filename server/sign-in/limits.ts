@@ -33,12 +33,21 @@ const networkPace: Pace = {
 export interface Subjects {
   /** Absent: by network only. */
   account?: string | undefined
-  network: string
+  /** Absent: by account only. */
+  network?: string | undefined
 }
 
 /** By a hash, so that what people type by mistake, such as their password, is kept nowhere. The same whether there is such an account or not. */
 export function accountSubject(email: string): string {
   return `account:${createHash('sha256').update(email.toLowerCase()).digest('hex')}`
+}
+
+/**
+ * What somebody who is signed in tries. Counted apart: whoever fails outside, under this address or in this network, must not keep the one inside from what takes
+ * a second factor, such as cutting off a device.
+ */
+export function insideSubject(personId: string): string {
+  return `inside:${personId}`
 }
 
 export function networkSubject(address: string): string {
@@ -59,11 +68,12 @@ export async function countAttempt(
   const now = clock.now()
   // Nothing is thrown in here: what was counted has to stay.
   const until = await inTransaction(db, async (tx) => {
-    const blocked = await takeAttempt(tx, network, { pace: networkPace, now })
+    const blocked =
+      network === undefined ? undefined : await takeAttempt(tx, network, { pace: networkPace, now })
     if (blocked || account === undefined) return blocked
     const isBlocked = await takeAttempt(tx, account, { pace: accountPace, now })
     // Whoever waits for the account is no guesser of the network's.
-    if (isBlocked) await giveBack(tx, [network])
+    if (isBlocked && network !== undefined) await giveBack(tx, [network])
     return isBlocked
   })
   if (until) throw tooMany(until, now)
@@ -75,7 +85,7 @@ export async function uncount({ db }: Pick<Deps, 'db'>, subjects: Subjects): Pro
 }
 
 export function namesOf({ account, network }: Subjects): string[] {
-  return account === undefined ? [network] : [network, account]
+  return [network, account].filter((name) => name !== undefined)
 }
 
 export async function standingOfAccount(db: Db, email: string, now: Date): Promise<Standing> {

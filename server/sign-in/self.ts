@@ -15,7 +15,7 @@ import {
   setPassword,
 } from './credential-store.ts'
 import { factorsOf, isEnough } from './factors.ts'
-import { accountSubject, countAttempt, networkSubject, uncount } from './limits.ts'
+import { countAttempt, insideSubject, uncount } from './limits.ts'
 import { creationOptions, hasPasskeys, newChallenge } from './passkeys.ts'
 import { hashPassword, isPassword } from './password-hash.ts'
 import { assertGoodPassword } from './password-rules.ts'
@@ -23,7 +23,7 @@ import { hashRecoveryCode, newRecoveryCodes } from './recovery-codes.ts'
 import type { Origin, Signed } from './session.ts'
 import { offerTotp, readNewFactor, storeFactor } from './setup.ts'
 import { noteRefusal, type SignInDeps } from './sign-in.ts'
-import { tryTicket, useTicket } from './ticket-store.ts'
+import { dropTicketsOf, tryTicket, useTicket } from './ticket-store.ts'
 import { giveTicket, hashToken, maxTries, ticketOver } from './tickets.ts'
 import type { SetupBody } from './wire.ts'
 
@@ -63,6 +63,8 @@ export async function changePassword(
   await inTransaction(ctx.db, async (tx) => {
     mustBeOwn(await lockAccount(tx, personId))
     await setPassword(tx, personId, { hash, now })
+    // Whoever showed the old one elsewhere begins again.
+    await dropTicketsOf(tx, personId)
     const reason = 'credentials-changed' as const
     const ended = await endSessions(tx, { personId, exceptId: sessionId }, { reason, now })
     const facts = { name: account.name, sessionsEnded: ended.length }
@@ -76,10 +78,7 @@ async function showCurrent(
   from: Origin,
 ): Promise<void> {
   if (account.hash === null) return
-  const subjects = {
-    account: accountSubject(account.email),
-    network: networkSubject(from.address),
-  }
+  const subjects = { account: insideSubject(account.id) }
   await countAttempt(ctx, subjects)
   if (current === undefined || !(await isPassword(current, account.hash))) {
     noteRefusal(ctx, { reason: 'wrong-password', from, account })

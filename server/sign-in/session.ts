@@ -10,7 +10,7 @@ import { createSession } from '../people/sessions.ts'
 import type { SessionMethod } from '../people/state.ts'
 import type { LocalAccount } from './credential-store.ts'
 import { forgetFailures, giveBack } from './limit-store.ts'
-import { accountSubject, networkSubject } from './limits.ts'
+import { accountSubject, insideSubject, networkSubject } from './limits.ts'
 import type { FactorKind } from './wire.ts'
 
 /** Where a request came from, as it is written down. */
@@ -75,6 +75,7 @@ export async function beginSession(
     now,
   })
   await forgetFailures(tx, accountSubject(account.email))
+  await forgetFailures(tx, insideSubject(account.id))
   if (given.counted) await giveBack(tx, [networkSubject(from.address)])
   const facts = { method, factor, address: from.address, name: account.name }
   await recordAudit(tx, {

@@ -7,7 +7,7 @@ import { renewSession } from '../people/sessions.ts'
 import { getAccount, lockAccount } from './credential-store.ts'
 import { factorsOf, judgeFactor, kindsOf } from './factors.ts'
 import { giveBack } from './limit-store.ts'
-import { accountSubject, countAttempt, namesOf, networkSubject } from './limits.ts'
+import { countAttempt, insideSubject, namesOf } from './limits.ts'
 import { newChallenge, requestOptions } from './passkeys.ts'
 import type { Origin, Signed } from './session.ts'
 import { noteLocked, noteRefusal, type SignInDeps } from './sign-in.ts'
@@ -51,10 +51,8 @@ export async function stepUp(
   if (!account) {
     throw new DomainError('not-allowed', 'Sign in at the identity provider again for this')
   }
-  const subjects = {
-    account: shown.kind === 'passkey' ? undefined : accountSubject(account.email),
-    network: networkSubject(from.address),
-  }
+  // Nobody guesses a passkey.
+  const subjects = shown.kind === 'passkey' ? {} : { account: insideSubject(personId) }
   const challenge = await challengeOf(ctx, given)
   await countAttempt(ctx, subjects).catch((error: unknown) => {
     noteLocked(ctx, error, from)
