@@ -1339,6 +1339,8 @@ export type Override = {
   inForce: boolean
   createdBy: string
   createdAt: Instant
+  needed: number
+  approveUntil: Instant | null
   approvedBy: (string)[]
   approvedAt: Instant | null
   revokedBy: string | null
@@ -5549,7 +5551,7 @@ export interface paths {
     }
   }
   '/overrides/{overrideId}/actions': {
-    /** Approve an override (two others than its author must) or take it back */
+    /** Approve an override (two others than its author must, or as many as the policy says) or take it back */
     post: {
       parameters: { query?: never; path: { overrideId: Id }; header?: never }
       requestBody: { content: { 'application/json': OverrideAction } }

@@ -24,7 +24,7 @@ export const overrideCommands: readonly Command[] = [
       const path = `/deployments/${encodeURIComponent(deployment)}/overrides` as const
       const made = await api.create(OverrideView, path, body)
       show(out, made)
-      out.say(`next: two others run fleetseal device approve-override ${made.id}`)
+      out.say(`next: ${made.needed} others run fleetseal device approve-override ${made.id}`)
     },
   },
   {
@@ -47,7 +47,7 @@ export const overrideCommands: readonly Command[] = [
   {
     verb: 'approve-override',
     args: 'OVERRIDE',
-    summary: 'Approve it; two others than who asked for it must',
+    summary: 'Approve it; two others than who asked for it must, or more by policy',
     run: action('approve'),
   },
   {
@@ -73,6 +73,8 @@ function show(out: CommandInput['out'], override: OverrideView): void {
     ['until', one.until],
     ['asked by', one.createdBy],
     ['approved by', one.approvedBy.join(', ')],
+    ['needed', one.needed],
+    ['approve until', one.approveUntil],
     ['taken back by', one.revokedBy],
     ['id', one.id],
   ])

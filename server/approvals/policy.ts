@@ -8,12 +8,9 @@ import type { Actor } from '../http/access.ts'
 import { type ApprovalKind, approvalKinds } from '../protocol/approvals.ts'
 import type { Consent } from './agreed.ts'
 import { withConsent } from './consent.ts'
+import { defaultExpiresHours, leastNeeded } from './needed.ts'
 import { deciding } from './rights.ts'
 import { findPolicy, listPolicies, type Policy, setPolicy } from './store.ts'
-
-export const defaultExpiresHours = 24
-/** Of an override: the device asks for two, whatever anybody says here (updates.md §7.2). */
-const alwaysNeeded: Partial<Record<ApprovalKind, number>> = { override: 2 }
 
 export interface KindPolicy {
   kind: ApprovalKind
@@ -47,7 +44,7 @@ export async function changePolicy(
   command: ChangePolicy,
 ): Promise<KindPolicy> {
   const { kind, needed, expiresHours, by } = command
-  mustBeFree(kind, needed)
+  mustNotBeLess(kind, needed)
   const change = { subject: `policy ${kind}`, asked: { needed, expiresHours }, by }
   return await withConsent(
     ctx,
@@ -90,13 +87,13 @@ async function write(
   })
 }
 
-function mustBeFree(kind: ApprovalKind, needed: number): void {
-  const always = alwaysNeeded[kind] ?? needed
-  if (needed === always) return
+function mustNotBeLess(kind: ApprovalKind, needed: number): void {
+  const least = leastNeeded[kind] ?? 0
+  if (needed >= least) return
   throw new DomainError(
     'conflict',
-    `This takes ${always} others than its author, always: there is nothing to set`,
-    { needed: always },
+    `This takes ${least} others than its author, always: a policy can only ask for more`,
+    { needed: least },
   )
 }
 
@@ -118,7 +115,7 @@ async function mustBeEnough(
 function viewed(kind: ApprovalKind, policy: Policy | undefined): KindPolicy {
   return {
     kind,
-    needed: alwaysNeeded[kind] ?? policy?.needed ?? 0,
+    needed: Math.max(leastNeeded[kind] ?? 0, policy?.needed ?? 0),
     expiresHours: policy?.expires_hours ?? defaultExpiresHours,
     changedBy: policy?.changed_by ?? null,
     changedAt: policy?.changed_at ?? null,

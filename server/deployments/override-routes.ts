@@ -1,3 +1,5 @@
+import { overridePolicy } from '../approvals/needed.ts'
+import type { Context } from '../context.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { type Override, overridesOf, requireOverride } from './override-store.ts'
@@ -30,10 +32,9 @@ export const overrideRoutes = [
         deploymentId: params.deploymentId,
         reason: body.reason,
         until: new Date(body.until),
-        actor: actor.id,
-        requestId: actor.requestId,
+        by: actor,
       }
-      return view(await askForOverride(ctx, command), ctx.clock.now())
+      return await viewed(ctx, await askForOverride(ctx, command))
     },
   }),
 
@@ -49,11 +50,12 @@ export const overrideRoutes = [
     handle: async ({ ctx, reach, params, query: { cursor, limit } }) => {
       const { id } = await getDeployment(ctx.db, params.deploymentId, reach)
       const now = ctx.clock.now()
+      const { needed } = await overridePolicy(ctx.db, now)
       const rows = await overridesOf(ctx.db, id, { before: cursor, limit: limit + 1 })
       return pageOf(
         rows,
         limit,
-        (row) => view(row, now),
+        (row) => view(row, { needed, now }),
         (row) => row.id,
       )
     },
@@ -62,7 +64,8 @@ export const overrideRoutes = [
   route({
     method: 'post',
     path: '/overrides/:overrideId/actions',
-    summary: 'Approve an override (two others than its author must) or take it back',
+    summary:
+      'Approve an override (two others than its author must, or as many as the policy says) or take it back',
     permission: 'deployments:override',
     scope: 'devices',
     refuses: ['illegal-transition'],
@@ -71,14 +74,18 @@ export const overrideRoutes = [
     response: OverrideView,
     handle: async ({ ctx, reach, params, body, actor }) => {
       await requireOverride(ctx.db, params.overrideId, reach)
-      const by = { actor: actor.id, requestId: actor.requestId }
-      const command = { overrideId: params.overrideId, action: body.action, ...by }
-      return view(await actOnOverride(ctx, command), ctx.clock.now())
+      const command = { overrideId: params.overrideId, action: body.action, by: actor }
+      return await viewed(ctx, await actOnOverride(ctx, command))
     },
   }),
 ]
 
-function view(row: Override, now: Date): OverrideView {
+async function viewed({ db, clock }: Pick<Context, 'db' | 'clock'>, row: Override) {
+  const now = clock.now()
+  return view(row, { needed: (await overridePolicy(db, now)).needed, now })
+}
+
+function view(row: Override, { needed, now }: { needed: number; now: Date }): OverrideView {
   return {
     id: row.id,
     deploymentId: row.deployment_id,
@@ -87,6 +94,8 @@ function view(row: Override, now: Date): OverrideView {
     inForce: isInForce(row, now),
     createdBy: row.created_by,
     createdAt: row.created_at.toISOString(),
+    needed,
+    approveUntil: row.approve_until?.toISOString() ?? null,
     approvedBy: row.approved_by,
     approvedAt: row.approved_at?.toISOString() ?? null,
     revokedBy: row.revoked_by,

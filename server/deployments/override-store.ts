@@ -56,6 +56,18 @@ export async function requireOverride(db: Db, overrideId: string, reach: Reach):
   if (!row) throw new DomainError('not-found', 'No such override', { overrideId })
 }
 
+/** Whether a device is within what somebody may do now. */
+export async function reachesDevice(db: Db, deviceId: string, reach: Reach): Promise<boolean> {
+  if (reach === 'fleet') return true
+  const row = await db
+    .selectFrom('device')
+    .select('id')
+    .where('id', '=', deviceId)
+    .where(withinReach('device.id', reach))
+    .executeTakeFirst()
+  return row !== undefined
+}
+
 /** The one that was not taken back; there is at most one. */
 export async function openOverride(db: Db, deploymentId: string): Promise<Override | undefined> {
   return await db
@@ -79,25 +91,36 @@ export async function overridesOf(
 
 export async function insertOverride(
   tx: Tx,
-  row: Pick<Override, 'id' | 'deployment_id' | 'reason' | 'until' | 'created_by' | 'created_at'>,
+  row: Omit<
+    Override,
+    'approved_by' | 'approver_voices' | 'approved_at' | 'revoked_by' | 'revoked_at'
+  >,
 ): Promise<Override> {
   return await tx.insertInto('update_override').values(row).returningAll().executeTakeFirstOrThrow()
 }
 
-/** One more approver, only on top of those that the caller saw. Throws `conflict` when somebody was quicker. */
-export async function addApprover(
+/** Those of these actors' words that stand now, as `approved_by` and `approver_voices` have them. */
+export interface Word {
+  actor: string
+  voice: string
+}
+
+/** Who approved it, only in the place of those that the caller saw. Throws `conflict` when somebody was quicker. */
+export async function setApprovers(
   tx: Tx,
   { id, approved_by: before }: Override,
-  { approver, now }: { approver: string; now: Date },
+  { words, approvedAt }: { words: readonly Word[]; approvedAt: Date | null },
 ): Promise<Override> {
   const row = await tx
     .updateTable('update_override')
     .set({
-      approved_by: [...before, approver],
-      approved_at: before.length === 1 ? now : null,
+      approved_by: words.map(({ actor }) => actor),
+      approver_voices: words.map(({ voice }) => voice),
+      approved_at: approvedAt,
     })
     .where('id', '=', id)
     .where('approved_by', '=', sql<string[]>`${[...before]}::text[]`)
+    .where('approved_at', 'is', null)
     .where('revoked_at', 'is', null)
     .returningAll()
     .executeTakeFirst()

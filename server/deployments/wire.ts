@@ -72,10 +72,14 @@ export const OverrideView = z.object({
   deploymentId: z.string(),
   reason: z.string(),
   until: z.iso.datetime(),
-  /** Approved by two, not taken back, not over. */
+  /** Approved by enough others, not taken back, not over. */
   inForce: z.boolean(),
   createdBy: z.string(),
   createdAt: z.iso.datetime(),
+  /** How many others have to approve, by the policy of now; never fewer than two. */
+  needed: z.int(),
+  /** Until when they can; null for one from before there was a limit. */
+  approveUntil: instant,
   approvedBy: z.array(z.string()),
   approvedAt: instant,
   revokedBy: z.string().nullable(),

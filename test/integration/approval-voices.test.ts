@@ -143,12 +143,15 @@ test('a policy is not lowered by fewer than it asks for; it is raised by one', a
   expect((await policy('publication', 1)).status).toBe(200)
 })
 
-test('what takes two others always is said to, and is not set to anything else', async () => {
+test('what takes two others always is said to, and is set to nothing less', async () => {
   const { body } = await call(dora, 'GET', '/approval-policies')
   expect(body.items).toContainEqual(expect.objectContaining({ kind: 'override', needed: 2 }))
-  expect((await policy('override', 3)).status).toBe(409)
   expect((await policy('override', 0)).status).toBe(409)
+  expect((await policy('override', 1)).status).toBe(409)
   expect((await policy('override', 2)).status).toBe(200)
+  expect((await policy('override', 3)).status).toBe(200)
+  const down = await wanted(policy('override', 2))
+  expect((await call(ben, 'GET', `/approvals/${down}`)).body).toMatchObject({ kind: 'override' })
 })
 
 test('a role that changed since is not the role that others agreed to give', async () => {

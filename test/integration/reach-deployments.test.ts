@@ -47,7 +47,7 @@ test('deployments, their histories and overrides are those of devices in the gro
   expect((await ada('GET', `/deployments/${given.deployments.mine}/overrides`)).status).toBe(200)
   const override = async (deployment_id: string) => {
     const id = newId(world.clock.now())
-    const by = { created_by: 'key:2', created_at: world.clock.now() }
+    const by = { created_by: 'key:2', author_voice: 'key:2', created_at: world.clock.now() }
     const row = { id, deployment_id, reason: 'x', until: new Date(until), ...by }
     await world.db.insertInto('update_override').values(row).execute()
     return id

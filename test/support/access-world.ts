@@ -261,6 +261,7 @@ async function givenUpdates(
       reason: `${name} must`,
       until: new Date(now.getTime() + 86_400_000),
       created_by: 'key:test',
+      author_voice: 'key:test',
       created_at: now,
     })
     .execute()
