@@ -3164,9 +3164,9 @@ export interface paths {
           } }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
-        403: Refused<"not-allowed" | "step-up-needed">
+        403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
         404: Refused<"not-found">
-        409: Refused<"conflict">
+        409: Refused<"approval-needed" | "conflict">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         429: Refused<"rate-limited">

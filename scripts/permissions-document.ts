@@ -48,7 +48,7 @@ export function permissionsDocument(): string {
     '## More than one person',
     '',
     'By policy (`PUT /api/v1/approval-policies/KIND {"needed": 1}`) others have to agree first: `publication` of a release, `group-disable`, `role-change`',
-    '(roles, grants, new keys, people, pipelines and certificates, the reset of an account in use, and these policies themselves), and how many',
+    '(roles, grants, new keys, people, pipelines and certificates, the reset of an account in use, letting somebody back, and these policies themselves), and how many',
     'approve a `rollout-start`. An `override` of an owner takes two others always, or more by policy. Fewer than a policy asks for now takes as many as it asks for, who may decide on that kind.',
     'The call is then answered with 409 `approval-needed` and an `approvalId`. Others who may do the thing themselves see it in `GET /approvals` and',
     'agree with `POST /approvals/ID/actions {"action": "approve"}`; then its author makes the same call again, once, before it expires. What is',

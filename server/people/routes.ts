@@ -85,12 +85,18 @@ export const peopleRoutes = [
       'Disable somebody, at once and with all sessions, keys and certificates; or enable again',
     permission: 'operators:manage',
     scope: 'fleet',
+    refuses: ['approval-needed', 'quota-exhausted'],
     stepUp: true,
     params: PersonParams,
     body: PersonActionBody,
     response: PersonView,
-    handle: async ({ ctx, params: { personId }, body, actor }) =>
-      personView(await movePersonTo(ctx, { id: personId, ...body, by: actor })),
+    handle: async ({ ctx, params: { personId }, body, actor }) => {
+      const intent = { subject: personId, asked: body, by: actor }
+      const person = await withRoleConsent(ctx, intent, (consent) =>
+        movePersonTo(ctx, { id: personId, ...body, by: actor, consent }),
+      )
+      return personView(person)
+    },
   }),
 
   route({

@@ -1,10 +1,12 @@
+import { mustHold } from '../access/escalation.ts'
 import {
   assertAdministratorLeft,
   lockAccess,
   mustHoldGiven,
   setGrants,
 } from '../access/grant-service.ts'
-import type { Consent } from '../approvals/agreed.ts'
+import { grantsOf } from '../access/grants.ts'
+import type { Consent, ConsentFacts } from '../approvals/agreed.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
@@ -98,15 +100,22 @@ export async function changePerson(
 
 /**
  * Disables somebody, which ends all sessions and stops the keys and certificates of which this person is the owner; or lets somebody
- * back. Nobody is removed: the audit log speaks of them.
+ * back, which gives them their rights again. Nobody is removed: the audit log speaks of them.
  *
- * @throws DomainError `conflict` for the last administrator
+ * @throws DomainError `conflict` for the last administrator; `not-allowed` to let somebody back who may do more than the caller
  */
 export async function movePersonTo(
   { db, clock }: Deps,
-  command: { id: string; action: 'disable' | 'enable'; reason: string; by: Actor },
+  command: {
+    id: string
+    action: 'disable' | 'enable'
+    reason: string
+    by: Actor
+    /** Of others, by policy, to let somebody back. */
+    consent: Consent
+  },
 ): Promise<Person> {
-  const { id, action, reason, by } = command
+  const { id, action, reason, by, consent } = command
   const state = action === 'disable' ? ('disabled' as const) : ('active' as const)
   const now = clock.now()
   return await inTransaction(db, async (tx) => {
@@ -118,17 +127,35 @@ export async function movePersonTo(
           ? await endSessions(tx, { personId: id }, { reason: 'person-disabled', now })
           : []
       if (state === 'disabled') await assertAdministratorLeft(tx, now)
+      const agreed = state === 'active' ? await givenBack(tx, { id, by, consent }) : {}
       await recordAudit(tx, {
         at: now,
         actor: by.id,
         action: `person.${action}`,
         subject: id,
-        facts: { reason, sessionsEnded: ended.length },
+        facts: { reason, sessionsEnded: ended.length, ...agreed },
         requestId: by.requestId,
       })
     }
     return await getPerson(tx, id)
   })
+}
+
+/** Nobody gives back what he has not himself. */
+async function givenBack(
+  tx: Tx,
+  { id, by, consent }: { id: string; by: Actor; consent: Consent },
+): Promise<ConsentFacts> {
+  const grants = await grantsOf(tx, `user:${id}`)
+  mustHold(by, grants)
+  return await consent(
+    tx,
+    grants.map(({ role, permissions, groups }) => ({
+      role,
+      permissions: [...permissions],
+      groups,
+    })),
+  )
 }
 
 /** Ends one session of somebody, or all of them; what has ended stays so. Returns how many ended now. */

@@ -154,6 +154,23 @@ test('what takes two others always is said to, and is set to nothing less', asyn
   expect((await call(ben, 'GET', `/approvals/${down}`)).body).toMatchObject({ kind: 'override' })
 })
 
+test('letting somebody back gives rights: only what one has, and by more than one where rights are given so', async () => {
+  const gone = await givenPerson('Finn')
+  await releases.call('PUT', `/grants/user:${gone}`, { grants: [{ role: 'admin' }] })
+  await releases.call('POST', '/roles', { name: 'keeper', permissions: ['operators:manage'] })
+  const keeper = await givenKey({ role: 'keeper' })
+  const move = async (who: Key, action: string) =>
+    await call(who, 'POST', `/people/${gone}/actions`, { action, reason: 'on leave' })
+  expect((await move(keeper, 'disable')).status).toBe(200)
+  expect((await move(keeper, 'enable')).status).toBe(403)
+  expect((await policy('role-change')).status).toBe(200)
+  const id = await wanted(move(dora, 'enable'))
+  expect(await approve(ben, id)).toBe(200)
+  expect((await move(dora, 'enable')).body).toMatchObject({ state: 'active' })
+  // To stop somebody takes one, always.
+  expect((await move(dora, 'disable')).status).toBe(200)
+})
+
 test('a role that changed since is not the role that others agreed to give', async () => {
   const name = unique('role')
   await releases.call('POST', '/roles', { name, permissions: ['devices:read'] })
