@@ -25,6 +25,16 @@ export async function getAccount(db: Db, personId: string): Promise<LocalAccount
   return await accounts(db).where('person.id', '=', personId).executeTakeFirst()
 }
 
+/** The address of somebody with or without an account here; null when none is known. */
+export async function emailOf(db: Db, personId: string): Promise<string | null> {
+  const row = await db
+    .selectFrom('person')
+    .select('email')
+    .where('id', '=', personId)
+    .executeTakeFirst()
+  return row?.email ?? null
+}
+
 /** The account, locked: what is decided about its factors is decided one after the other. */
 export async function lockAccount(tx: Tx, personId: string): Promise<LocalAccount | undefined> {
   const locked = await tx

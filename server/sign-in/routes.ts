@@ -1,12 +1,10 @@
 import { z } from 'zod'
 
-import { withRoleConsent } from '../approvals/consent.ts'
 import { route } from '../http/route.ts'
 import { stepUpMs } from '../http/step-up.ts'
 import { sessionCookie } from '../people/session-cookie.ts'
-import { getPerson } from '../people/store.ts'
 import { type AccountState, readAccount, unlock } from './account.ts'
-import { getAccount, type LocalAccount, type Passkey } from './credential-store.ts'
+import { emailOf, getAccount, type LocalAccount, type Passkey } from './credential-store.ts'
 import { type Factors, factorsOf } from './factors.ts'
 import { invitationUrl, invite } from './invitations.ts'
 import { originOf } from './passkeys.ts'
@@ -55,7 +53,7 @@ export const selfRoutes = [
       const { sessionId, personId } = signed(actor)
       const account = await getAccount(ctx.db, personId)
       const provenAt = actor.session?.provenAt.getTime() ?? 0
-      const { email } = account ?? (await getPerson(ctx.db, personId))
+      const email = account?.email ?? (await emailOf(ctx.db, personId))
       return {
         person: { id: personId, name: actor.name, email },
         session: { id: sessionId, stepUpUntil: new Date(provenAt + stepUpMs).toISOString() },
@@ -229,7 +227,6 @@ export const accountRoutes = [
     summary: 'A link to take a local account, once, within 72 hours; resets an account in use',
     permission: 'operators:manage',
     scope: 'fleet',
-    refuses: ['approval-needed', 'quota-exhausted'],
     stepUp: true,
     status: 201,
     creates: true,
@@ -237,10 +234,7 @@ export const accountRoutes = [
     body: NoBody,
     response: NewInvitationView,
     handle: async ({ ctx, params: { personId }, actor, newId }) => {
-      const intent = { subject: personId, asked: { reset: 'account' }, by: actor }
-      const { invitation, token } = await withRoleConsent(ctx, intent, (consent) =>
-        invite(ctx, { id: newId, personId, by: actor, consent }),
-      )
+      const { invitation, token } = await invite(ctx, { id: newId, personId, by: actor })
       return {
         id: invitation.id,
         personId,

@@ -65,10 +65,10 @@ async function givenFleet(stack: AsyncDisposableStack) {
 /** As the page says; and that its commands find a change. */
 async function checkByHand(file: string, key: string): Promise<void> {
   const script = await byHand()
-  const shell = () =>
-    spawnSync('sh', ['-e', '-c', script], {
+  const shell = (given = key) =>
+    spawnSync('sh', ['-c', script], {
       cwd: dirname(file),
-      env: { PATH: process.env['PATH'], KEY: key },
+      env: { PATH: process.env['PATH'], KEY: given },
       encoding: 'utf8',
     })
   const honest = shell()
@@ -76,6 +76,11 @@ async function checkByHand(file: string, key: string): Promise<void> {
     /the chain holds up to [0-9a-f]{64}\n.*signed up to row \d+/s,
   )
   expect(honest.status).toBe(0)
+  // Somebody else's key: the chain holds, and nothing is said to be signed.
+  const foreign = shell(`a+00000000+${Buffer.alloc(33, 1).toString('base64')}`)
+  expect(foreign.stdout).toContain('the chain holds up to')
+  expect(foreign.stdout).not.toContain('signed up to')
+  expect(foreign.status).not.toBe(0)
   const text = await readFile(file, 'utf8')
   await writeFile(file, text.replace('installation.create', 'installation.forget'))
   const changed = shell()

@@ -66,6 +66,11 @@ test('who follows the page signs in, and stays outside where no role is mapped',
   const me = await browser.ask(`${here}/api/v1/operators/me`)
   expect(me.status).toBe(200)
   expect(await me.json()).toMatchObject({ name: 'Alice Adams', role: 'admin' })
+  const self = await browser.ask(`${here}/api/v1/self`)
+  expect(await self.json()).toMatchObject({
+    person: { name: 'Alice Adams', email: 'alice@example.com' },
+    credentials: null,
+  })
   const { answer } = await signIn('carol')
   expect(answer.response.status).toBe(403)
   expect(await answer.response.text()).toContain('names no role for you')
