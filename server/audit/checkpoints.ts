@@ -2,6 +2,7 @@ import { signCheckpoint } from '../../pki/audit/checkpoint.ts'
 import type { Context } from '../context.ts'
 import { inTransaction } from '../db/transaction.ts'
 import type { Worker } from '../workers/worker.ts'
+import { brokenSinceCheckpoint, noteBroken } from './broken.ts'
 import { type CheckpointRow, insertCheckpoint, latestCheckpoint } from './evidence-store.ts'
 import { openAuditKey } from './keys.ts'
 import { sealBatch } from './seal.ts'
@@ -33,19 +34,23 @@ export async function makeCheckpoint(ctx: Deps): Promise<CheckpointRow | undefin
 
 async function isDue({ db, clock }: Deps): Promise<boolean> {
   const head = await chainHead(db)
-  if (!head) return false
   const last = await latestCheckpoint(db)
-  if (!last) return true
-  const fresh = head.chainNo - last.chain_no
+  if (!last) return head !== undefined
+  const fresh = (head?.chainNo ?? 0) - last.chain_no
   return (
+    // Less than was signed: there is something to be told.
+    fresh < 0 ||
     fresh >= checkpointRows ||
     (fresh > 0 && clock.now().getTime() - last.at.getTime() >= checkpointMs)
   )
 }
 
-export function checkpointWorkers(ctx: Deps): Worker[] {
+/** What is there is signed also where it does not hold with what was before: what comes after that is protected again. */
+export function checkpointWorkers(ctx: Deps & Pick<Context, 'log'>): Worker[] {
   const step = async () => {
-    if (await isDue(ctx)) await makeCheckpoint(ctx)
+    if (!(await isDue(ctx))) return false
+    await noteBroken(ctx, await brokenSinceCheckpoint(ctx))
+    await makeCheckpoint(ctx)
     return false
   }
   return [{ name: 'audit-checkpoint', idleMs, step }]

@@ -76,10 +76,10 @@ export async function listCheckpoints(
     .execute()
 }
 
-/** Those of places after `after`, up to and with `upTo`, in order. */
+/** Those of places after `after`, up to and with `upTo`, in order. There is at most one for each place: a smaller `limit` leaves some out. */
 export async function checkpointsBetween(
   db: Db,
-  range: { after: number; upTo: number; limit?: number },
+  range: { after: number; upTo: number; limit: number },
 ): Promise<CheckpointRow[]> {
   return await db
     .selectFrom('audit_checkpoint')
@@ -87,7 +87,7 @@ export async function checkpointsBetween(
     .where('chain_no', '>', range.after)
     .where('chain_no', '<=', range.upTo)
     .orderBy('chain_no')
-    .limit(range.limit ?? 10_000)
+    .limit(range.limit)
     .execute()
 }
 

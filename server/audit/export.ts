@@ -40,7 +40,7 @@ export async function* exportChain(
   const last = range.upTo ?? (await chainHead(db))?.chainNo ?? 0
   const head = [logLine(first.key.name, begin.chainNo, begin.hash)]
   for (const { row, key } of keys) head.push(keyLine(noteKeyText(key), row.endorsement))
-  const before = { after: begin.chainNo - 1, upTo: begin.chainNo }
+  const before = { after: begin.chainNo - 1, upTo: begin.chainNo, limit: 1 }
   head.push(...noteLines(await checkpointsBetween(db, before)))
   yield head.join('')
   let place = begin
@@ -50,7 +50,7 @@ export async function* exportChain(
     )
     const end = rows.at(-1)
     if (!end) break
-    const range = { after: place.chainNo, upTo: end.chain_no }
+    const range = { after: place.chainNo, upTo: end.chain_no, limit: end.chain_no - place.chainNo }
     yield pageText(rows, await checkpointsBetween(db, range))
     place = { chainNo: end.chain_no, hash: end.hash }
   }

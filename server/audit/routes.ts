@@ -2,6 +2,7 @@ import { z } from 'zod'
 
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
+import { noteBroken } from './broken.ts'
 import { type AuditRow, listAudit } from './store.ts'
 import { verifyChain } from './verify.ts'
 import { auditFilter, AuditView, OriginView, VerifyQuery, VerifyView } from './wire.ts'
@@ -34,6 +35,7 @@ export const auditRoutes = [
     response: VerifyView,
     handle: async ({ ctx, query }) => {
       const report = await verifyChain(ctx, query)
+      await noteBroken(ctx, report.firstBreak)
       return { ...report, head: report.head.toString('hex') }
     },
   }),

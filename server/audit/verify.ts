@@ -85,7 +85,7 @@ async function signedPlaces(
   limit: number,
 ): Promise<{ at: (chainNo: number) => Signed | undefined }> {
   const keys = (await listAuditKeys(db)).map(publicAuditKey)
-  const rows = await checkpointsBetween(db, { after, upTo: after + limit })
+  const rows = await checkpointsBetween(db, { after, upTo: after + limit, limit })
   const places = new Map(rows.map((row) => [row.chain_no, signedBy(row, keys)]))
   return { at: (chainNo) => places.get(chainNo) }
 }

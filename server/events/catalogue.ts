@@ -114,6 +114,7 @@ person-credentials-changed | info | server | Somebody changed what he signs in w
 `
 
 const operation = `
+audit-broken | critical | server | The audit log is not as it was sealed and signed: somebody changed it in the database | Keep the database as it is, and the checkpoints; then: fleetseal audit export, fleetseal audit verify (docs/audit.md).
 events-dropped | warning | server | So much happened at once that only the number of events was kept | Look at what came before it.
 device-events-dropped | warning | device | A device reports more than sixty events an hour | @look
 command-result | warning | device | What came of a command to a device | @look

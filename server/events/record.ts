@@ -7,7 +7,7 @@ import { eventsOfSecurity } from '../outbox/from-events.ts'
 import { enqueueAll } from '../outbox/outbox.ts'
 import { concernsServer, meaningOf } from './catalogue.ts'
 import { withinFlow } from './flow.ts'
-import { devicesWithMany, optedOutOf } from './store.ts'
+import { devicesWithMany, isKept, optedOutOf } from './store.ts'
 
 export interface SecurityEvent {
   source: 'server' | 'device'
@@ -39,6 +39,16 @@ export async function recordEvents(
     )
     .execute()
   await enqueueAll(tx, eventsOfSecurity(now, raised))
+}
+
+/**
+ * Like `recordEvents`, of something that is found again each time somebody looks: nothing while the same (kind and facts) is kept already. False
+ * then.
+ */
+export async function recordOnce(tx: Tx, now: Date, event: SecurityEvent): Promise<boolean> {
+  if (await isKept(tx, event)) return false
+  await recordEvents(tx, now, [event])
+  return true
 }
 
 /** Without what is about what a device did whose owner switched that off; attacks on the server stay. No statement where there is nothing of the sort. */

@@ -116,3 +116,14 @@ export async function optedOutOf(db: Db, deviceIds: readonly string[]): Promise<
     where id = any(${[...deviceIds]}::uuid[]) and monitoring_off`.execute(db)
   return new Set(rows.map(({ id }) => id))
 }
+
+/** Is there such an event? Whoever asks at the same time in another process waits for the end of this transaction. */
+export async function isKept(
+  tx: Tx,
+  { kind, facts }: { kind: string; facts: Record<string, unknown> },
+): Promise<boolean> {
+  await sql`select pg_advisory_xact_lock(hashtext(${`fleetseal event ${kind}`}))`.execute(tx)
+  const { rows } = await sql`select from security_event
+    where kind = ${kind} and facts = ${JSON.stringify(facts)}::jsonb limit 1`.execute(tx)
+  return rows.length > 0
+}

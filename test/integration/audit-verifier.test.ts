@@ -4,7 +4,7 @@ import { join } from 'node:path'
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 
-import { makeCheckpoint } from '../../server/audit/checkpoints.ts'
+import { checkpointWorkers, makeCheckpoint } from '../../server/audit/checkpoints.ts'
 import { ensureAuditKey, rotateAuditKey } from '../../server/audit/keys.ts'
 import { verifyChain } from '../../server/audit/verify.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
@@ -213,4 +213,38 @@ test('an export that breaks off is incomplete, and one of something else is none
   expect((await verdict(file('other.ndjson'))).code).toBe(1)
   await writeFile(file('empty.ndjson'), '')
   expect((await verdict(file('empty.ndjson'))).code).toBe(1)
+})
+
+const broken = async () =>
+  (
+    await handle.db
+      .selectFrom('security_event')
+      .select(['severity', 'facts'])
+      .where('kind', '=', 'audit-broken')
+      .orderBy('id')
+      .execute()
+  ).map(({ severity, facts }) => ({ severity, facts }))
+
+/** As the worker that signs does when something is due. */
+const sign = async () => {
+  for (const worker of checkpointWorkers(api.ctx)) await worker.step(AbortSignal.abort())
+}
+
+test('a log that does not hold is a critical event, once, by whoever finds it first', async () => {
+  await handle.db.deleteFrom('security_event').execute()
+  await api.call('GET', '/audit/verify')
+  await sign()
+  expect(await broken()).toEqual([])
+  await tamperWith(handle.db, `update audit_event set actor = 'key:2' where chain_no = 10`)
+  for (let n = 0; n < 2; n++) await api.call('GET', '/audit/verify')
+  const changed = { severity: 'critical', facts: { chainNo: 10, reason: 'changed' } }
+  expect(await broken()).toEqual([changed])
+  await givenRows(handle, 1_000, { from: 11 })
+  await sign()
+  expect(await broken()).toEqual([changed])
+  await tamperWith(handle.db, 'delete from audit_event where chain_no >= 500')
+  for (let n = 0; n < 2; n++) await sign()
+  const cut = { severity: 'critical', facts: { chainNo: 1011, reason: 'cut-off' } }
+  expect(new Set(await broken())).toEqual(new Set([changed, cut]))
+  expect(await broken()).toHaveLength(2)
 })
