@@ -1,7 +1,10 @@
 import { isIPv6 } from 'node:net'
 
-const burst = 20
-const refillPerMinute = 20
+import { DomainError } from '../errors.ts'
+
+/** Attempts at once, and as many more each minute. */
+const failuresPerMinute = 20
+const beginningsPerMinute = 60
 const maxAddresses = 4_096
 
 interface Bucket {
@@ -15,6 +18,11 @@ interface Bucket {
  */
 export class FailureLimit {
   readonly #buckets = new Map<string, Bucket>()
+  readonly #perMinute: number
+
+  constructor(perMinute = failuresPerMinute) {
+    this.#perMinute = perMinute
+  }
 
   /** True while the address may try again. */
   allows(address: string, now: Date): boolean {
@@ -35,9 +43,32 @@ export class FailureLimit {
 
   #current(address: string, now: Date): Bucket {
     const bucket = this.#buckets.get(networkOf(address))
-    if (!bucket) return { left: burst, at: now.getTime() }
+    if (!bucket) return { left: this.#perMinute, at: now.getTime() }
     const minutes = Math.max(0, now.getTime() - bucket.at) / 60_000
-    return { left: Math.min(burst, bucket.left + minutes * refillPerMinute), at: bucket.at }
+    return {
+      left: Math.min(this.#perMinute, bucket.left + minutes * this.#perMinute),
+      at: bucket.at,
+    }
+  }
+}
+
+/**
+ * Sign-ins that nothing was shown for yet are kept until they are over, and only so many of all people: 60 at once from one network, 60 more a minute, so that no
+ * stranger crowds out the rest. One for a process.
+ */
+export class BeginLimit {
+  readonly #limit = new FailureLimit(beginningsPerMinute)
+
+  /** @throws DomainError `rate-limited` */
+  begin(address: string, now: Date): void {
+    if (!this.#limit.allows(address, now)) {
+      throw new DomainError(
+        'rate-limited',
+        'Too many sign-ins are begun in your network: wait a moment',
+        { retryAfterSeconds: 5 },
+      )
+    }
+    this.#limit.failed(address, now)
   }
 }
 

@@ -9,6 +9,7 @@ import { DomainError } from '../errors.ts'
 import { assertOwnPage } from '../http/origin.ts'
 import { asDomainError } from '../http/problem.ts'
 import { parse } from '../http/route.ts'
+import { BeginLimit } from '../operators/failure-limit.ts'
 import { attemptCookie, attemptCookieName, type Browser, browserOf } from './attempt.ts'
 import { endByProvider, LogoutForm } from './back-channel.ts'
 import {
@@ -35,6 +36,7 @@ import { signInPage } from './sign-in-page.ts'
 export function browserRouter(ctx: Context): Router {
   const router = Router()
   const provider = ctx.config.oidc && new Provider(ctx, ctx.config.oidc)
+  const limit = new BeginLimit()
   const form = express.urlencoded({
     extended: false,
     limit: '20kb',
@@ -42,7 +44,10 @@ export function browserRouter(ctx: Context): Router {
     inflate: false,
   })
   router.get('/sign-in/oidc', async (req, res) => {
-    await asPage(req, res, async () => await begin(ctx, needed(provider), { req, res }))
+    await asPage(req, res, async () => {
+      limit.begin(addressOf(req), ctx.clock.now())
+      await begin(ctx, needed(provider), { req, res })
+    })
   })
   router.get('/sign-in/oidc/callback', async (req, res) => {
     await asPage(req, res, async () => await complete(ctx, needed(provider), { req, res }))

@@ -1,6 +1,8 @@
 import type { Response } from 'express'
 
+import type { Context } from '../context.ts'
 import { openRoute } from '../http/open-route.ts'
+import { BeginLimit } from '../operators/failure-limit.ts'
 import { sessionCookie, sessionSecretIn } from '../people/session-cookie.ts'
 import { hasPasskeys, originOf } from './passkeys.ts'
 import { cameFrom, type SignedIn } from './session.ts'
@@ -27,6 +29,14 @@ const timed = <T extends { expiresAt: Date }>({ expiresAt, ...rest }: T) => ({
   ...rest,
   expiresAt: expiresAt.toISOString(),
 })
+
+const beginLimits = new WeakMap<Context, BeginLimit>()
+
+function beginLimitOf(ctx: Context): BeginLimit {
+  const limit = beginLimits.get(ctx) ?? new BeginLimit()
+  beginLimits.set(ctx, limit)
+  return limit
+}
 
 function welcome(res: Response, { account, sessionId, secret }: SignedIn, codes: number | null) {
   res.append('Set-Cookie', sessionCookie(secret))
@@ -60,7 +70,10 @@ export const signInRoutes = [
     summary: 'What a browser needs to ask for any passkey of this server, without a password',
     body: NoBody,
     response: PasskeyOptionsView,
-    handle: async ({ ctx }) => timed(await offerPasskey(ctx, undefined)),
+    handle: async ({ ctx, req }) => {
+      beginLimitOf(ctx).begin(cameFrom(req).address, ctx.clock.now())
+      return timed(await offerPasskey(ctx, undefined))
+    },
   }),
 
   openRoute({

@@ -127,11 +127,7 @@ export async function showFactor(
   })
   if (!ticket) throw ticketOver()
   const account = ticket.person_id === null ? undefined : await getAccount(db, ticket.person_id)
-  await countAttempt(ctx, {
-    // Nobody guesses a passkey, and so nobody can keep its owner out by failing.
-    account: account && given.shown.kind !== 'passkey' ? accountSubject(account.email) : undefined,
-    network: networkSubject(from.address),
-  }).catch((error: unknown) => {
+  await countAttempt(ctx, subjectsOf(given.shown, { account, from })).catch((error: unknown) => {
     noteLocked(ctx, error, from)
     throw error
   })
@@ -152,6 +148,18 @@ export async function showFactor(
   return { ...signedIn, factors: await factorsOf(db, signedIn.account.id) }
 }
 
+/** Nobody guesses a passkey, and so nobody can keep its owner out by failing. */
+function subjectsOf(
+  { kind }: ShownFactor,
+  { account, from }: { account: LocalAccount | undefined; from: Origin },
+): Subjects {
+  if (kind === 'passkey') return {}
+  return {
+    account: account && accountSubject(account.email),
+    network: networkSubject(from.address),
+  }
+}
+
 async function open(
   { db, clock, config }: SignInDeps,
   { ticket, proof, from }: { ticket: Ticket; proof: Proof; from: Origin },
@@ -163,8 +171,15 @@ async function open(
     // The factor first: a ticket whose code was used already is good for the next code.
     if (!(await proof.use(tx, now)) || !(await useTicket(tx, ticket.token_hash))) return undefined
     const method = ticket.person_id === null ? 'passkey' : 'password'
-    const given = { account, method, factor: proof.kind, from, now, counted: true } as const
-    return await beginSession(tx, config, given)
+    const counted = proof.kind !== 'passkey'
+    return await beginSession(tx, config, {
+      account,
+      method,
+      factor: proof.kind,
+      from,
+      now,
+      counted,
+    })
   })
 }
 

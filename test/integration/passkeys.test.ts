@@ -28,6 +28,7 @@ beforeAll(async () => {
 })
 beforeEach(async () => {
   await handle.db.deleteFrom('sign_in_limit').execute()
+  api.ctx.clock.advance({ seconds: 1 })
 })
 afterAll(async () => {
   await api[Symbol.asyncDispose]()
@@ -212,4 +213,19 @@ test('whoever is disabled has no passkey', async () => {
   const { id, passkey } = await createHolder()
   await api.call('POST', `/people/${id}/actions`, { action: 'disable', reason: 'left' })
   expect((await signInWith(passkey)).reply.status).toBe(401)
+})
+
+test('guesses in the same network keep no passkey out, and nobody crowds out the questions of others', async () => {
+  for (let n = 0; n < 22; n++) {
+    await showPassword(api, { email: `name${n}@example.com`, password: 'not the right one' })
+  }
+  expect((await showPassword(api, holder)).reply.status).toBe(429)
+  expect((await signInWith(holder.passkey)).reply.status).toBe(200)
+  api.ctx.clock.advance({ seconds: 60 })
+  for (let n = 0; n < 60; n++) expect((await page('/sign-in/passkey', {})).status).toBe(200)
+  const refused = await page('/sign-in/passkey', {})
+  expect(refused).toMatchObject({ status: 429, body: { code: 'rate-limited' } })
+  expect(refused.headers.get('retry-after')).toBe('5')
+  api.ctx.clock.advance({ seconds: 5 })
+  expect((await signInWith(holder.passkey)).reply.status).toBe(200)
 })

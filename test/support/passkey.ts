@@ -41,7 +41,7 @@ export class SoftPasskey {
 
   /** The answer of `navigator.credentials.create`. */
   create({ challenge, user }: Question, lies: Lies = {}): object {
-    this.#userHandle = user?.id
+    this.#userHandle ??= user?.id
     const client = this.#client('webauthn.create', challenge, lies)
     const length = Buffer.alloc(2)
     length.writeUInt16BE(this.id.length)
