@@ -1,5 +1,6 @@
 import { z } from 'zod'
 
+import { withRoleConsent } from '../approvals/consent.ts'
 import { route } from '../http/route.ts'
 import { stepUpMs } from '../http/step-up.ts'
 import { sessionCookie } from '../people/session-cookie.ts'
@@ -227,6 +228,7 @@ export const accountRoutes = [
     summary: 'A link to take a local account, once, within 72 hours; resets an account in use',
     permission: 'operators:manage',
     scope: 'fleet',
+    refuses: ['approval-needed', 'quota-exhausted'],
     stepUp: true,
     status: 201,
     creates: true,
@@ -234,7 +236,10 @@ export const accountRoutes = [
     body: NoBody,
     response: NewInvitationView,
     handle: async ({ ctx, params: { personId }, actor, newId }) => {
-      const { invitation, token } = await invite(ctx, { id: newId, personId, by: actor })
+      const intent = { subject: personId, asked: { reset: 'account' }, by: actor }
+      const { invitation, token } = await withRoleConsent(ctx, intent, (consent) =>
+        invite(ctx, { id: newId, personId, by: actor, consent }),
+      )
       return {
         id: invitation.id,
         personId,
