@@ -21,6 +21,7 @@ const database: Readonly<Record<string, string>> = {
   EAI_AGAIN: 'the name of its host cannot be looked up',
   ETIMEDOUT: 'it does not answer',
   EHOSTUNREACH: 'its host cannot be reached',
+  '25006': 'it takes no changes, so it is a standby or set to be read only: give the primary',
   '28000': 'it does not let this user in',
   '28P01': 'the password is wrong',
   '3D000': 'there is no such database',

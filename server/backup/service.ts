@@ -59,7 +59,7 @@ export async function startBackup(
   const name = nameOf(ctx.clock.now())
   const now = begin(ctx.db, name)
   const key = await readKey(settings.keyFile).catch((error: unknown) => {
-    delete now.running
+    failed(ctx, now, { name, error })
     throw error
   })
   void make(ctx, { settings, key, name, by }).catch(() => {})
@@ -78,7 +78,7 @@ export function backupWorkers(ctx: Deps): Worker[] {
     const name = nameOf(now)
     const state = begin(ctx.db, name)
     const key = await readKey(backup.keyFile).catch((error: unknown) => {
-      delete state.running
+      failed(ctx, state, { name, error })
       throw error
     })
     await make(ctx, { settings: backup, key, name, by: { actor: 'system' } })
@@ -144,13 +144,23 @@ async function make(ctx: Deps, { settings, key, name, by }: Making): Promise<voi
     await noteBackup(ctx, name, { made, by })
     await keepNewest(settings)
   } catch (error) {
-    const detail = error instanceof BackupError ? error.message : 'see the log of the server'
-    state.failure = { name, detail }
-    ctx.log.error({ err: error, backup: name }, 'the backup failed')
+    failed(ctx, state, { name, error })
     throw error
   } finally {
     delete state.running
   }
+}
+
+/** Whatever the attempt failed at, its key too: `fleetseal doctor` and the list say so until one is made. */
+function failed(
+  { log }: Pick<Deps, 'log'>,
+  state: Progress,
+  { name, error }: { name: string; error: unknown },
+): void {
+  const isTold = error instanceof BackupError || error instanceof DomainError
+  state.failure = { name, detail: isTold ? error.message : 'see the log of the server' }
+  delete state.running
+  log.error({ err: error, backup: name }, 'the backup failed')
 }
 
 async function noteBackup(

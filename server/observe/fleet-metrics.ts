@@ -1,12 +1,13 @@
 import { Gauge, type Registry } from 'prom-client'
 
+import { listBackups } from '../backup/service.ts'
 import type { Context } from '../context.ts'
 import { type FleetMetric, type FleetNumber, readFleet } from './fleet-store.ts'
 
 /** Scrapers may come as often as they like; the database is asked once in this time. */
 const freshMs = 15_000
 
-type Deps = Pick<Context, 'db' | 'clock' | 'log' | 'metrics' | 'authorities'>
+type Deps = Pick<Context, 'db' | 'clock' | 'log' | 'metrics' | 'authorities' | 'config'>
 
 /**
  * Gauges of what the database knows, on `ctx.metrics.registry`. Returns what brings them up to date: called before the registry is read.
@@ -50,6 +51,16 @@ function makeGauges(registry: Registry) {
       help: 'Whether the numbers of the fleet could be read from the database: 1 or 0',
       registers,
     }),
+    backupAt: new Gauge({
+      name: 'fleetseal_backup_timestamp_seconds',
+      help: 'When the newest backup that this server keeps was made; 0 without one',
+      registers,
+    }),
+    backupEvery: new Gauge({
+      name: 'fleetseal_backup_interval_seconds',
+      help: 'How often this server makes a backup; 0 where it makes none',
+      registers,
+    }),
     byMetric: {
       devices: [gauge('devices', 'Devices by state', 'state'), 'state'],
       rollouts: [gauge('rollouts', 'Rollouts by state', 'state'), 'state'],
@@ -87,6 +98,8 @@ function makeGauges(registry: Registry) {
 
 async function refresh(ctx: Deps, gauges: Gauges, now: Date): Promise<void> {
   const { byMetric, readable } = gauges
+  // Files: they are seen also while the database is away.
+  await showBackups(ctx, gauges)
   const numbers = await readFleet(ctx.db, now).catch((error: unknown) => {
     ctx.log.warn({ err: error }, 'the numbers of the fleet could not be read')
     return undefined
@@ -97,6 +110,12 @@ async function refresh(ctx: Deps, gauges: Gauges, now: Date): Promise<void> {
     const [gauge, name] = byMetric[metric]
     gauge.set({ [name]: label }, value)
   }
+}
+
+async function showBackups(ctx: Deps, { backupAt, backupEvery }: Gauges): Promise<void> {
+  const [newest] = (await listBackups(ctx)).files
+  backupAt.set(newest ? Math.floor(newest.madeAt.getTime() / 1000) : 0)
+  backupEvery.set(ctx.config.backup ? ctx.config.backup.everyMs / 1000 : 0)
 }
 
 /** Certificates that are known to this process: the database keeps them whole. */

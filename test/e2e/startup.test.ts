@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
-import { openEmbedded } from '../../server/db/client.ts'
+import { connectPostgres, openEmbedded } from '../../server/db/client.ts'
+import { createTestDatabase } from '../support/database.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 
 const main = fileURLToPath(new URL('../../server/main.ts', import.meta.url))
@@ -42,6 +43,41 @@ async function snapshot(folder: string): Promise<Record<string, string>> {
     ),
   )
 }
+
+test('with nobody who reads its log any more, it goes on or ends, and does not hang', async () => {
+  const dataDir = await mkdtemp(join(tmpdir(), 'fleetseal-log-'))
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main], {
+    env: {
+      PATH: process.env['PATH'],
+      FLEETSEAL_DATA_DIR: join(dataDir, 'data'),
+      FLEETSEAL_API_PORT: '0',
+      FLEETSEAL_DEVICE_PORT: '0',
+      FLEETSEAL_MQTT_PORT: '0',
+      FLEETSEAL_PUBLIC_PORT: '0',
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  const { promise: ready, resolve } = Promise.withResolvers<void>()
+  child.stdout.on('data', (chunk: Buffer) => {
+    output += chunk.toString()
+    if (/^fleetseal ready /m.test(output)) resolve()
+  })
+  await ready
+  const exited = once(child, 'exit')
+  child.stdout.destroy()
+  child.stderr.destroy()
+  const port = Number(/public=http:\/\/[^:]+:(\d+)/.exec(output)?.[1])
+  // Each of these writes a line.
+  for (let n = 0; n < 5; n++) {
+    const answer = await fetch(`http://127.0.0.1:${port}/nothing`).catch(() => undefined)
+    if (answer) expect(answer.status).toBe(404)
+  }
+  child.kill('SIGTERM')
+  const [code, signal] = (await exited) as [number | null, string | null]
+  expect({ code, signal }).toEqual({ code: 0, signal: null })
+  await rm(dataDir, { recursive: true, force: true })
+}, 60_000)
 
 test('a wrong configuration ends with 2 and names every mistake at once', async () => {
   const { code, output } = await start({
@@ -82,6 +118,37 @@ describe('what its operator can mend is said without a stack', () => {
     expect(output).toContain('FLEETSEAL_PUBLIC_PORT')
     expect(output).not.toMatch(/\n\s+at /)
   })
+
+  test('a database that takes no changes, new or in use before', async () => {
+    await using database = await createTestDatabase()
+    if (database.kind !== 'postgres') throw new Error('This test wants PostgreSQL')
+    const environment = {
+      FLEETSEAL_API_PORT: '0',
+      FLEETSEAL_DEVICE_PORT: '0',
+      FLEETSEAL_MQTT_PORT: '0',
+      FLEETSEAL_PUBLIC_PORT: '0',
+      FLEETSEAL_DATA_DIR: join(scratch, 'read-only'),
+      DATABASE_URL: database.url,
+    }
+    const name = sql.ref(new URL(database.url).pathname.slice(1))
+    const readOnly = async () =>
+      await sql`alter database ${name} set default_transaction_read_only = on`.execute(database.db)
+    const refused = async () => {
+      const { code, output } = await start(environment)
+      expect(code).toBe(1)
+      expect(output).toContain('it takes no changes, so it is a standby or set to be read only')
+      expect(output).not.toMatch(/\n\s+at /)
+    }
+    await readOnly()
+    await refused()
+    await using own = connectPostgres(database.url, { max: 1 })
+    await sql`set default_transaction_read_only = off`.execute(own.db)
+    await sql`alter database ${name} reset all`.execute(own.db)
+    await using used = await startServer({ DATABASE_URL: database.url })
+    await used.kill()
+    await readOnly()
+    await expect(used.restart()).rejects.toThrow('it takes no changes, so it is a standby')
+  }, 120_000)
 
   test('a database that is not there, and its password is not repeated', async () => {
     const { code, output } = await start({

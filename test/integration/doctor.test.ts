@@ -6,10 +6,12 @@ import { sql } from 'kysely'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
 import { restoreBackup } from '../../server/backup/restore.ts'
+import { backupWorkers } from '../../server/backup/service.ts'
 import { type Config, loadConfig } from '../../server/config.ts'
 import type { Context } from '../../server/context.ts'
 import { connectPostgres, type DatabaseHandle } from '../../server/db/client.ts'
 import { examine, judgeDatabase } from '../../server/doctor/examine.ts'
+import { createLogger } from '../../server/log.ts'
 import { createEmptyDatabase } from '../support/empty-database.ts'
 import { oldBackup, oldPassphrase } from '../support/old-installation.ts'
 
@@ -167,4 +169,47 @@ test('a receiver of webhooks that cannot be reached', async () => {
     handle.db,
   )
   expect(await levels('webhooks')).toEqual(['warning'])
+})
+
+test('webhook deliveries that were given up', async () => {
+  await sql`update webhook_endpoint set failing_since = null`.execute(handle.db)
+  expect(await levels('webhooks')).toEqual(['ok'])
+  await sql`alter table webhook_delivery disable trigger all`.execute(handle.db)
+  await sql`insert into webhook_delivery (id, endpoint_id, event_id, seq, ordered_by, state, due_at, created_at)
+    select gen_random_uuid(), id, gen_random_uuid(), 1, 'x', 'dead', now(), now() from webhook_endpoint`.execute(
+    handle.db,
+  )
+  const [finding] = of(await look(), 'webhooks')
+  expect(finding).toMatchObject({ level: 'warning', what: '1 deliveries were given up' })
+})
+
+test('more rows that are not sealed than there should be', async () => {
+  const before = await levels('audit')
+  const { rows } = await sql<{ n: number }>`
+    insert into audit_event (at, actor, action, subject, facts)
+    select now(), 'system', 'test.do', 'x', '{}' from generate_series(1, 10001) returning 1 as n`.execute(
+    handle.db,
+  )
+  expect(rows).toHaveLength(10_001)
+  expect(await levels('audit')).toEqual([...before, 'warning'])
+})
+
+test.each([
+  ['its folder cannot be made', 'passphrase', 'see the log'],
+  ['its key cannot be read', 'absent', 'KEY_FILE cannot be read'],
+])('the last backup failed: %s', async (_why, key, told) => {
+  const dir = join(scratch, `failing-${key}`)
+  const keyFile = join(scratch, key)
+  await writeFile(join(scratch, 'passphrase'), 'correct horse battery staple')
+  const backup = { dir, keyFile, everyMs: dayMs, keep: 7, includes: ['artifacts'] as const }
+  const own = { ...config, backup: { ...backup, includes: [...backup.includes] } }
+  await writeFile(dir, 'a file where the folder should be')
+  const deps = { db: handle.db, config: own, log: createLogger('silent') }
+  const [worker] = backupWorkers({ ...deps, clock: { now: () => then } } as unknown as Context)
+  await expect(worker?.step(AbortSignal.timeout(60_000))).rejects.toThrow()
+  const found = of(await look({ config: { backup: own.backup } }), 'backups')
+  expect(found[0]).toMatchObject({
+    level: 'error',
+    what: expect.stringMatching(`^The last one failed: .*${told}`) as string,
+  })
 })

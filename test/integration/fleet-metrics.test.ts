@@ -1,4 +1,8 @@
-import { expect, test } from 'vitest'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+import { expect, onTestFinished, test } from 'vitest'
 
 import { recordAudit } from '../../server/audit/audit.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
@@ -117,4 +121,25 @@ test('without the database nothing is shown as it was', async () => {
   expect([...seen.keys()].filter((name) => name.startsWith('fleetseal_devices'))).toEqual([])
   expect(seen.has('fleetseal_expiry_timestamp_seconds{kind="root"}')).toBe(true)
   await handle[Symbol.asyncDispose]()
+})
+
+test('the age of the newest backup, and how often one is made, are shown', async () => {
+  await using handle = await createTestDatabase()
+  await using api = await startApi(handle)
+  const none = await scrape(api)
+  expect(none.get('fleetseal_backup_interval_seconds')).toBe(0)
+  const dir = await mkdtemp(join(tmpdir(), 'fleetseal-backups-'))
+  onTestFinished(async () => await rm(dir, { recursive: true }))
+  const config = { dir, keyFile: join(dir, 'key'), everyMs: 3_600_000, keep: 7, includes: [] }
+  api.ctx.config = { ...api.ctx.config, backup: config }
+  api.ctx.clock.advance({ seconds: 60 })
+  expect((await scrape(api)).get('fleetseal_backup_timestamp_seconds')).toBe(0)
+  for (const day of ['20', '21'])
+    await writeFile(join(dir, `fleetseal-202611${day}T120000Z-0123abcd.backup`), '')
+  api.ctx.clock.advance({ seconds: 60 })
+  const seen = await scrape(api)
+  expect(seen.get('fleetseal_backup_interval_seconds')).toBe(3_600)
+  expect(seen.get('fleetseal_backup_timestamp_seconds')).toBe(
+    secondsOf(new Date('2026-11-21T12:00:00Z')),
+  )
 })
