@@ -103,8 +103,10 @@ function remember(recognized: Set<string>, name: string): void {
 }
 
 /** Written at most once a minute for each. That it could not be written is no reason to refuse the request. */
-async function touch({ db, log }: AuthDeps, found: Caller, now: Date): Promise<void> {
-  const olderThan = new Date(now.getTime() - touchEveryMs)
+async function touch({ db, log, config }: AuthDeps, found: Caller, now: Date): Promise<void> {
+  // A session that ends after a minute without use must be seen to be used before.
+  const everyMs = Math.min(touchEveryMs, config.session.idleMs / 4)
+  const olderThan = new Date(now.getTime() - everyMs)
   if (found.lastUsedAt && found.lastUsedAt >= olderThan) return
   await inTransaction(db, (tx) => found.touch(tx, { now, olderThan })).catch((error: unknown) =>
     log.warn({ err: error, actor: found.actor.id }, 'last use not recorded'),

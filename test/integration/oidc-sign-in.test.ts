@@ -302,3 +302,11 @@ test('no code, token, state or cookie is in the log', async () => {
     expect(log).not.toContain(secret)
   }
 })
+
+test('nobody fills the list of sign-ins under way from one network', async () => {
+  const begin = async () => (await world.newBrowser().ask(`${here}/sign-in/oidc`)).status
+  const statuses = await Promise.all(Array.from({ length: 150 }, begin))
+  expect(new Set(statuses)).toEqual(new Set([303, 429]))
+  aheadMs = 60_000
+  expect(await begin()).toBe(303)
+})

@@ -294,3 +294,19 @@ test('nobody gives a person what he has not himself', async () => {
   const body = { name: 'x', email: 'x@example.com', grants: [{ role: 'admin' }] }
   expect((await api.call('POST', '/people', body, own(cookie, page()))).status).toBe(403)
 })
+
+test('where a session ends after a minute without use, one that is used goes on', async () => {
+  const { config } = api.ctx
+  const short = { ...config, session: { ...config.session, idleMs: 60_000 } }
+  await using strict = await startApi(handle, { config: short, clock: api.ctx.clock })
+  const { cookie } = await signIn(await makePerson())
+  const ask = async () =>
+    (await strict.call('GET', '/operators/me', undefined, { key: '', headers: { Cookie: cookie } }))
+      .status
+  for (let n = 0; n < 5; n++) {
+    api.ctx.clock.advance({ seconds: 25 })
+    expect(await ask()).toBe(200)
+  }
+  api.ctx.clock.advance({ seconds: 60 })
+  expect(await ask()).toBe(401)
+})
