@@ -162,6 +162,9 @@ async function askProvider(
     })
     const claims = tokens.claims()
     if (!claims || tokens.id_token === undefined) throw new Error('no ID token')
+    // Cut short, or with what is not stored taken out, it could be somebody else's (OpenID Connect Core §2).
+    if (claims.sub.length > 255 || storable(claims.sub) !== claims.sub)
+      throw new Error('no subject')
     const { roleClaim } = provider.settings
     const isTold = mappedRoles(provider.settings, claims).length > 0
     const more =
@@ -190,7 +193,7 @@ async function personOf(
   tx: Tx,
   { issuer, claims, now }: { issuer: string; claims: Claims; now: Date },
 ): Promise<Person> {
-  const who = { issuer: issuer.slice(0, 500), subject: claims.sub.slice(0, 255) }
+  const who = { issuer: issuer.slice(0, 500), subject: claims.sub }
   const name = nameIn(claims)
   const email = emailIn(claims)
   const known = await findProviderPerson(tx, who)
