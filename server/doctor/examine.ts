@@ -90,7 +90,7 @@ function clockFinding(skewSeconds: number): Finding {
   return skewSeconds > 2 ? warning('clock', text, fix) : ok('clock', text)
 }
 
-async function lookAtAudit({ db }: Deps): Promise<Finding[]> {
+async function lookAtAudit({ db, config }: Deps): Promise<Finding[]> {
   const { excessiveRights, unsealed } = await auditStatus({ db })
   const findings = [
     excessiveRights.length === 0
@@ -98,7 +98,9 @@ async function lookAtAudit({ db }: Deps): Promise<Finding[]> {
       : warning(
           'audit',
           `The role of the server has ${excessiveRights.join(', ')} on what is recorded`,
-          'Give the server a role of its own (docs/audit.md)',
+          config.databaseUrl === undefined
+            ? 'The embedded database has one user: for more take PostgreSQL, with a role for the server (docs/audit.md)'
+            : 'Give the server a role of its own (docs/audit.md)',
         ),
   ]
   if (unsealed > 10_000) {

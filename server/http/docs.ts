@@ -39,6 +39,10 @@ const initializer = `window.addEventListener('load', () => {
 const style = `body { margin: 0; font: 16px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff }
 main, header { max-width: 50rem; margin: 0 auto; padding: 1rem }
 code { font-family: ui-monospace, monospace; background: #f1f3f5; padding: 0 0.25rem }
+@media (max-width: 40rem) {
+  .swagger-ui .opblock-tag { flex-wrap: wrap }
+  .swagger-ui .opblock-tag small { flex: 1 0 100%; order: 1; padding: 0 }
+}
 th, td { text-align: left; vertical-align: top; padding: 0.3rem 1rem 0.3rem 0 }
 @media (prefers-color-scheme: dark) {
   body.plain { color: #e6e8eb; background: #16181c }
