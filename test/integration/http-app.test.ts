@@ -197,12 +197,40 @@ test('what lies beside the interface is in the OpenAPI document, and answers as 
   }
 })
 
-test('security headers, no cache, no banner', async () => {
-  const { headers } = await api.call('GET', '/groups')
-  expect(headers.get('x-content-type-options')).toBe('nosniff')
-  expect(headers.get('strict-transport-security')).toBeTruthy()
-  expect(headers.get('cache-control')).toBe('no-store')
-  expect(headers.get('x-powered-by')).toBeNull()
+test.each([
+  ['a list', 'GET', '/api/v1/groups', true, 200],
+  ['a refusal without a key', 'GET', '/api/v1/groups', false, 401],
+  ['a refusal of a body', 'POST', '/api/v1/groups', true, 415],
+  ['nothing there', 'GET', '/nothing', true, 404],
+  ['another method', 'DELETE', '/healthz', false, 405],
+  ['the console', 'GET', '/', false, 200],
+  ['a file of the console', 'GET', '/console/style.css', false, 200],
+  ['no file of the console', 'GET', '/console/nothing.js', false, 404],
+  ['the description', 'GET', '/openapi.json', false, 200],
+  ['the page of the interface', 'GET', '/docs', false, 200],
+  ['a script of that page', 'GET', '/docs/swagger-ui-bundle.js', false, 200],
+  ['a page of a problem', 'GET', '/docs/problems/not-found', false, 200],
+  ['no page of a problem', 'GET', '/docs/problems/nothing', false, 404],
+  ['health', 'GET', '/healthz', false, 200],
+  ['metrics', 'GET', '/metrics', true, 200],
+])('security headers, no banner: %s', async (_what, method, path, withKey, status) => {
+  const headers = withKey ? { Authorization: `Bearer ${api.keys.admin.secret}` } : {}
+  const answer = await fetch(`${api.url}${path}`, { method, headers, redirect: 'manual' })
+  await answer.body?.cancel()
+  expect(answer.status).toBe(status)
+  const of = (name: string) => answer.headers.get(name) ?? ''
+  expect(of('x-content-type-options')).toBe('nosniff')
+  expect(of('strict-transport-security')).toMatch(/^max-age=\d{8}$/)
+  expect(of('x-frame-options')).toMatch(/SAMEORIGIN|DENY/)
+  expect(of('referrer-policy')).toBe('no-referrer')
+  expect(of('cross-origin-resource-policy')).toBe('same-origin')
+  expect(of('content-security-policy')).toMatch(/default-src '(none|self)'/)
+  expect(of('content-security-policy')).toMatch(/frame-ancestors '(none|self)'/)
+  // Files that are the same for everybody may be kept.
+  if (!path.startsWith('/docs/swagger') && !path.startsWith('/console/style'))
+    expect(of('cache-control')).toBe('no-store')
+  expect(answer.headers.get('x-powered-by')).toBeNull()
+  expect(answer.headers.get('server')).toBeNull()
 })
 
 test('a refused upload ends its connection instead of reading gigabytes', async () => {
