@@ -8,6 +8,7 @@ const Problem = z.looseObject({
   detail: z.string().optional().catch(undefined),
   title: z.string().optional().catch(undefined),
   requestId: z.string().optional().catch(undefined),
+  approvalId: z.uuid().optional().catch(undefined),
 })
 
 const nextSteps: Record<string, string> = {
@@ -32,8 +33,12 @@ export function failureOf(status: number, body: unknown): Failure {
   const parsed = Problem.safeParse(body)
   const { code, detail, title, ...facts } = parsed.success
     ? parsed.data
-    : { code: 'failed', detail: undefined, title: undefined }
-  const nextStep = nextSteps[code]
+    : { code: 'failed', detail: undefined, title: undefined, approvalId: undefined }
+  const { approvalId } = facts
+  const nextStep =
+    code === 'approval-needed' && approvalId !== undefined
+      ? `Others run: fleetseal approval approve ${approvalId}; then run this command again`
+      : nextSteps[code]
   return new Failure(code, detail ?? title ?? `The server answered ${status}`, {
     exitCode: status === 401 ? exitCodes.notAuthenticated : exitCodes.failed,
     nextStep,

@@ -56,6 +56,8 @@ export function permissionsDocument(): string {
     'go), the present grants and what the roles say. Any change of these needs a new agreement. Keys of one owner, or made by one person, by whatever',
     'key of theirs, are one voice; so is a key whose secret somebody made anew. To cut one device off never takes more than one person.',
     '',
+    'At the command line: `fleetseal approval require KIND --needed N`, `policies`, `list`, `approve ID`, `reject ID` and `withdraw ID`. Whoever is refused is told the id.',
+    '',
     'Without `role-change`, whoever manages keys can make one for a second voice: set it along with the others.',
   ].join('\n')}\n`
 }

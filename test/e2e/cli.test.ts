@@ -285,3 +285,21 @@ test('through the launcher: a fleetseal that anybody can type', async () => {
   expect(code).toBe(0)
   expect(JSON.parse(out)).toMatchObject([{ name: 'lab' }])
 })
+
+test('what takes more than one: its author is told the id, another agrees, and the author does it again', async () => {
+  await ok('group create vault')
+  const made = await ok('api-key create olga --role operator')
+  const asOlga = { FLEETSEAL_API_KEY: z.object({ secret: z.string() }).parse(made).secret }
+  expect(await ok('approval require group-disable --needed 1')).toMatchObject({ needed: 1 })
+  const disable = 'group disable vault --reason stolen'
+  const refused = await fleetseal(disable)
+  expect(refused.code).toBe(1)
+  expect(refused.err).toContain('approval-needed')
+  const id = /next: .*fleetseal approval approve ([0-9a-f-]{36})/.exec(refused.err)?.[1] ?? ''
+  expect((await fleetseal(`approval approve ${id}`)).code).toBe(1)
+  expect((await fleetseal('approval list', asOlga)).out).toContain(id)
+  const agreed = await fleetseal(`approval approve ${id} --reason seen`, asOlga)
+  expect(agreed.out).toContain('1 of 1')
+  expect((await fleetseal(disable)).code).toBe(0)
+  expect((await fleetseal('approval policies')).out).toContain('group-disable')
+})
