@@ -2151,6 +2151,7 @@ export interface paths {
       requestBody?: never
       responses: {
         200: Answered<{ 'application/json': Operator }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         429: Refused<"rate-limited">
@@ -2357,6 +2358,7 @@ export interface paths {
       requestBody?: never
       responses: {
         200: Answered<{ 'application/json': Self }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         409: Refused<"not-ready">
@@ -2409,6 +2411,7 @@ export interface paths {
       requestBody?: never
       responses: {
         204: Answered<{ "application/json"?: never }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed" | "step-up-needed">
         409: Refused<"conflict" | "not-ready">
@@ -2567,6 +2570,7 @@ export interface paths {
       requestBody?: never
       responses: {
         204: Answered<{ "application/json"?: never }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         409: Refused<"conflict" | "not-ready">
@@ -2607,6 +2611,7 @@ export interface paths {
             })[]
             nextCursor: string | null
           } }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         429: Refused<"rate-limited">
@@ -2635,6 +2640,7 @@ export interface paths {
             })[]
             nextCursor: string | null
           } }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         429: Refused<"rate-limited">
@@ -2963,6 +2969,7 @@ export interface paths {
             })[]
             nextCursor: string | null
           } }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         429: Refused<"rate-limited">
@@ -3557,6 +3564,7 @@ export interface paths {
       requestBody?: never
       responses: {
         200: Answered<{ 'application/json': Kek }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         429: Refused<"rate-limited">
@@ -3736,6 +3744,7 @@ export interface paths {
       requestBody?: never
       responses: {
         200: Answered<{ 'application/json': DeviceSummary }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         429: Refused<"rate-limited">
@@ -4758,6 +4767,7 @@ export interface paths {
       requestBody?: never
       responses: {
         200: Answered<{ 'application/json': MetadataRoles }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         409: Refused<"not-ready">
@@ -4774,6 +4784,7 @@ export interface paths {
       requestBody?: never
       responses: {
         200: Answered<{ 'application/json': OnlineKeys }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         409: Refused<"not-ready">
@@ -4829,6 +4840,7 @@ export interface paths {
       requestBody?: never
       responses: {
         200: Answered<{ 'application/json': ReleaseKeys }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         429: Refused<"rate-limited">
@@ -5450,6 +5462,7 @@ export interface paths {
       requestBody?: never
       responses: {
         200: Answered<{ 'application/json': LogHead }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         429: Refused<"rate-limited">
@@ -5708,6 +5721,7 @@ export interface paths {
       requestBody?: never
       responses: {
         200: Answered<{ 'application/json': AuditStatus }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         429: Refused<"rate-limited">
@@ -5825,6 +5839,7 @@ export interface paths {
               detail: string
             } | null
           } }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         429: Refused<"rate-limited">
@@ -5840,6 +5855,7 @@ export interface paths {
         202: Answered<{ 'application/json': {
             name: string
           } }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         409: Refused<"conflict" | "not-ready">
@@ -5870,6 +5886,7 @@ export interface paths {
               public: number
             }
           } }>
+        400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">
         429: Refused<"rate-limited">

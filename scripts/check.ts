@@ -5,9 +5,18 @@ import { fileURLToPath } from 'node:url'
 /** `npm run check`: types, lint, format, tests; each step runs even when one before it failed, so one run shows all. */
 const bin = (name: string) =>
   fileURLToPath(new URL(`../node_modules/.bin/${name}`, import.meta.url))
-const folders = ['server', 'pki', 'device-sim', 'cli', 'demo', 'bench', 'scripts', 'test'].filter(
-  (folder) => existsSync(new URL(`../${folder}`, import.meta.url)),
-)
+const folders = [
+  'server',
+  'pki',
+  'device-sim',
+  'cli',
+  'client',
+  'console',
+  'demo',
+  'bench',
+  'scripts',
+  'test',
+].filter((folder) => existsSync(new URL(`../${folder}`, import.meta.url)))
 const steps: [name: string, command: string, args: string[]][] = [
   ['types', bin('tsc'), ['--noEmit', '-p', '.']],
   ['lint', bin('oxlint'), ['--type-aware', ...folders]],

@@ -8,7 +8,7 @@ const statusOf = (code: ProblemCode) => (code === 'internal' ? 500 : problems[co
 
 /** Everything that a call may be refused with: what its form makes possible, and what it says of itself. */
 export function problemCodes(route: Omit<Route, 'permission' | 'scope'>): ProblemCode[] {
-  const { params, query, body } = route.schemas
+  const { params, body } = route.schemas
   const changes = route.method !== 'get'
   const codes: (ProblemCode | false)[] = [
     'not-authenticated',
@@ -16,7 +16,8 @@ export function problemCodes(route: Omit<Route, 'permission' | 'scope'>): Proble
     'rate-limited',
     'internal',
     'busy',
-    (params ?? query ?? body ?? route.upload) !== undefined && 'invalid-request',
+    // Also for two credentials at once, of which one would be a guess.
+    'invalid-request',
     params !== undefined && 'not-found',
     route.stepUp !== undefined && 'step-up-needed',
     // Two at the same moment may want the same.
@@ -24,7 +25,6 @@ export function problemCodes(route: Omit<Route, 'permission' | 'scope'>): Proble
     body !== undefined && 'too-large',
     body !== undefined && 'unsupported-media-type',
     route.creates && 'idempotency-mismatch',
-    route.creates && 'invalid-request',
     route.versioned !== undefined && changes && 'precondition-failed',
     ...route.refuses,
   ]

@@ -111,6 +111,7 @@ export class Components {
     // A property that is called `id` is a schema, a name given by us is not.
     const kept: JsonObject = typeof __ === 'object' ? { id: __, ...rest } : rest
     if (typeof $ref === 'string') kept['$ref'] = `${io}/${$ref.replace('#/$defs/', '')}`
+    if (typeof kept['pattern'] === 'string') kept['pattern'] = portable(kept['pattern'])
     unfold(kept)
     const scalar = scalarSchemas.find(({ pattern }) => pattern === kept['pattern'])
     if (scalar && kept['type'] === 'string') {
@@ -127,6 +128,13 @@ export class Components {
       Object.entries(kept).map(([key, item]) => [key, this.#tidied(item, io)]),
     )
   }
+}
+
+/** Classes of characters by property are known to ECMAScript and to few others that read a schema: the same ones by number. */
+function portable(pattern: string): string {
+  return pattern
+    .replaceAll(String.raw`\p{Cc}`, String.raw`\u0000-\u001f\u007f-\u009f`)
+    .replaceAll(String.raw`\p{Cs}`, String.raw`\ud800-\udfff`)
 }
 
 /** `z.uuid().lowercase()` comes as two patterns without a format: the first of them is named, the other stays. */

@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 
 import { permissionsNeeded } from './access.ts'
+import { browserPaths } from './browser-paths.ts'
 import { openPaths } from './open-paths.ts'
 import type { OpenRoute } from './open-route.ts'
 import {
@@ -12,6 +13,7 @@ import {
 } from './openapi-answers.ts'
 import { Components, type JsonObject, type SchemaNames } from './openapi-components.ts'
 import { addExamples } from './openapi-examples.ts'
+import { readSecurity, securityOf, securitySchemes } from './openapi-security.ts'
 import { tags } from './openapi-tags.ts'
 import type { Route } from './route.ts'
 
@@ -38,7 +40,7 @@ interface Making {
 export function openApiDocument(routes: readonly Route[], about: About): JsonObject {
   const components = new Components(about.names, about.closed === true)
   const responses: JsonObject = {}
-  const paths: Record<string, JsonObject> = { ...openPaths }
+  const paths: Record<string, JsonObject> = { ...openPaths, ...structuredClone(browserPaths) }
   for (const route of routes) {
     const path = `${about.prefix}${route.path.replaceAll(/:(\w+)/g, '{$1}')}`
     paths[path] = { ...paths[path], [route.method]: operation(route, { components, responses }) }
@@ -62,14 +64,11 @@ export function openApiDocument(routes: readonly Route[], about: About): JsonObj
       description,
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
-    security: [{ apiKey: [] }],
+    security: readSecurity,
     tags: Object.entries(tags).map(([name, words]) => ({ name, description: words })),
     ...settled.document,
     components: {
-      securitySchemes: {
-        apiKey: { type: 'http', scheme: 'bearer', description: 'An API key' },
-        metricsToken: { type: 'http', scheme: 'bearer', description: 'Of the scraper of metrics' },
-      },
+      securitySchemes,
       headers: headerComponents,
       parameters: {
         'Idempotency-Key': idempotencyKey,
@@ -125,7 +124,9 @@ function operation(route: Route, making: Making): JsonObject {
   const { params, query } = route.schemas
   const { components, responses } = making
   const changes = route.method !== 'get'
+  const security = securityOf(route)
   return {
+    ...(security === undefined ? {} : { security }),
     operationId: operationId(route),
     summary: route.summary,
     description: `Needs ${permissionsNeeded(route.permission).join(', ')}`,

@@ -178,8 +178,18 @@ test('what lies beside the interface is in the OpenAPI document, and answers as 
     '/metrics',
     '/openapi.json',
     '/readyz',
+    '/sign-in/oidc',
+    '/sign-in/oidc/back-channel-logout',
+    '/sign-in/oidc/callback',
+    '/sign-out',
   ])
+  // No provider is set up here; the tests of signing in have one.
+  const { get: begin } = document.paths['/sign-in/oidc'] ?? {}
+  const notSetUp = await open('/sign-in/oidc')
+  expect(notSetUp.status).toBe(404)
+  expect(begin?.responses['404']?.content).toHaveProperty('application/problem+json')
   for (const [pattern, { get }] of beside) {
+    if (pattern.startsWith('/sign-')) continue
     const path = pattern.replace('{code}', 'not-found')
     const isOpen = get?.security?.length === 0
     const answers = [

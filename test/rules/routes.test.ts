@@ -6,6 +6,7 @@ import { openRoutes, routes } from '../../server/http/app.ts'
 import { openApiDocument } from '../../server/http/openapi.ts'
 import type { Route, route as defineRoute } from '../../server/http/route.ts'
 import { schemaNames } from '../../server/http/schema-names.ts'
+import { sessionCookieName } from '../../server/people/session-cookie.ts'
 import {
   type BuiltInRole,
   builtInRoles,
@@ -169,6 +170,38 @@ test('every route is in the OpenAPI document, with all its parameters', () => {
     )
   }
   expect(new Set(ids).size).toBe(ids.length)
+})
+
+test('a change by the cookie of a session needs a page of this server too, and all that is shown is described', () => {
+  const whole = document as { security: object[]; components: { securitySchemes: object } }
+  const known = Object.keys(whole.components.securitySchemes)
+  const ways = (given: object[]) => given.map((way) => Object.keys(way))
+  expect(ways(whole.security).flat().toSorted()).toEqual(
+    ['apiKey', 'clientCertificate', 'session', 'workload'].toSorted(),
+  )
+  expect(whole.components.securitySchemes).toMatchObject({
+    session: { name: sessionCookieName },
+  })
+  let seen = 0
+  for (const [path, operations] of Object.entries(Paths.parse(document['paths']))) {
+    for (const [method, operation] of Object.entries(operations)) {
+      const { security } = operation as { security?: object[] }
+      const name = `${method} ${path}`
+      expect(known, name).toEqual(expect.arrayContaining(ways(security ?? []).flat()))
+      if (method === 'get') continue
+      seen += 1
+      expect(security, name).toBeDefined()
+      const alone = ways(security ?? []).filter(
+        (way) => way.includes('session') && !way.includes('ownPage'),
+      )
+      expect(alone, name).toEqual([])
+    }
+  }
+  expect(seen).toBeGreaterThan(80)
+})
+
+test('patterns in the document are ones that more than ECMAScript reads', () => {
+  expect(JSON.stringify(document)).not.toMatch(/\\\\p\{/i)
 })
 
 test('the document is plain JSON and its references lead somewhere', () => {
