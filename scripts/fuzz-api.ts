@@ -101,8 +101,8 @@ expected-statuses = [400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 422, 428,
 `
 
 const dataDir = await mkdtemp(join(tmpdir(), 'fleetseal-fuzz-'))
-await writeFile(join(dataDir, 'schemathesis.toml'), settings)
 const server = await startServer(dataDir)
+await writeFile(join(dataDir, 'schemathesis.toml'), settings)
 try {
   const key = (await readFile(join(dataDir, 'admin-api-key'), 'utf8')).trim()
   const only = values.only.flatMap((id) => ['--include-operation-id', id])
