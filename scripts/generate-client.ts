@@ -3,7 +3,7 @@ import { join } from 'node:path'
 
 import { openRoutes, routes } from '../server/http/app.ts'
 import { openApiDocument } from '../server/http/openapi.ts'
-import { schemaNames } from '../server/http/schema-names.ts'
+import { schemaNames, webhookMessages } from '../server/http/schema-names.ts'
 import { clientTypes } from './client-types.ts'
 
 /*
@@ -21,6 +21,7 @@ export function generated(): { document: string; types: string } {
     version: 'v1',
     names: schemaNames,
     open: openRoutes,
+    messages: webhookMessages,
   })
   const types = `/* Written by scripts/generate-client.ts from the description of the interface. */\n/* oxlint-disable eslint/max-lines, typescript/no-redundant-type-constituents, typescript/no-duplicate-type-constituents */\n\n${clientTypes(document, prefix)}`
   return { document: byLine(document), types }

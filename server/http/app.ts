@@ -71,7 +71,7 @@ import { createReadiness } from './readiness.ts'
 import { rememberOrigin } from './remember-origin.ts'
 import { requestLog } from './request-log.ts'
 import type { Route } from './route.ts'
-import { schemaNames } from './schema-names.ts'
+import { schemaNames, webhookMessages } from './schema-names.ts'
 
 const prefix = '/api/v1'
 const version = productVersion
@@ -163,7 +163,13 @@ export function createApp(ctx: Context): Express {
 /** What needs no API key. A path that is not described in the OpenAPI document does not compile. */
 function mountOpen(app: Express, ctx: Context, authenticator: Authenticator): void {
   const document = JSON.stringify(
-    openApiDocument(routes, { prefix, version, names: schemaNames, open: openRoutes }),
+    openApiDocument(routes, {
+      prefix,
+      version,
+      names: schemaNames,
+      open: openRoutes,
+      messages: webhookMessages,
+    }),
   )
   const readiness = createReadiness(ctx)
   const at = (path: OpenPath, handler: RequestHandler) => {

@@ -15,6 +15,7 @@ import { Components, type JsonObject, type SchemaNames } from './openapi-compone
 import { addExamples } from './openapi-examples.ts'
 import { readSecurity, securityOf, securitySchemes } from './openapi-security.ts'
 import { tags } from './openapi-tags.ts'
+import { webhooksSection } from './openapi-webhooks.ts'
 import type { Route } from './route.ts'
 
 interface About {
@@ -24,6 +25,8 @@ interface About {
   names: SchemaNames
   /** Routes that need nothing to be shown. */
   open?: readonly OpenRoute[]
+  /** What is sent to webhooks, by type of event. */
+  messages?: Readonly<Record<string, z.ZodType>>
   /** Refuses fields of answers that are not described, to find them. What is published leaves room for a later version. */
   closed?: boolean
 }
@@ -52,7 +55,8 @@ export function openApiDocument(routes: readonly Route[], about: About): JsonObj
   }
   // For what lies beside the routes.
   problemAnswers(['not-authenticated', 'not-found', 'rate-limited', 'internal', 'busy'], responses)
-  const settled = components.settle({ paths })
+  const webhooks = webhooksSection(about.messages ?? {}, components)
+  const settled = components.settle({ paths, webhooks })
   addExamples(settled.document['paths'] as JsonObject, settled.schemas)
   for (const route of [...routes, ...(about.open ?? [])])
     dropRefused(route, settled.document, about.prefix)

@@ -17,6 +17,7 @@ import * as groups from '../groups/wire.ts'
 import * as metadata from '../metadata/wire.ts'
 import * as models from '../models/wire.ts'
 import * as operators from '../operators/wire.ts'
+import { EventMessage, eventData, type EventType } from '../outbox/wire.ts'
 import * as releases from '../releases/wire.ts'
 import * as abort from '../rollouts/abort-wire.ts'
 import * as bounds from '../rollouts/bounds-wire.ts'
@@ -159,3 +160,8 @@ function nameOf(exported: string): string {
   const body = /^(New\w+|Change\w+|\w+Action)Body$/.exec(exported)?.[1]
   return body ?? exported.replace(/Body$/, 'Wanted')
 }
+
+/** What is sent to webhooks, by type of event, for the description of the interface. */
+export const webhookMessages: Readonly<Record<string, z.ZodType>> = Object.fromEntries(
+  (Object.keys(eventData) as EventType[]).map((type) => [type, EventMessage(type)]),
+)

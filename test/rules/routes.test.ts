@@ -5,7 +5,7 @@ import { permissionsNeeded } from '../../server/http/access.ts'
 import { openRoutes, routes } from '../../server/http/app.ts'
 import { openApiDocument } from '../../server/http/openapi.ts'
 import type { Route, route as defineRoute } from '../../server/http/route.ts'
-import { schemaNames } from '../../server/http/schema-names.ts'
+import { schemaNames, webhookMessages } from '../../server/http/schema-names.ts'
 import { sessionCookieName } from '../../server/people/session-cookie.ts'
 import {
   type BuiltInRole,
@@ -133,6 +133,7 @@ const document = openApiDocument(routes, {
   version: '0',
   names: schemaNames,
   open: openRoutes,
+  messages: webhookMessages,
 })
 const Operation = z.looseObject({
   operationId: z.string(),

@@ -3,7 +3,7 @@ import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 
 import { openRoutes, routes } from '../../server/http/app.ts'
 import { openApiDocument } from '../../server/http/openapi.ts'
-import { schemaNames } from '../../server/http/schema-names.ts'
+import { schemaNames, webhookMessages } from '../../server/http/schema-names.ts'
 
 /*
  * Holds every answer that a test gets against the OpenAPI document: its status is one that the call may have, its body is what that status promises, with no
@@ -27,6 +27,7 @@ export const document = openApiDocument(routes, {
   version: '0.0.0',
   names: schemaNames,
   open: openRoutes,
+  messages: webhookMessages,
   closed: true,
 }) as unknown as Document
 
