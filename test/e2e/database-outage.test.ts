@@ -11,6 +11,7 @@ import { openSite, publishRelease, type Site, startRollout } from '../support/op
 import { type RunningPostgres, startPostgres } from '../support/postgres.ts'
 import { probe, until } from '../support/probe.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
+import { enroll, talk } from '../support/talking-device.ts'
 
 /** Devices that hold a connection, one that polls, and operators, while the database goes away and comes back. */
 let stack: AsyncDisposableStack
@@ -128,11 +129,19 @@ test.each(ways)(
     const pid = server.pid()
     await until(connected, (count) => count === 2)
     const traffic = makeGroups(name)
+    await enroll(server, site, `OUT-TALKS-${name}`)
+    const talking = await talk(server, `OUT-TALKS-${name}`)
     await until(
-      async () => traffic.acknowledged.length,
+      async () => Math.min(traffic.acknowledged.length, talking.acknowledged.length),
       (count) => count > 3,
     )
     const back = await down()
+    const late = async () => await enroll(server, site, `OUT-LATE-${name}`)
+    // Refused for now; of a database that stands still the answer may come when it goes on.
+    const first = late().then(
+      (deviceId) => ({ deviceId, why: '' }),
+      (error: unknown) => ({ deviceId: undefined, why: String(error) }),
+    )
     const { body } = await until(readyz, ({ status }) => status === 503)
     expect(body).toMatchObject({
       status: 'not-ready',
@@ -140,7 +149,9 @@ test.each(ways)(
     })
     expect(await probe(server, '/healthz')).toEqual({ status: 200, body: { status: 'ok' } })
     // Who is connected stays so: the right to be is in memory.
-    expect(await connected()).toBe(2)
+    expect(await connected()).toBeGreaterThanOrEqual(2)
+    // The device with a message that nobody stores is told nothing: it keeps it.
+    const told = talking.acknowledged.length
     // A poll is answered from memory, or refused for now; it is not left without an answer.
     const polled = await poller.call('GET', '')
     expect([200, 503]).toContain(polled.status)
@@ -150,14 +161,19 @@ test.each(ways)(
         (count) => count > 0,
       )
     }
+    if (name !== 'stalled') {
+      expect((await first).why).toContain('The server asks to wait (503)')
+      expect(talking.acknowledged).toHaveLength(told)
+    }
     await back()
     await until(readyz, ({ status }) => status === 200)
     const before = traffic.acknowledged.length
     await until(
-      async () => traffic.acknowledged.length,
-      (count) => count > before,
+      async () =>
+        Math.min(traffic.acknowledged.length - before, talking.acknowledged.length - told),
+      (count) => count > 0,
     )
-    await traffic.end()
+    await Promise.all([traffic.end(), talking.end()])
     expect([...traffic.refused].filter((status) => status !== 503)).toEqual([])
     const client = new pg.Client({ connectionString: database.url })
     await client.connect()
@@ -165,8 +181,21 @@ test.each(ways)(
       'select name from device_group where name = any($1)',
       [traffic.acknowledged],
     )
-    await client.end()
     expect(rows.map((row) => row.name).toSorted()).toEqual(traffic.acknowledged.toSorted())
+    // Each once: what came twice because its acknowledgement did not arrive, too.
+    const events = await client.query<{ no: number }>(
+      `select (facts ->> 'detail')::int as no from security_event where device_id = $1 and kind = 'outage' order by 1`,
+      [talking.deviceId],
+    )
+    expect(events.rows.map(({ no }) => no)).toEqual(talking.acknowledged)
+    // The request that was refused is answered now, with one certificate and one number.
+    const enrolled = (await first).deviceId ?? (await late())
+    const issued = await client.query<{ state: string }>(
+      'select state from certificate where device_id = $1',
+      [enrolled],
+    )
+    expect(issued.rows).toEqual([{ state: 'issued' }])
+    await client.end()
     await poller.root()
     await updated(await rollOut())
     expect(server.pid()).toBe(pid)
