@@ -5407,6 +5407,7 @@ export interface paths {
       requestBody?: never
       responses: {
         200: Answered<{ 'text/event-stream': Rollout }>
+        204: Answered<{ "application/json"?: never }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed">

@@ -144,6 +144,7 @@ function operation(route: Route, making: Making): JsonObject {
     ...requestBody(route, components),
     responses: {
       [route.status]: success(route, components),
+      ...nothingMore(route),
       ...problemAnswers(problemCodes(route), responses),
     },
   }
@@ -168,6 +169,12 @@ function openOperation(route: OpenRoute, { components, responses }: Making): Jso
       ...problemAnswers(problemCodes(route), responses),
     },
   }
+}
+
+/** Who watched to the end and asks again is told not to come back (HTML section 9.2.3). */
+function nothingMore({ answers }: Route): JsonObject {
+  if (!answers || !('text/event-stream' in answers)) return {}
+  return { 204: { description: 'Nothing more comes', headers: headers(['X-Request-Id']) } }
 }
 
 function success(route: Route, components: Components): JsonObject {
