@@ -11,7 +11,7 @@ function answer(description: string, mediaType: string, schema: JsonObject): Jso
 /** What `/readyz` says (readiness.ts). */
 const readiness = (status: string) => ({
   type: 'object',
-  required: ['status', 'checks', 'disk', 'metadata'],
+  required: ['status', 'checks', 'disk', 'metadata', 'webhooks'],
   properties: {
     status: { const: status },
     checks: {
@@ -22,6 +22,15 @@ const readiness = (status: string) => ({
     disk: {
       enum: ['ok', 'low', 'full', 'unknown'],
       description: 'Room in the data directory; `low` and `full` by FLEETSEAL_DISK_…',
+    },
+    webhooks: {
+      type: 'object',
+      description: 'Receivers that take nothing at present, and since when the first',
+      required: ['failing', 'since'],
+      properties: {
+        failing: { type: 'integer' },
+        since: { type: ['string', 'null'], format: 'date-time' },
+      },
     },
     metadata: {
       type: 'object',

@@ -24,6 +24,8 @@ export interface Readiness {
     /** Online roles that should have been signed again by now; devices refuse updates once they have expired. */
     overdue: { role: string; expiresAt: string }[]
   }
+  /** Receivers that take nothing at present, and since when the first; what they were to be told waits. No reason to be not ready. */
+  webhooks: { failing: number; since: string | null }
 }
 
 /** A function that says whether this process can do its work now. */
@@ -55,6 +57,7 @@ async function look(ctx: Context): Promise<Readiness> {
     checks,
     disk: disk?.state ?? 'unknown',
     metadata: metadata?.metadata ?? { imported: false, evaluation: false, overdue: [] },
+    webhooks: metadata?.webhooks ?? { failing: 0, since: null },
   }
 }
 
@@ -97,6 +100,7 @@ async function readOverdue({ db, clock }: Context): Promise<Readiness['metadata'
 interface Look {
   takesChanges: boolean
   metadata: Readiness['metadata']
+  webhooks: Readiness['webhooks']
 }
 
 async function readMetadata(ctx: Context): Promise<Look> {
@@ -119,7 +123,21 @@ async function readMetadata(ctx: Context): Promise<Look> {
       evaluation: root?.evaluation ?? false,
       overdue: await readOverdue(ctx),
     },
+    webhooks: await readWebhooks(ctx),
   }
+}
+
+async function readWebhooks({ db }: Context): Promise<Readiness['webhooks']> {
+  const row = await db
+    .selectFrom('webhook_endpoint')
+    .where('state', '=', 'active')
+    .where('failing_since', 'is not', null)
+    .select(({ fn }) => [
+      fn.countAll<number>().as('failing'),
+      fn.min<Date | null>('failing_since').as('since'),
+    ])
+    .executeTakeFirstOrThrow()
+  return { failing: Number(row.failing), since: row.since?.toISOString() ?? null }
 }
 
 /** Undefined when the work fails or takes too long. */

@@ -1,10 +1,21 @@
 import { Webhook } from 'standardwebhooks'
 import { expect } from 'vitest'
 
-import { deliveriesOf, newDevice, webhookStories } from '../support/webhook-world.ts'
+import {
+  deliveriesOf,
+  newDevice,
+  webhookStories,
+  type WebhookWorld,
+} from '../support/webhook-world.ts'
 
 const hour = 3_600
 const { story, everywhere } = webhookStories()
+
+/** What anybody is told of receivers. */
+async function ready({ api }: WebhookWorld): Promise<unknown> {
+  const response = await fetch(`${api.url}/readyz`)
+  return ((await response.json()) as { webhooks: unknown }).webhooks
+}
 
 everywhere(
   'an event arrives once, signed as the receiver can verify with the secret it was shown',
@@ -124,7 +135,9 @@ story(
       await world.deliver()
       expect(world.receiver.calls.length - before).toBeLessThanOrEqual(1)
     }
-    expect(await world.show(id)).toMatchObject({ state: 'active', waiting: 60 })
+    const { failingSince, ...shown } = await world.show(id)
+    expect(shown).toMatchObject({ state: 'active', waiting: 60 })
+    expect(await ready(world)).toEqual({ failing: 1, since: failingSince })
     world.receiver.calls.length = 0
     world.receiver.answer(200)
     world.api.ctx.clock.advance({ seconds: 300 })
@@ -139,6 +152,8 @@ story(
     }
     expect(world.receiver.mostAtOnce()).toBeLessThanOrEqual(8)
     expect(await world.show(id)).toMatchObject({ waiting: 0, failingSince: null, retryAt: null })
+    world.api.ctx.clock.advance({ seconds: 2 })
+    expect(await ready(world)).toEqual({ failing: 0, since: null })
   },
 )
 
