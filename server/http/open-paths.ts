@@ -29,7 +29,7 @@ const readiness = (status: string) => ({
       required: ['failing', 'since'],
       properties: {
         failing: { type: 'integer' },
-        since: { type: ['string', 'null'], format: 'date-time' },
+        since: { anyOf: [{ type: 'string', format: 'date-time' }, { type: 'null' }] },
       },
     },
     metadata: {
