@@ -29,7 +29,7 @@ const readiness = (status: string) => ({
       required: ['failing', 'since'],
       properties: {
         failing: { type: 'integer' },
-        since: { anyOf: [{ type: 'string', format: 'date-time' }, { type: 'null' }] },
+        since: { anyOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }] },
       },
     },
     metadata: {
