@@ -45,6 +45,8 @@ const commands = {
   device: ['device-sim/main.ts'],
   cli: ['cli/main.ts'],
   bench: ['bench/main.ts'],
+  soak: ['bench/soak.ts'],
+  chaos: ['chaos/main.ts'],
   simulate: ['bench/simulate.ts'],
   test: ['scripts/test.ts'],
   check: ['scripts/check.ts'],
