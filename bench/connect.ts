@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -11,14 +11,13 @@ import { enrollDevice } from '../device-sim/enroll.ts'
 import { findIdentity } from '../device-sim/identity.ts'
 import { createBrokerPki } from '../test/support/broker-pki.ts'
 import { hardwareId, model, openSite } from '../test/support/operator.ts'
-import { freePort, startPostgres } from '../test/support/postgres.ts'
+import { freePort } from '../test/support/postgres.ts'
 import { type RunningServer, startServer } from '../test/support/server.ts'
-import { cpuOf, median } from './cpu.ts'
+import type { Bench, Env } from './bench.ts'
+import { cpuOf } from './cpu.ts'
 import { type Client, clientOf, connects } from './load.ts'
-import { plain, ratio, type Row } from './row.ts'
+import { beside, missing, type Row } from './row.ts'
 
-const rounds = 5
-const count = 400
 const parallel = 8
 const devices = 24
 
@@ -34,46 +33,56 @@ interface Target {
  * Connect cost (broker.md G1): our whole server, on PostgreSQL, beside bare node:tls and mosquitto. CPU time of each server's
  * process, interleaved by round, the median of the rounds; handshakes are full and TLS 1.3.
  */
-export async function benchConnect(say: (line: string) => void): Promise<Row[]> {
+export const benchConnect: Bench = {
+  name: 'connect',
+  title: 'Connecting',
+  budgets: ['connect-mosquitto', 'connect-tls'],
+  run,
+}
+
+async function run(env: Env): Promise<Row[]> {
+  const { say } = env
   const folder = await mkdtemp(join(tmpdir(), 'fleetseal-bench-'))
-  const postgres = await startPostgres()
-  const server = await startServer({ DATABASE_URL: postgres.url, FLEETSEAL_LOG_LEVEL: 'warn' })
+  const { url } = await env.database()
+  const server = await startServer({ DATABASE_URL: url, FLEETSEAL_LOG_LEVEL: 'warn' })
   const targets: Target[] = []
   try {
     targets.push(await fleetseal(server, folder, say))
     const clients = await writePki(folder)
     targets.push(await bareTls(folder, clients))
-    const peer = await mosquitto(folder, clients)
+    const peer = await mosquitto(env, folder, clients)
     if (peer) targets.push(peer)
-    else say('  mosquitto is not installed: its figures are left out')
-    return await measure(targets, say)
+    return await measure(targets, env)
   } finally {
     for (const target of targets) await target.end()
     await server[Symbol.asyncDispose]()
-    await postgres.stop()
     await rm(folder, { recursive: true, force: true })
   }
 }
 
-async function measure(targets: readonly Target[], say: (line: string) => void): Promise<Row[]> {
-  for (const { port, clients } of targets) await connects(port, clients, { count: 200, parallel })
+async function measure(targets: readonly Target[], env: Env): Promise<Row[]> {
+  const { rounds, say } = env
+  const count = env.pick(400, 200, 16)
+  for (const { port, clients } of targets) {
+    await connects(port, clients, { count: env.pick(200, 100, 8), parallel })
+  }
   const costs = new Map(targets.map(({ name }) => [name, [] as number[]]))
   for (let round = 1; round <= rounds; round++) {
-    say(`  connects, round ${round} of ${rounds}`)
+    say(`connects, round ${round} of ${rounds}`)
     for (const { name, pid, port, clients } of targets) {
       const cpu = await cpuOf(pid, async () => await connects(port, clients, { count, parallel }))
       costs.get(name)?.push(cpu / count)
     }
   }
-  const cost = (name: string) => median(costs.get(name) ?? [])
-  const rows = targets.map(({ name }) =>
-    plain(`full mTLS connect, ${name}, server CPU ms`, cost(name).toFixed(3)),
-  )
-  rows.push(ratio('… of bare node:tls', cost('fleetseal'), cost('node:tls'), 1.6))
-  if (costs.has('mosquitto')) {
-    rows.push(ratio('… of mosquitto', cost('fleetseal'), cost('mosquitto'), 1.05))
+  const ours = costs.get('fleetseal') ?? []
+  const what = 'full mTLS connect, server CPU'
+  const besides = (name: string, budget: 'connect-mosquitto' | 'connect-tls') => {
+    const peer = costs.get(name)
+    return peer === undefined
+      ? missing(`${what}, beside ${name}`, budget, `${name} is not installed`)
+      : beside(what, { ours, peer, name, budget, unit: 'ms', digits: 3 })
   }
-  return rows
+  return [besides('mosquitto', 'connect-mosquitto'), besides('node:tls', 'connect-tls')]
 }
 
 async function fleetseal(
@@ -137,10 +146,12 @@ async function bareTls(folder: string, clients: readonly Client[]): Promise<Targ
   return { name: 'node:tls', pid: child.pid ?? 0, port, clients, end: () => ended(child) }
 }
 
-async function mosquitto(folder: string, clients: readonly Client[]): Promise<Target | undefined> {
-  const found = ['/usr/sbin/mosquitto', '/usr/bin/mosquitto', '/usr/local/sbin/mosquitto'].find(
-    (path) => spawnSync(path, ['-h']).error === undefined,
-  )
+async function mosquitto(
+  env: Env,
+  folder: string,
+  clients: readonly Client[],
+): Promise<Target | undefined> {
+  const found = env.peer('mosquitto')
   if (!found) return undefined
   const port = await freePort()
   const file = join(folder, 'mosquitto.conf')

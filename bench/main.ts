@@ -1,46 +1,128 @@
-import { cpus } from 'node:os'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
 
-import { benchConnect } from './connect.ts'
-import { benchDelivery } from './delivery.ts'
-import { benchDelta } from './delta.ts'
-import { benchPki } from './pki.ts'
-import { benchPolls } from './polls.ts'
-import { benchRollouts } from './rollouts.ts'
-import type { Row } from './row.ts'
-import { benchTuf } from './tuf.ts'
+import type { Bench, Env } from './bench.ts'
+import { benches } from './benches.ts'
+import { Databases } from './database.ts'
+import { describeMachine, load } from './machine.ts'
+import { type Options, parseOptions, usageText } from './options.ts'
+import { findProgram, type Peer } from './peers.ts'
+import { asMarkdown, asText, head, type Report, type Section, tally, withTable } from './report.ts'
+import { missing, type Row } from './row.ts'
 
-/* `npm run bench`, or `npm run bench -- pki`: everything that is measured, in one run on one machine, as a table. */
+/* `npm run bench`, or `npm run bench -- connect`: everything that is measured, in one run on one machine, as a table. */
 
-const benches: Readonly<Record<string, (say: (line: string) => void) => Promise<Row[]>>> = {
-  pki: benchPki,
-  connect: benchConnect,
-  delta: benchDelta,
-  delivery: benchDelivery,
-  polls: benchPolls,
-  tuf: benchTuf,
-  rollouts: benchRollouts,
-}
-
-function print(title: string, rows: readonly Row[]): void {
-  const width = Math.max(...rows.map(({ what }) => what.length))
-  console.log(`\n${title}`)
-  for (const { what, figure, target, met } of rows) {
-    const verdict = met === undefined ? '' : met ? 'met' : 'not met'
-    console.log(`${what.padEnd(width)}  ${figure.padStart(24)}  ${target.padEnd(12)}  ${verdict}`)
+function environment(options: Options, databases: Databases, name: string): Env {
+  const { rounds, quick, smoke } = options
+  return {
+    rounds,
+    quick,
+    smoke,
+    pick: (full, inQuick, inSmoke) => (smoke ? inSmoke : quick ? inQuick : full),
+    say: (line) => console.error(`${name}: ${line.trim()}`),
+    database: () => databases.next(),
+    peer: (peer) => peerOf(options, peer),
   }
 }
 
-const wanted = process.argv.slice(2)
-const unknown = wanted.filter((name) => !Object.hasOwn(benches, name))
-if (unknown.length > 0) {
-  console.error(
-    `There is no measurement ${unknown.join(', ')}; there are ${Object.keys(benches).join(', ')}`,
-  )
-  process.exit(2)
+function peerOf({ without }: Options, name: Peer): string | undefined {
+  return without.includes(name) ? undefined : findProgram(name)
 }
-const [cpu] = cpus()
-console.log(`Node ${process.version}, ${cpus().length} × ${cpu?.model ?? 'unknown'}`)
-for (const [name, bench] of Object.entries(benches)) {
-  if (wanted.length > 0 && !wanted.includes(name)) continue
-  print(name, await bench((line) => console.error(`${name}: ${line}`)))
+
+/** A budget without a row is not forgotten: it stands in the table with the reason. */
+async function sectionOf(bench: Bench, env: Env): Promise<Section> {
+  const { name, title } = bench
+  const rows: Row[] = []
+  let error: string | undefined
+  try {
+    rows.push(...(await bench.run(env)))
+  } catch (thrown) {
+    console.error(thrown)
+    error = thrown instanceof Error ? thrown.message : String(thrown)
+  }
+  const given = new Set(rows.map(({ budget }) => budget))
+  const reason = error === undefined ? 'this run gave no figure' : 'ended early'
+  const absent = bench.budgets.filter((budget) => !given.has(budget))
+  rows.push(...absent.map((budget) => missing(budget, budget, reason)))
+  return { name, title, rows, ...(error === undefined ? {} : { error }) }
 }
+
+function chosen({ names, quick }: Options): readonly Bench[] {
+  if (names.length > 0) return benches.filter(({ name }) => names.includes(name))
+  return quick ? benches.filter(({ budgets }) => budgets.length > 0) : benches
+}
+
+async function measure(options: Options): Promise<Report> {
+  const began = performance.now()
+  const loadBefore = load()
+  const machine = describeMachine((name) => peerOf(options, name))
+  const sections: Section[] = []
+  await using databases = new Databases()
+  for (const bench of chosen(options)) {
+    const section = await sectionOf(bench, environment(options, databases, bench.name))
+    sections.push(section)
+    console.log(asText(section))
+  }
+  const postgres = await databases.version()
+  return {
+    format: 1,
+    machine: { ...machine, ...(postgres === undefined ? {} : { postgres }) },
+    loadBefore,
+    loadAfter: load(),
+    scale: options.smoke ? 'smoke' : options.quick ? 'quick' : 'full',
+    rounds: options.rounds,
+    seconds: Math.round((performance.now() - began) / 1_000),
+    benches: sections,
+  }
+}
+
+async function store(report: Report, { json, write }: Options): Promise<void> {
+  const at = report.machine.at.replaceAll(/[:.]/g, '-')
+  const file = json ?? `bench-results/${at}.json`
+  await mkdir(dirname(file), { recursive: true })
+  await writeFile(file, `${JSON.stringify(report, undefined, 2)}\n`)
+  console.error(`bench: the results are in ${file}`)
+  if (write === undefined) return
+  await writeFile(write, withTable(await readFile(write, 'utf8'), asMarkdown(report)))
+  console.error(`bench: the table is in ${write}`)
+}
+
+/** @returns the exit code */
+async function run(options: Options): Promise<number> {
+  const report = await measure(options)
+  await store(report, options)
+  const { met, missed, missing: absent } = tally(report.benches)
+  console.log(`\n${head(report).join('\n')}`)
+  console.log(`${met} met, ${missed} not met, ${absent} not measured; ${report.seconds} s`)
+  if (report.benches.some(({ error }) => error !== undefined)) return 1
+  return options.strict && missed + absent > 0 ? 3 : 0
+}
+
+/** @returns the exit code */
+async function main(args: readonly string[]): Promise<number> {
+  const options = parseOptions(args)
+  if (options === 'help') {
+    console.log(usageText())
+    return 0
+  }
+  if (options === 'list') {
+    for (const { name, title, budgets } of benches) {
+      console.log(`${name.padEnd(12)}  ${title}${budgets.length === 0 ? ' (not in --quick)' : ''}`)
+    }
+    return 0
+  }
+  const names = benches.map(({ name }) => name)
+  const wrong =
+    'wrong' in options
+      ? options.wrong
+      : options.names
+          .filter((name) => !names.includes(name))
+          .map((name) => `There is no measurement ${name}; there are ${names.join(', ')}`)[0]
+  if (wrong !== undefined || 'wrong' in options) {
+    console.error(`${wrong}\nSee: npm run bench -- --help`)
+    return 2
+  }
+  return await run(options)
+}
+
+process.exitCode = await main(process.argv.slice(2))

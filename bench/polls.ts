@@ -24,10 +24,11 @@ import {
 import { watchHerd } from '../test/support/poll-herd.ts'
 import { startPostgres } from '../test/support/postgres.ts'
 import { type RunningServer, startServer } from '../test/support/server.ts'
+import type { Bench } from './bench.ts'
 import { cpuOf, median } from './cpu.ts'
 import { clientOf } from './load.ts'
 import { Poller, polls } from './poller.ts'
-import { plain, type Row } from './row.ts'
+import { figure, plain, type Row } from './row.ts'
 
 const devices = Number(process.env['FLEETSEAL_BENCH_POLLERS'] ?? 200)
 const rounds = 5
@@ -41,7 +42,14 @@ const target = 5_000
  * Polls (ddi.md): devices with nothing to do and with an update, over connections with mutual TLS that stand already, from the whole server on
  * PostgreSQL beside bare node:https; and a herd of 100,000 in virtual time.
  */
-export async function benchPolls(say: (line: string) => void): Promise<Row[]> {
+export const benchPolls: Bench = {
+  name: 'polls',
+  title: 'Polls',
+  budgets: ['poll-reads'],
+  run: async ({ say }) => await run(say),
+}
+
+async function run(say: (line: string) => void): Promise<Row[]> {
   const herd = benchHerd(say)
   const folder = await mkdtemp(join(tmpdir(), 'fleetseal-bench-'))
   const postgres = await startPostgres()
@@ -66,7 +74,7 @@ export async function benchPolls(say: (line: string) => void): Promise<Row[]> {
   }
 }
 
-interface Bench {
+interface Polled {
   server: RunningServer
   pollers: readonly Poller[]
   say: (line: string) => void
@@ -78,13 +86,13 @@ async function measureIdle({
   bare,
   database,
   say,
-}: Bench & { bare: Bare; database: pg.Client }): Promise<Row[]> {
+}: Polled & { bare: Bare; database: pg.Client }): Promise<Row[]> {
   const rates = new Map([
     ['fleetseal', [] as number[]],
     ['node:https', [] as number[]],
   ])
   let took: number[] = []
-  let statements = 0
+  const statements: number[] = []
   const all = devices * each
   for (let round = 0; round <= rounds; round++) {
     for (const [name, some, pid] of [
@@ -103,7 +111,7 @@ async function measureIdle({
       if (round === 0) continue
       rates.get(name)?.push(rate)
       if (name !== 'fleetseal') continue
-      statements += (await committed(database)) - before
+      statements.push((await committed(database)) - before)
       took = took.concat(times)
     }
     await sleep(restMs)
@@ -121,10 +129,12 @@ async function measureIdle({
     },
     plain('… bare node:https', rate('node:https').toFixed(0)),
     plain('… beside it', (ours / rate('node:https')).toFixed(2)),
-    plain(
-      '… PostgreSQL transactions a poll, workers included',
-      (statements / all / rounds).toFixed(3),
-    ),
+    figure('… PostgreSQL transactions a poll, workers included', {
+      values: statements.map((count) => count / all),
+      unit: 'reads',
+      digits: 3,
+      budget: 'poll-reads',
+    }),
     plain(`… ${parallel} at a time: median, 99 of 100, ms`, `${at(0.5)}, ${at(0.99)}`),
   ]
 }
@@ -135,7 +145,7 @@ async function measureOffers({
   site,
   pollers,
   say,
-}: Bench & { site: Site }): Promise<Row[]> {
+}: Polled & { site: Site }): Promise<Row[]> {
   const image = Buffer.alloc(100_000, 7)
   const names = { fileName: 'gate.bin', metadataVersion: 1 }
   const release = await publishRelease(site, { version: '2.0.0', build: 100, image, ...names })

@@ -6,7 +6,6 @@ import { parseDeviceQuery } from '../server/device-query/parse.ts'
 import { matchingSql } from '../server/device-query/sql.ts'
 import { meetDevices } from '../server/rollouts/meet.ts'
 import { progressOf } from '../server/rollouts/progress.ts'
-import { startPostgres } from '../test/support/postgres.ts'
 import {
   act,
   givenGroup,
@@ -15,8 +14,9 @@ import {
   rolloutWorld,
   type RolloutWorld,
 } from '../test/support/rollout-world.ts'
+import type { Bench, Env } from './bench.ts'
 import { cpuMs, median } from './cpu.ts'
-import { plain, type Row } from './row.ts'
+import { figure, plain, type Row } from './row.ts'
 
 const sizes = [10_000, 100_000, 1_000_000]
 const rounds = 5
@@ -28,25 +28,39 @@ const alone = 400
  * Rollouts over fleets of three sizes in a real PostgreSQL: what grows with the fleet shows itself. A contact is what
  * `hello` and a poll ask of the rollout engine; transport and signatures are measured elsewhere (`polls`, `delivery`).
  */
-export async function benchRollouts(say: (line: string) => void): Promise<Row[]> {
+export const benchRollouts: Bench = {
+  name: 'rollouts',
+  title: 'Rollouts',
+  budgets: ['rollout-start', 'rollout-statements'],
+  run,
+}
+
+async function run({ say, quick, pick, database }: Env): Promise<Row[]> {
   await using stack = new AsyncDisposableStack()
-  const postgres = await startPostgres()
-  stack.defer(() => postgres.stop())
-  const handle = stack.use(connectPostgres(postgres.url))
+  const { url } = await database()
+  const handle = stack.use(connectPostgres(url))
   await migrateToLatest(handle)
   const rows: Row[] = []
-  for (const size of sizes) {
+  const statements: number[] = []
+  for (const size of pick(sizes, [1_000, 100_000], [100, 1_000])) {
     say(`${size} devices …`)
-    rows.push(...(await ofFleet(rolloutWorld(handle), size, say)))
+    const fleet = await ofFleet(rolloutWorld(handle), size, say, quick)
+    rows.push(...fleet.rows)
+    statements.push(fleet.statements)
   }
-  return rows
+  // How many there are says little; that they do not grow with the fleet is the promise.
+  const more = (statements.at(-1) ?? Number.NaN) - (statements[0] ?? Number.NaN)
+  const what = 'create and start: more statements for the largest fleet than for the smallest'
+  const values = { values: [more], unit: 'more', digits: 0, budget: 'rollout-statements' } as const
+  return [...rows, figure(what, values)]
 }
 
 async function ofFleet(
   world: RolloutWorld,
   size: number,
   say: (line: string) => void,
-): Promise<Row[]> {
+  quick: boolean,
+): Promise<{ rows: Row[]; statements: number }> {
   const model = `bench-${size}`
   const groupId = await givenGroup(world)
   await givenFleet(world.db, { model, groupId, size })
@@ -58,8 +72,9 @@ async function ofFleet(
     async () => await startOne(world, { model, groupId, percent: 0.001 }),
   )
   await cancelAll(world)
-  rows.push(atMost('  create and start', median(starts), 1_000, 'ms'))
+  rows.push(figure('  create and start', { values: starts, unit: 'ms', budget: 'rollout-start' }))
   rows.push(plain('  create and start, statements', `${statements}`))
+  if (quick) return { rows, statements }
 
   say('contacts …')
   const few = await startOne(world, { model, groupId, percent: 0.001 })
@@ -86,7 +101,7 @@ async function ofFleet(
     ),
   )
   await cancelAll(world)
-  return rows
+  return { rows, statements }
 }
 
 /** Every second one matches the query; all run build 1. */
