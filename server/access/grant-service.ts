@@ -173,6 +173,15 @@ export async function mustBeGroups(
   })
 }
 
+/** Which of these names are roles at present: for rights that come from elsewhere, where a role may be named that was removed. */
+export async function rolesAmong(db: Db, names: readonly string[]): Promise<Set<string>> {
+  const there = new Set<string>()
+  for (const name of new Set(names)) {
+    if (isBuiltIn(name) || (await findRole(db, name)) !== undefined) there.add(name)
+  }
+  return there
+}
+
 async function rolesNamed(db: Db, grants: readonly GivenGrant[]): Promise<Map<string, Role>> {
   const roles = new Map<string, Role>()
   for (const name of new Set(grants.map(({ role }) => role))) {

@@ -1,7 +1,7 @@
 import * as oidc from 'openid-client'
 
 import { wrapKey } from '../../pki/wrap.ts'
-import { setGrants } from '../access/grant-service.ts'
+import { rolesAmong, setGrants } from '../access/grant-service.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Tx } from '../db/client.ts'
@@ -214,10 +214,21 @@ async function personOf(
   return person
 }
 
-/** A role for groups that are not there (any more) is left out: without them it would cover the fleet. */
+/**
+ * A role that is not there (any more) is left out, or nobody whom the map names it for could sign in at all; and so is a role for groups
+ * that are not there: without them it would cover the fleet.
+ */
 async function grantsFrom(tx: Tx, { log }: Pick<Deps, 'log'>, roles: readonly MappedRole[]) {
   const ids = await groupIdsNamed(tx, [...new Set(roles.flatMap(({ groups }) => groups))])
+  const there = await rolesAmong(
+    tx,
+    roles.map(({ role }) => role),
+  )
   return roles.flatMap(({ role, groups }) => {
+    if (!there.has(role)) {
+      log.warn({ role }, 'FLEETSEAL_OIDC_ROLE_MAP names a role that is not there')
+      return []
+    }
     const missing = groups.filter((name) => !ids.has(name))
     if (missing.length > 0) {
       log.warn({ role, groups: missing }, 'FLEETSEAL_OIDC_ROLE_MAP names groups that are not there')

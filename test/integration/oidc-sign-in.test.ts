@@ -181,6 +181,20 @@ test('a mapped role for groups is for those; without the groups there is no role
   })
 })
 
+test('a mapped role that is not there is left out; the others of the same person count', async () => {
+  world.people['fay'] = { name: 'Fay', roles: ['night-shift', 'fleet-viewers'] }
+  const browser = world.newBrowser()
+  await world.signIn(browser, 'fay')
+  expect((await world.me(browser)).body).toMatchObject({ role: 'viewer' })
+  world.people['gus'] = { name: 'Gus', roles: ['night-shift'] }
+  expect((await world.signIn(world.newBrowser(), 'gus')).response.status).toBe(403)
+  const role = { name: 'night-watch', description: 'Nights', permissions: ['devices:read'] }
+  expect((await world.api.call('POST', '/roles', role)).status).toBe(201)
+  const later = world.newBrowser()
+  await world.signIn(later, 'gus')
+  expect((await world.me(later)).body).toMatchObject({ grants: [{ role: 'night-watch' }] })
+})
+
 test.each([
   ['//evil.example', '/'],
   ['https://evil.example/', '/'],

@@ -65,6 +65,7 @@ export async function openOidcWorld(
       'fleet-admins': 'admin',
       'fleet-viewers': 'viewer',
       'line-1': { role: 'operator', groups: ['line 1'] },
+      'night-shift': 'night-watch',
     }),
     ...more,
   })
