@@ -9,6 +9,7 @@ import type { Context } from '../context.ts'
 import { noteEvent } from '../events/record.ts'
 import { CloneWatch } from './clone-watch.ts'
 import { createTransport } from './device-transport.ts'
+import { noPersistence, noRouting } from './direct.ts'
 import { createGate, type Gate } from './gate.ts'
 import { GroupCommit } from './group-commit.ts'
 import { asRefused } from './hook.ts'
@@ -75,6 +76,8 @@ export async function startBroker(
     connectTimeout: limits.connectMs,
     drainTimeout: limits.drainMs,
     maxTopicLevels: limits.topicLevels,
+    mq: noRouting,
+    persistence: noPersistence,
   })
   const clones = new CloneWatch()
   const ready = (session: Session) => {

@@ -62,8 +62,10 @@ export function createGate(
 
 /** @returns the fingerprint, or why the peer does not get in */
 function check(socket: TLSSocket): string | Refused {
-  const fingerprint = fingerprintOf(socket)
-  if (fingerprint === undefined) return new Refused('no-certificate')
+  // Of a resumed session it is the certificate of its first handshake. Asked for once: each time costs a copy of it.
+  const certificate = socket.getPeerX509Certificate()
+  if (certificate === undefined) return new Refused('no-certificate')
+  const fingerprint = fingerprintOf(certificate)
   if (socket.authorized !== true) {
     // An OpenSSL verify code, from OpenSSL's own list. For people only: it is not what decides.
     return new Refused('certificate-not-trusted', {
@@ -72,7 +74,7 @@ function check(socket: TLSSocket): string | Refused {
     })
   }
   // OpenSSL lets an authority be a client if its key usage has digitalSignature; no device is one (pki.md A9).
-  if (socket.getPeerX509Certificate()?.ca !== false) {
+  if (certificate.ca !== false) {
     return new Refused('certificate-not-trusted', { code: 'IS_CA', fingerprint })
   }
   return fingerprint

@@ -19,6 +19,7 @@ export function runHook<T>(
   { answer, fault }: Answers<T>,
 ): void {
   let answered = false
+  let timer: NodeJS.Timeout | undefined
   const settle = (error: Refused | null, value?: T) => {
     if (answered) return
     answered = true
@@ -30,13 +31,13 @@ export function runHook<T>(
       fault(thrown)
     }
   }
-  const timer = setTimeout(
-    () => settle(new Refused('hook-timeout', {}, { returnCode: 3 })),
-    deadlineMs,
-  )
   try {
     const outcome = body()
     if (outcome instanceof Promise) {
+      timer = setTimeout(
+        () => settle(new Refused('hook-timeout', {}, { returnCode: 3 })),
+        deadlineMs,
+      )
       outcome.then(
         (value) => settle(null, value),
         (error: unknown) => settle(asRefused(error)),

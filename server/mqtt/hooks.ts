@@ -1,6 +1,7 @@
 import type { AedesOptions, Client, Subscription } from 'aedes'
 
 import type { Context } from '../context.ts'
+import type { Identity } from '../identity.ts'
 import { deviceLeaves, type DeviceLeaf } from '../protocol/topics.ts'
 import type { GroupCommit } from './group-commit.ts'
 import { asRefused, runHook } from './hook.ts'
@@ -98,11 +99,14 @@ function preConnect(deps: HookDeps, session: Session, packet: Connect): true {
 }
 
 /** Binds the client id to the certificate before Aedes registers it, or any certificate could take over any session. */
-async function authenticate({ ctx, sessions }: HookDeps, session: Session): Promise<true> {
-  const { deviceId } = await identify(ctx, session, session.client.id)
-  session.deviceId = deviceId
-  session.replaces = sessions.get(deviceId)
-  return true
+function authenticate({ ctx, sessions }: HookDeps, session: Session): true | Promise<true> {
+  const enter = ({ deviceId }: Identity): true => {
+    session.deviceId = deviceId
+    session.replaces = sessions.get(deviceId)
+    return true
+  }
+  const identity = identify(ctx, session, session.client.id)
+  return identity instanceof Promise ? identity.then(enter) : enter(identity)
 }
 
 /** The only point before PUBACK (broker.md §1.4): a message is stored and committed here. */
@@ -164,18 +168,18 @@ async function prepared(
   return await preparing
 }
 
-async function subscribe(
+function subscribe(
   { ctx, limits }: HookDeps,
   session: Session,
   { topic, qos }: Subscription,
-): Promise<void> {
+): void | Promise<void> {
   const { deviceId, filters } = session
   if (deviceId === undefined) throw new Refused('protocol-error')
   checkFilter(deviceId, topic)
   filters.set(topic, qos === 0 ? 0 : 1)
   if (filters.size > limits.filters)
     throw new Refused('too-many-filters', { filters: filters.size })
-  await assertStillAllowed(ctx, session)
+  return assertStillAllowed(ctx, session)
 }
 
 /** Synchronous, and a throw would take one of Aedes' delivery slots for ever: it decides and cannot throw. */

@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto'
-import type { TLSSocket } from 'node:tls'
+import { hash, type X509Certificate } from 'node:crypto'
 
 import type { Context } from '../context.ts'
 import { type Identity, type Verdict } from '../identity.ts'
@@ -9,13 +8,9 @@ import type { Session } from './session.ts'
 
 type Deps = Pick<Context, 'identities' | 'connections'>
 
-/**
- * SHA-256 of the DER of the certificate the peer proved to hold, lower hex; undefined when it showed none. A resumed session
- * has the certificate of its first handshake.
- */
-export function fingerprintOf(socket: TLSSocket): string | undefined {
-  const certificate = socket.getPeerX509Certificate()
-  return certificate && createHash('sha256').update(certificate.raw).digest('hex')
+/** SHA-256 of the DER, lower hex. */
+export function fingerprintOf(certificate: X509Certificate): string {
+  return hash('sha256', certificate.raw, 'hex')
 }
 
 /**
@@ -23,14 +18,25 @@ export function fingerprintOf(socket: TLSSocket): string | undefined {
  * index under the id it claims *before* the status is checked, so that a revocation that arrives in between ends
  * it; a claim that is not the certificate's device is refused.
  *
+ * A promise only for a certificate this process has not met: what memory knows is answered at once.
+ *
  * @param clientId of the CONNECT, not yet believed
  * @throws Refused with CONNACK code 2 for a wrong client id, 3 when the status is unknown, else 5
  */
-export async function identify(deps: Deps, session: Session, clientId: string): Promise<Identity> {
+export function identify(
+  deps: Deps,
+  session: Session,
+  clientId: string,
+): Identity | Promise<Identity> {
   const { fingerprint, socket } = session
   if (!uuidPattern.test(clientId)) throw new Refused('client-id-mismatch', {}, { returnCode: 2 })
   deps.connections.add(socket, { fingerprint, deviceId: clientId })
-  const verdict = await verdictOf(deps, fingerprint)
+  const known = deps.identities.peek(fingerprint)
+  if (known) return admitted(known, session, clientId)
+  return verdictOf(deps, fingerprint).then((verdict) => admitted(verdict, session, clientId))
+}
+
+function admitted(verdict: Verdict, { socket }: Session, clientId: string): Identity {
   if (!verdict.allowed) throw refusedBy(verdict)
   if (verdict.identity.deviceId !== clientId) {
     throw new Refused(
@@ -59,8 +65,6 @@ export function assertStillAllowed(deps: Deps, session: Session): void | Promise
 }
 
 async function verdictOf({ identities }: Deps, fingerprint: string): Promise<Verdict> {
-  const known = identities.peek(fingerprint)
-  if (known) return known
   await identities.check(fingerprint)
   // What `check` answers was read a while ago; memory has also what was announced since.
   return identities.peek(fingerprint) ?? (await identities.check(fingerprint))
