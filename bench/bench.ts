@@ -35,4 +35,6 @@ export interface BenchDatabase {
   url: string
   /** Of the first process of PostgreSQL; those that serve the connections are its children. */
   pid: number
+  /** All of PostgreSQL stands still, for every database of the run. Returns what lets it go on. */
+  stall: () => () => void
 }

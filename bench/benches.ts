@@ -23,10 +23,6 @@ export const benches: readonly Bench[] = [
 export const unmeasured: Partial<Record<BudgetKey, string>> = Object.fromEntries(
   (
     [
-      'connect-revoked',
-      'connect-revoked-mosquitto',
-      'connect-resumed-mosquitto',
-      'connect-statements',
       'memory-idle',
       'memory-idle-mosquitto',
       'memory-unauthenticated',

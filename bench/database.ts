@@ -20,7 +20,7 @@ export class Databases implements AsyncDisposable {
     }
     const url = new URL(postgres.url)
     url.pathname = `/${name}`
-    return { url: String(url), pid: postgres.pid }
+    return { url: String(url), pid: postgres.pid, stall: () => postgres.stall() }
   }
 
   /** Of the server, or undefined when none was asked for. */

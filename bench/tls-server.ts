@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:tls'
+import { createServer, type SecureContext } from 'node:tls'
 
 /** The floor: bare node:tls that asks for a client certificate and answers a CONNECT with CONNACK 0. Prints its port. */
 const [, , folder = ''] = process.argv
@@ -21,6 +21,10 @@ const server = createServer(
     })
   },
 )
+// The path ends at the issuer, as with our own listeners (server/tls.ts): the floor must not pay for the root's P-384 either.
+const { _sharedCreds: shared } = server as unknown as { _sharedCreds?: SecureContext }
+const trust = shared?.context as { setAllowPartialTrustChain?: () => void } | undefined
+trust?.setAllowPartialTrustChain?.()
 server.on('tlsClientError', () => {})
 server.listen(0, '127.0.0.1', () => {
   const address = server.address()
