@@ -24,7 +24,7 @@ import { Work } from './soak/work.ts'
 
 const usage = `npm run soak [-- --minutes N --devices N --brokers N --json FILE]
 
-  --minutes N   how long, after the fleet is up: 4 to 1440 (60); 10 is the short form
+  --minutes N   how long, after the fleet is up: 6 to 1440 (60); 10 is the short form
   --devices N   real agents, 10 to 5000 (2000, of the short form 500)
   --brokers N   broker processes of the server (0: in the one process)
   --json FILE   everything that was measured
@@ -56,7 +56,7 @@ function readOptions(args: string[]): Options {
     if (Number.isInteger(n) && n >= least && n <= most) return n
     throw new Error(`--${name} takes a number from ${least} to ${most}`)
   }
-  const minutes = within('minutes', values.minutes, 4, 1_440)
+  const minutes = within('minutes', values.minutes, 6, 1_440)
   return {
     minutes,
     devices: within('devices', values.devices ?? (minutes < 30 ? '500' : '2000'), 10, 5_000),

@@ -194,6 +194,7 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
       retryMs: config.helloRetryMs,
       publish: (nonce) => connection.publish('hello', this.#hello(updater, nonce)),
       onGreeted: () => sender.open(),
+      logSize: () => updater.device.seenLog?.size ?? 0,
       log: this.#log,
     })
     const renewer = this.#renewer(config, disk, connection)

@@ -54,7 +54,11 @@ function listen(agent: DeviceAgent): void {
     if (state === 'succeeded') more(report.succeeded, version)
     else if (state === 'rolled_back' || state.startsWith('failed')) more(report.trouble, state)
   })
-  agent.on('refused', ({ code }) => more(report.trouble, `refused ${code}`))
+  agent.on('refused', ({ code, detail }) => {
+    // Numbers and hashes differ each time.
+    const what = detail.replaceAll(/[0-9a-f-]*\d[0-9a-f-]*/g, 'N').slice(0, 80)
+    more(report.trouble, `refused ${code}: ${what}`)
+  })
   agent.on('renewed', () => report.renewed++)
 }
 

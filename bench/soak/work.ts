@@ -25,13 +25,15 @@ export interface Cycle {
 
 const imageBytes = 65_536
 const mostCycleMs = 600_000
+/** A device that was away when it was told to renew hears of it again within a minute. */
+const leastCycleMs = 150_000
 const pollMs = 1_000
 /** Devices that are off for a moment, or were asleep, come with the next cycle. */
 const enough = 0.97
 
 /**
  * What happens to the fleet, over and over: a release is rolled out to all of it, then all its certificates are renewed. Each
- * cycle is the same work, and takes a sixth of the time (of a short one a quarter), ten minutes at most, the rest of which is quiet.
+ * cycle is the same work, and takes a sixth of the time, but 2½ minutes at least and ten at most, the rest of which is quiet.
  */
 export class Work {
   readonly cycles: Cycle[] = []

@@ -82,9 +82,17 @@ export class Updater extends EventEmitter<UpdaterEvents> {
     await this.#turns.run()
   }
 
-  async takeBundle(bytes: Buffer, nonces: readonly string[]): Promise<string | undefined> {
+  async takeBundle(
+    bytes: Buffer,
+    nonces: readonly string[],
+    past: readonly string[] = [],
+  ): Promise<string | undefined> {
     return await this.#turns.take(async () => {
-      const verdict = await takeBundle(this.device, bytes, nonces)
+      const verdict = await takeBundle(this.device, bytes, { nonces, past })
+      if (verdict === 'late') {
+        this.device.log('an answer came too late', {})
+        return undefined
+      }
       if (verdict.ok && !verdict.verified) {
         this.emit('ended')
       } else if (verdict.ok) {

@@ -33,19 +33,22 @@ const zstdMagic = 0x28
  * result. What had been verified before a refusal is stored too, so a later honest bundle goes on from there.
  *
  * @param bytes of the `bundle` message, plain or zstd
- * @param nonces of this device's hellos that have no answer yet, newest last
+ * @param questions the nonces of this device's hellos: those that wait for an answer, newest last, and those that need none any more
+ * @returns `late` for what claims to answer one of the latter: it is left unread
  */
 export async function takeBundle(
   device: Device,
   bytes: Buffer,
-  nonces: readonly string[],
-): Promise<BundleVerdict & { nonce?: string }> {
+  { nonces, past }: { nonces: readonly string[]; past: readonly string[] },
+): Promise<(BundleVerdict & { nonce?: string }) | 'late'> {
   const before = device.trusted
   try {
     const message = unpack(bytes)
     const bundle = parseBundle(message)
     if (isRootsOnly(bundle)) return await walk(device, bundle)
-    const nonce = answeredNonce(bundle, nonces)
+    const claimed = claimedNonce(bundle)
+    if (claimed !== undefined && past.includes(claimed)) return 'late'
+    const nonce = nonces.find((one) => one === claimed) ?? nonces.at(-1) ?? 'none'
     try {
       const verified = verify(device, bundle, nonce)
       const seen = checkLog(device.seenLog, verified, message)
@@ -109,13 +112,12 @@ function unpack(bytes: Buffer): Buffer {
 }
 
 /**
- * Which of the open questions this claims to answer. It is only a claim: the verifier compares it with the signed bytes; a
- * bundle that answers none is held against the newest one and so refused.
+ * Which question this claims to answer. It is only a claim: the verifier compares it with the signed bytes; a bundle that answers
+ * none is held against the newest one and so refused.
  */
-function answeredNonce({ director }: Bundle, nonces: readonly string[]): string {
-  const timestamp = signedPart(director['timestamp.json'])
-  const claimed = timestamp?.['x-nonce']
-  return nonces.find((nonce) => nonce === claimed) ?? nonces.at(-1) ?? 'none'
+function claimedNonce({ director }: Bundle): string | undefined {
+  const claimed = signedPart(director['timestamp.json'])?.['x-nonce']
+  return typeof claimed === 'string' ? claimed : undefined
 }
 
 /**

@@ -129,3 +129,20 @@ describe('a refusal', () => {
     expect(life.states()).toEqual(['offered'])
   })
 })
+
+test('a late answer, to a question that another has answered, is left unread and refused by nobody', async () => {
+  await start({ world: offering({ change: { class: 'feature' } }) })
+  await life.day()
+  life.world.later(1)
+  const nonce = 'cd'.repeat(16)
+  life.world.answer({ question: nonce })
+  const late = encodeBundle(life.world.bundle())
+  await life.updater.takeBundle(late, ['ab'.repeat(16)], [nonce])
+  await life.settle()
+  expect(life.events).toEqual([])
+  expect(life.state()).toBe('offered')
+  // The same bytes, where nothing was asked like that, are refused.
+  await life.updater.takeBundle(late, ['ab'.repeat(16)])
+  await life.settle()
+  expect(life.events).toMatchObject([{ detail: expect.stringMatching(/^freeze/) }])
+})
