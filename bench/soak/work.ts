@@ -44,10 +44,8 @@ export class Work {
 
   constructor(options: WorkOptions) {
     this.#options = options
-    this.#cycleMs = Math.min(
-      mostCycleMs,
-      (options.minutes * 60_000) / (options.minutes < 30 ? 4 : 6),
-    )
+    const share = (options.minutes * 60_000) / 6
+    this.#cycleMs = Math.min(mostCycleMs, Math.max(leastCycleMs, share))
   }
 
   async run(endMs: number): Promise<void> {
