@@ -3,6 +3,7 @@ import type { BudgetKey } from './budgets.ts'
 import { benchConnect } from './connect.ts'
 import { benchDelivery } from './delivery.ts'
 import { benchDelta } from './delta.ts'
+import { benchMemory } from './memory.ts'
 import { benchPki } from './pki.ts'
 import { benchPolls } from './polls.ts'
 import { benchRollouts } from './rollouts.ts'
@@ -11,6 +12,7 @@ import { benchTuf } from './tuf.ts'
 /** Everything that is measured, in the order in which it runs. */
 export const benches: readonly Bench[] = [
   benchConnect,
+  benchMemory,
   benchPolls,
   benchRollouts,
   { name: 'pki', title: 'Issuing', budgets: [], run: ({ say }) => benchPki(say) },
@@ -23,9 +25,6 @@ export const benches: readonly Bench[] = [
 export const unmeasured: Partial<Record<BudgetKey, string>> = Object.fromEntries(
   (
     [
-      'memory-idle',
-      'memory-idle-mosquitto',
-      'memory-unauthenticated',
       'bundle-raw',
       'bundle-compressed',
       'report-insert',
