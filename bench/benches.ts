@@ -1,5 +1,6 @@
 import type { Bench } from './bench.ts'
 import type { BudgetKey } from './budgets.ts'
+import { benchBundle } from './bundle.ts'
 import { benchConnect } from './connect.ts'
 import { benchDelivery } from './delivery.ts'
 import { benchDelta } from './delta.ts'
@@ -15,6 +16,7 @@ export const benches: readonly Bench[] = [
   benchMemory,
   benchPolls,
   benchRollouts,
+  benchBundle,
   { name: 'pki', title: 'Issuing', budgets: [], run: ({ say }) => benchPki(say) },
   { name: 'delta', title: 'Deltas', budgets: [], run: ({ say }) => benchDelta(say) },
   { name: 'delivery', title: 'Delivery', budgets: [], run: ({ say }) => benchDelivery(say) },
@@ -25,8 +27,6 @@ export const benches: readonly Bench[] = [
 export const unmeasured: Partial<Record<BudgetKey, string>> = Object.fromEntries(
   (
     [
-      'bundle-raw',
-      'bundle-compressed',
       'report-insert',
       'report-mosquitto',
       'report-p99',

@@ -22,18 +22,15 @@ import {
   startRollout,
 } from '../test/support/operator.ts'
 import { watchHerd } from '../test/support/poll-herd.ts'
-import { startPostgres } from '../test/support/postgres.ts'
 import { type RunningServer, startServer } from '../test/support/server.ts'
-import type { Bench } from './bench.ts'
+import type { Bench, Env } from './bench.ts'
 import { cpuOf, median } from './cpu.ts'
 import { clientOf } from './load.ts'
 import { Poller, polls } from './poller.ts'
 import { figure, plain, type Row } from './row.ts'
 
-const devices = Number(process.env['FLEETSEAL_BENCH_POLLERS'] ?? 200)
-const rounds = 5
-/** A device may poll 30 times at once and then once a second. */
-const each = 20
+/** A device may poll 30 times at once and then once a second: who has used that up rests. */
+const atOnce = 30
 const restMs = 21_000
 const parallel = 16
 const target = 5_000
@@ -46,30 +43,33 @@ export const benchPolls: Bench = {
   name: 'polls',
   title: 'Polls',
   budgets: ['poll-reads'],
-  run: async ({ say }) => await run(say),
+  run,
 }
 
-async function run(say: (line: string) => void): Promise<Row[]> {
-  const herd = benchHerd(say)
+async function run(env: Env): Promise<Row[]> {
+  const { say, quick, rounds } = env
+  const each = env.pick(20, 5, 2)
+  const devices = env.pick(Number(process.env['FLEETSEAL_BENCH_POLLERS'] ?? 200), 60, 16)
+  const herd = quick ? [] : benchHerd(say)
   const folder = await mkdtemp(join(tmpdir(), 'fleetseal-bench-'))
-  const postgres = await startPostgres()
-  const server = await startServer({ DATABASE_URL: postgres.url, FLEETSEAL_LOG_LEVEL: 'warn' })
-  const database = new pg.Client({ connectionString: postgres.url })
+  const { url } = await env.database()
+  const server = await startServer({ DATABASE_URL: url, FLEETSEAL_LOG_LEVEL: 'warn' })
+  const database = new pg.Client({ connectionString: url })
   let bare: Bare | undefined
   let pollers: Poller[] = []
   try {
     await database.connect()
     const site = await openSite(server)
-    pollers = await enrolled(server, site, folder, say)
-    bare = await bareServer(folder)
-    const idle = await measureIdle({ server, pollers, bare, database, say })
+    pollers = await enrolled(server, site, { folder, devices, say })
+    bare = await bareServer(folder, devices)
+    const idle = await measureIdle({ server, pollers, bare, database, say, each, rounds })
+    if (quick) return idle
     return [...idle, ...(await measureOffers({ server, site, pollers, say })), ...herd]
   } finally {
     for (const poller of pollers) poller.close()
     await bare?.end()
     await database.end()
     await server[Symbol.asyncDispose]()
-    await postgres.stop()
     await rm(folder, { recursive: true, force: true })
   }
 }
@@ -86,14 +86,21 @@ async function measureIdle({
   bare,
   database,
   say,
-}: Polled & { bare: Bare; database: pg.Client }): Promise<Row[]> {
+  each,
+  rounds,
+}: Polled & {
+  bare: Bare
+  database: pg.Client
+  each: number
+  rounds: number
+}): Promise<Row[]> {
   const rates = new Map([
     ['fleetseal', [] as number[]],
     ['node:https', [] as number[]],
   ])
   let took: number[] = []
   const statements: number[] = []
-  const all = devices * each
+  const all = pollers.length * each
   for (let round = 0; round <= rounds; round++) {
     for (const [name, some, pid] of [
       ['fleetseal', pollers, server.pid()],
@@ -114,7 +121,7 @@ async function measureIdle({
       statements.push((await committed(database)) - before)
       took = took.concat(times)
     }
-    await sleep(restMs)
+    if ((each + 1) * (rounds + 1) > atOnce) await sleep(restMs)
   }
   const rate = (name: string) => median(rates.get(name) ?? [])
   const sorted = took.toSorted((a, b) => a - b)
@@ -146,6 +153,7 @@ async function measureOffers({
   pollers,
   say,
 }: Polled & { site: Site }): Promise<Row[]> {
+  const devices = pollers.length
   const image = Buffer.alloc(100_000, 7)
   const names = { fileName: 'gate.bin', metadataVersion: 1 }
   const release = await publishRelease(site, { version: '2.0.0', build: 100, image, ...names })
@@ -208,8 +216,7 @@ async function committed(database: pg.Client): Promise<number> {
 async function enrolled(
   server: RunningServer,
   site: Site,
-  folder: string,
-  say: (line: string) => void,
+  { folder, devices, say }: { folder: string; devices: number; say: (line: string) => void },
 ): Promise<Poller[]> {
   const { fleetseal } = site.operator
   const proof = ['--component', 'main', '--version-attribute', 'swVersion']
@@ -285,7 +292,7 @@ interface Bare {
   end: () => Promise<void>
 }
 
-async function bareServer(folder: string): Promise<Bare> {
+async function bareServer(folder: string, devices: number): Promise<Bare> {
   const pki = await createBrokerPki()
   await writeFile(join(folder, 'ca.pem'), pki.authorities.clientCa.join(''))
   await writeFile(join(folder, 'server.key'), pki.authorities.tls.key)

@@ -71,7 +71,7 @@ export async function startPostgres(more: Record<string, string> = {}): Promise<
     const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()))
     for (const pid of pids) process.kill(pid, signal)
     if (pids.length === 0) server.kill(signal)
-    await Promise.race([ended, sleep(10_000)])
+    await Promise.race([ended, sleep(10_000, undefined, { ref: false })])
   }
   const stop = async () => {
     // Fast shutdown: sessions are ended, files are left consistent.
