@@ -8,7 +8,7 @@ import { describeMachine, load } from './machine.ts'
 import { type Options, parseOptions, usageText } from './options.ts'
 import { findProgram, type Peer } from './peers.ts'
 import { asMarkdown, asText, head, type Report, type Section, tally, withTable } from './report.ts'
-import { missing, type Row } from './row.ts'
+import { sectionOf } from './section.ts'
 
 /* `npm run bench`, or `npm run bench -- connect`: everything that is measured, in one run on one machine, as a table. */
 
@@ -27,24 +27,6 @@ function environment(options: Options, databases: Databases, name: string): Env 
 
 function peerOf({ without }: Options, name: Peer): string | undefined {
   return without.includes(name) ? undefined : findProgram(name)
-}
-
-/** A budget without a row is not forgotten: it stands in the table with the reason. */
-async function sectionOf(bench: Bench, env: Env): Promise<Section> {
-  const { name, title } = bench
-  const rows: Row[] = []
-  let error: string | undefined
-  try {
-    rows.push(...(await bench.run(env)))
-  } catch (thrown) {
-    console.error(thrown)
-    error = thrown instanceof Error ? thrown.message : String(thrown)
-  }
-  const given = new Set(rows.map(({ budget }) => budget))
-  const reason = error === undefined ? 'this run gave no figure' : 'ended early'
-  const absent = bench.budgets.filter((budget) => !given.has(budget))
-  rows.push(...absent.map((budget) => missing(budget, budget, reason)))
-  return { name, title, rows, ...(error === undefined ? {} : { error }) }
 }
 
 function chosen({ names, quick }: Options): readonly Bench[] {

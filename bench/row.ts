@@ -63,7 +63,7 @@ export function beside(
     ...plain(what, formatted(median(ours), values)),
     beside: `${name} ${formatted(median(peer), values)}`,
     ratio: value,
-    spread: spreadOf(ratios),
+    ...spreadOf(ratios),
     ...judged(budget, value),
   }
 }
@@ -76,7 +76,7 @@ export function figure(
   const value = median(values.values)
   return {
     ...plain(what, formatted(value, values)),
-    spread: spreadOf(values.values),
+    ...spreadOf(values.values),
     ...judged(values.budget, value),
   }
 }
@@ -91,8 +91,10 @@ function judged(budget: BudgetKey | undefined, value: number): Partial<Row> {
   return { budget, target: targetOf(budget), met: isMet(budget, value) }
 }
 
-function spreadOf(values: readonly number[]): Spread {
-  return { least: Math.min(...values), most: Math.max(...values) }
+function spreadOf(values: readonly number[]): Partial<Row> {
+  return values.length < 2
+    ? {}
+    : { spread: { least: Math.min(...values), most: Math.max(...values) } }
 }
 
 function formatted(value: number, { unit, digits = 2 }: Unit): string {
