@@ -63,29 +63,25 @@ export async function startBroker(
 
   await presence.start()
   await lease.start()
-  const hooks = createHooks({
-    ctx,
-    limits,
-    sessions,
-    groups,
-    handlers: byLeaf,
-    isStopping: () => stopping,
-  })
+  const isStopping = () => stopping
+  const hooks = createHooks({ ctx, limits, sessions, groups, handlers: byLeaf, isStopping })
+  const clones = new CloneWatch()
+  const ready = (client: Client) => {
+    const session = sessions.of(client)
+    if (!session) return
+    if (session.replaces) watchClone(ctx, clones, session.replaces, session)
+    enter({ ctx, sessions, presence }, session)
+    if (session.deviceId !== undefined && !session.socket.destroyed) onReady?.(session.deviceId)
+  }
   const aedes = await Aedes.createBroker({
     ...hooks,
     connectTimeout: limits.connectMs,
     drainTimeout: limits.drainMs,
     maxTopicLevels: limits.topicLevels,
     mq: noRouting,
-    persistence: noPersistence,
+    persistence: noPersistence(ready),
   })
-  const clones = new CloneWatch()
-  const ready = (session: Session) => {
-    if (session.replaces) watchClone(ctx, clones, session.replaces, session)
-    enter({ ctx, sessions, presence }, session)
-    if (session.deviceId !== undefined && !session.socket.destroyed) onReady?.(session.deviceId)
-  }
-  listenToAedes(aedes, ctx, sessions, ready)
+  listenToAedes(aedes, ctx, sessions)
 
   const gate = createGate(ctx, limits, refusals, (socket, fingerprint) => {
     if (stopping) return void socket.destroy()
@@ -193,23 +189,13 @@ function announce(sessions: Sessions, presence: Presence): void {
   }
 }
 
-function listenToAedes(
-  aedes: Aedes,
-  { log }: Context,
-  sessions: Sessions,
-  ready: (session: Session) => void,
-): void {
+function listenToAedes(aedes: Aedes, { log }: Context, sessions: Sessions): void {
   const failed = (client: Client, error: Error) => {
     const session = sessions.of(client)
     if (session) sessions.refuse(session, reasonOf(error))
   }
   aedes.on('clientError', failed)
   aedes.on('connectionError', failed)
-  // Not `clientReady`, which comes some turns later: a quick device has spoken by then, and must be found to be answered.
-  aedes.on('connackSent', ({ returnCode }, client) => {
-    const session = returnCode === 0 ? sessions.of(client) : undefined
-    if (session) ready(session)
-  })
   aedes.on('unsubscribe', (filters, client) => {
     for (const filter of filters) sessions.of(client)?.filters.delete(filter)
   })

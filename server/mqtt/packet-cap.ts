@@ -1,5 +1,3 @@
-import type { Client } from 'aedes'
-
 import { asRefused } from './hook.ts'
 import type { Limits } from './limits.ts'
 import { Refused } from './refusal.ts'
@@ -76,6 +74,8 @@ export function guardParser(
   parser.on('packet', (packet) => {
     const refused = inspect(packet, session, limits, cap())
     if (refused) return end(refused)
+    // By itself Aedes destroys the socket and learns of that as of an error.
+    if (packet.cmd === 'disconnect' && inner.connackSent) return client.close()
     for (const listener of deliver) listener.call(parser, packet)
   })
   // Before Aedes' own listener, which closes the connection without saying why.
@@ -101,9 +101,4 @@ function inspect(
     subscription.qos = Math.min(subscription.qos, 1)
   }
   return undefined
-}
-
-/** Whether CONNACK went out: Aedes keeps that to itself. */
-export function connackSent(client: Client): boolean {
-  return (client as unknown as Inner).connackSent
 }
