@@ -24,7 +24,6 @@ import { serverCertificateWorker } from './authorities/server-certificate.ts'
 import { backupWorkers } from './backup/service.ts'
 import { createLocalBus, createPostgresBus } from './bus.ts'
 import { crlWorker, publishDueCrls } from './certificates/crl.ts'
-import { systemClock } from './clock.ts'
 import type { Config } from './config.ts'
 import { ConnectionIndex } from './connections.ts'
 import type { Context } from './context.ts'
@@ -61,6 +60,7 @@ import { productVersion } from './product.ts'
 import { rolloutWorkers } from './rollouts/workers.ts'
 import { scepWorkers } from './scep/workers.ts'
 import { signInWorkers } from './sign-in/workers.ts'
+import { startClock } from './start-clock.ts'
 import { startTracing, traceStatement, type Tracing } from './tracing.ts'
 import { transparencyWorkers } from './transparency/workers.ts'
 import { Courier } from './webhooks/courier.ts'
@@ -105,7 +105,8 @@ async function openContext(
   const applied = await migrateToLatest(handle, config.migrationDatabaseUrl)
   log.info({ database: handle.kind, applied }, 'database ready')
   const { db } = handle
-  const deps = { db, clock: systemClock, log, config, kek }
+  const clock = await startClock(handle, log)
+  const deps = { db, clock, log, config, kek }
   await bootstrapAuthorities(deps)
   await ensureMetricsToken(config)
   await ensureOnlineKeys(deps)
@@ -134,7 +135,7 @@ async function openContext(
   return {
     ...base,
     identities,
-    nodeId: newId(systemClock.now()),
+    nodeId: newId(clock.now()),
     storage: stack.use(
       await openDirectoryStorage(join(config.dataDir, 'artifacts'), config.disk.reserveBytes),
     ),

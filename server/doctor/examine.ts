@@ -55,7 +55,7 @@ async function lookAtDatabase({ db, clock, config }: Deps): Promise<Finding[]> {
   const aroundMs = (before + clock.now().getTime()) / 2
   const kind = config.databaseUrl === undefined ? 'embedded database' : 'PostgreSQL'
   const skewSeconds = Math.abs(facts.nowMs - aroundMs) / 1000
-  return [...judgeDatabase(kind, facts), clockFinding(skewSeconds)]
+  return [...judgeDatabase(kind, facts), clockFinding(skewSeconds, clock.isHeld?.() === true)]
 }
 
 /** What the database says of itself, judged. */
@@ -83,9 +83,13 @@ export function judgeDatabase(kind: string, facts: DatabaseFacts): Finding[] {
   return findings
 }
 
-function clockFinding(skewSeconds: number): Finding {
+function clockFinding(skewSeconds: number, isHeld: boolean): Finding {
   const text = `${skewSeconds.toFixed(1)} s between the clocks of this machine and of the database`
   const fix = 'Set both by NTP: timedatectl set-ntp true'
+  if (isHeld) {
+    const what = 'The clock of this machine jumped; the server goes on without it'
+    return error('clock', what, fix)
+  }
   if (skewSeconds > 60) return error('clock', text, fix)
   return skewSeconds > 2 ? warning('clock', text, fix) : ok('clock', text)
 }

@@ -37,12 +37,14 @@ afterAll(async () => {
 /** The demonstration of the fixture was on this day. */
 const then = new Date('2026-11-27T00:00:00Z')
 
-async function look(change: { now?: Date; config?: Partial<Config>; tlsDays?: number } = {}) {
+async function look(
+  change: { now?: Date; config?: Partial<Config>; tlsDays?: number; isHeld?: boolean } = {},
+) {
   const { now = then, tlsDays = 60 } = change
   const notAfter = new Date(now.getTime() + tlsDays * dayMs)
   const ctx = {
     db: handle.db,
-    clock: { now: () => now },
+    clock: { now: () => now, isHeld: () => change.isHeld === true },
     config: { ...config, ...change.config },
     authorities: { tls: { notAfter } },
   }
@@ -212,4 +214,9 @@ test.each([
     level: 'error',
     what: expect.stringMatching(`^The last one failed: .*${told}`) as string,
   })
+})
+
+test('a clock that jumped and is not followed is an error', async () => {
+  const [finding] = of(await look({ isHeld: true }), 'clock')
+  expect(finding).toMatchObject({ level: 'error', what: expect.stringContaining('jumped') })
 })
