@@ -1,10 +1,17 @@
 import type { Bench, Env } from './bench.ts'
 import type { BudgetKey } from './budgets.ts'
 import { cpuOf } from './cpu.ts'
+import { cryptoFloor } from './crypto-floor.ts'
 import { Load } from './load/driver.ts'
 import type { Churn, Credential } from './load/orders.ts'
 import { type OurServer, revokeMany, startOurServer } from './our-server.ts'
-import { createPeerPki, startBareTls, startMosquitto, writeCrl } from './peer-servers.ts'
+import {
+  createPeerPki,
+  type PeerPki,
+  startBareTls,
+  startMosquitto,
+  writeCrl,
+} from './peer-servers.ts'
 import { beside, figure, missing, plain, type Row } from './row.ts'
 
 const parallel = 8
@@ -51,7 +58,8 @@ async function run(env: Env): Promise<Row[]> {
   const other = stack.use(await startOurServer(env, { devices }))
   await revokeMany(other, revoked)
   env.say(`${revoked} revoked`)
-  const peers = await startPeers(env, stack, revoked)
+  const pki = stack.use(await createPeerPki(devices))
+  const peers = await startPeers(env, stack, pki, revoked)
   const targets: Targets = new Map<Name, Target>([
     ['fleetseal', await targetOf(stack, { pid: ours.server.pid(), port: portOf(ours) }, ours)],
     [
@@ -67,6 +75,11 @@ async function run(env: Env): Promise<Row[]> {
     ...fullRows(full, revoked),
     resumed,
     ...(await hybridRow(env, targets)),
+    figure('the curves of a full connect alone', {
+      values: cryptoFloor(pki, env.rounds),
+      unit: 'ms',
+      digits: 3,
+    }),
     await statementsRow(env, ours, targets),
   ]
 }
@@ -88,9 +101,9 @@ async function targetOf(
 async function startPeers(
   env: Env,
   stack: AsyncDisposableStack,
+  pki: PeerPki,
   revoked: number,
 ): Promise<[Name, Target][]> {
-  const pki = stack.use(await createPeerPki(devices))
   const bare = stack.use(await startBareTls(pki))
   const found: [Name, Target][] = [['node:tls', await targetOf(stack, bare, pki)]]
   const program = env.peer('mosquitto')
@@ -119,11 +132,14 @@ async function warm(env: Env, targets: Targets): Promise<void> {
 type Costs = ReadonlyMap<Name, number[]>
 
 async function costs(env: Env, targets: Targets, how: Partial<Churn>): Promise<Costs> {
-  const count = env.pick(400, 150, 16)
+  const count = env.pick(250, 80, 16)
   const found = new Map([...targets.keys()].map((name) => [name, [] as number[]]))
-  for (let round = 1; round <= env.rounds; round++) {
-    env.say(`${how.resume ? 'resumed connects' : 'connects'}, round ${round} of ${env.rounds}`)
-    for (const [name, target] of targets) {
+  const rounds = env.pick(env.rounds * 2, env.rounds * 2, 1)
+  for (let round = 1; round <= rounds; round++) {
+    env.say(`${how.resume ? 'resumed connects' : 'connects'}, round ${round} of ${rounds}`)
+    // There and back: who comes first is not always the same.
+    const order = [...targets]
+    for (const [name, target] of round % 2 === 0 ? order.reverse() : order) {
       // A list makes each connect so dear that fewer of them say as much.
       const some = name === 'mosquitto, CRL' ? Math.ceil(count / 4) : count
       const cpu = await cpuOf(target.pid, async () => await churn(target, some, how))
@@ -147,7 +163,7 @@ class NotResumed extends Error {}
 
 function fullRows(full: Costs, revoked: number): Row[] {
   const what = 'full connect, server CPU'
-  const list = `the same, ${revoked.toLocaleString('en')} revoked`
+  const list = `full connect, ${revoked.toLocaleString('en')} revoked, server CPU`
   const cheap = full.get('mosquitto, P-256 root')
   return [
     rowOf(full, what, ['fleetseal', 'mosquitto'], 'connect-mosquitto'),

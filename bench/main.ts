@@ -2,15 +2,30 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 import type { Bench, Env } from './bench.ts'
-import { benches } from './benches.ts'
+import { benches, unmeasured } from './benches.ts'
+import { budgetKeys } from './budgets.ts'
+import { endAll, endWithSignals } from './children.ts'
 import { Databases } from './database.ts'
 import { describeMachine, load } from './machine.ts'
 import { type Options, parseOptions, usageText } from './options.ts'
 import { findProgram, type Peer } from './peers.ts'
-import { asMarkdown, asText, head, type Report, type Section, tally, withTable } from './report.ts'
+import {
+  asMarkdown,
+  asText,
+  head,
+  overview,
+  type Report,
+  type Section,
+  tally,
+  withTable,
+} from './report.ts'
+import { missing } from './row.ts'
 import { sectionOf } from './section.ts'
 
 /* `npm run bench`, or `npm run bench -- connect`: everything that is measured, in one run on one machine, as a table. */
+
+/** The longest bench takes a third of it. */
+const limitMs = 1_800_000
 
 function environment(options: Options, databases: Databases, name: string): Env {
   const { rounds, quick, smoke } = options
@@ -29,6 +44,23 @@ function peerOf({ without }: Options, name: Peer): string | undefined {
   return without.includes(name) ? undefined : findProgram(name)
 }
 
+/** What hangs would hang for ever, with all that it started. The rows before it were printed. */
+async function giveUp(name: string): Promise<never> {
+  console.error(
+    `bench: ${name} did not end in ${limitMs / 60_000} minutes; nothing more is measured`,
+  )
+  return await endAll(1)
+}
+
+/** Budgets that no bench measures: they are in the table all the same. */
+function notYet(): Section[] {
+  const rows = budgetKeys.flatMap((key) => {
+    const reason = unmeasured[key]
+    return reason === undefined ? [] : [missing(key, key, reason)]
+  })
+  return rows.length === 0 ? [] : [{ name: 'unmeasured', title: 'Not measured', rows }]
+}
+
 function chosen({ names, quick }: Options): readonly Bench[] {
   if (names.length > 0) return benches.filter(({ name }) => names.includes(name))
   return quick ? benches.filter(({ budgets }) => budgets.length > 0) : benches
@@ -41,10 +73,14 @@ async function measure(options: Options): Promise<Report> {
   const sections: Section[] = []
   await using databases = new Databases()
   for (const bench of chosen(options)) {
+    const late = setTimeout(() => void giveUp(bench.name), limitMs)
     const section = await sectionOf(bench, environment(options, databases, bench.name))
+    clearTimeout(late)
     sections.push(section)
     console.log(asText(section))
   }
+  if (options.names.length === 0) sections.push(...notYet())
+  if (sections.length > 1) console.log(asText(overview(sections)))
   const postgres = await databases.version()
   return {
     format: 1,
@@ -104,7 +140,12 @@ async function main(args: readonly string[]): Promise<number> {
     console.error(`${wrong}\nSee: npm run bench -- --help`)
     return 2
   }
+  if (process.platform !== 'linux') {
+    console.error('The bench runs on Linux only: CPU time and memory of processes come from /proc')
+    return 2
+  }
   return await run(options)
 }
 
+endWithSignals()
 process.exitCode = await main(process.argv.slice(2))

@@ -1,5 +1,6 @@
+import { budgetLines, budgets } from './budgets.ts'
 import type { Machine } from './machine.ts'
-import type { Row, Spread } from './row.ts'
+import { plain, type Row, type Spread } from './row.ts'
 
 /** What a run gave; the JSON file is this. */
 export interface Report {
@@ -27,6 +28,20 @@ const columns = ['what', 'ours', 'beside', 'ratio', 'spread', 'budget', ''] as c
 export function verdict({ met, missing }: Row): string {
   if (missing !== undefined) return `not measured: ${missing}`
   return met === undefined ? '' : met ? 'met' : 'not met'
+}
+
+/** All budgets of a run in one section, in the order in which they are promised. */
+export function overview(sections: readonly Section[]): Section {
+  const held = sections.flatMap(({ rows }) => rows.filter(({ budget }) => budget !== undefined))
+  const lineOf = ({ budget }: Row) => (budget === undefined ? undefined : budgets[budget].line)
+  const lines = Object.entries(budgetLines).map(([line, title]) => ({ line, title }))
+  const parts = [...lines, { line: undefined, title: 'goals beyond the budgets' }].map(
+    ({ line, title }) => ({ title, rows: held.filter((row) => lineOf(row) === line) }),
+  )
+  const rows = parts
+    .filter((part) => part.rows.length > 0)
+    .flatMap((part) => [plain(`${part.title}:`, ''), ...part.rows])
+  return { name: 'budgets', title: 'All budgets', rows }
 }
 
 /** How a run ended, over all budgets. */
@@ -74,7 +89,7 @@ export function asText({ title, rows, error }: Section): string {
 
 /** For docs/performance.md: as the formatter lays a table out. */
 export function asMarkdown(report: Report): string {
-  const parts = report.benches.map((section) => {
+  const parts = [overview(report.benches), ...report.benches].map((section) => {
     const cells = [columns.map(String), ...section.rows.map(cellsOf)].map((row) =>
       row.map((cell) => cell.replaceAll('|', '\\|')),
     )

@@ -3,7 +3,14 @@ import { expect, test, vi } from 'vitest'
 import type { Bench, Env } from '../../../bench/bench.ts'
 import { parseOptions } from '../../../bench/options.ts'
 import { findProgram } from '../../../bench/peers.ts'
-import { asMarkdown, asText, type Report, tally, withTable } from '../../../bench/report.ts'
+import {
+  asMarkdown,
+  asText,
+  overview,
+  type Report,
+  tally,
+  withTable,
+} from '../../../bench/report.ts'
 import { beside, figure, missing, plain } from '../../../bench/row.ts'
 import { sectionOf } from '../../../bench/section.ts'
 
@@ -123,6 +130,16 @@ test('the table says what is met, what is not measured and why', () => {
   expect(lines).toContainEqual(expect.stringContaining('alone \\| or not'))
   const [section] = report.benches
   expect(section && asText(section)).toContain('not measured: nginx is not installed')
+})
+
+test('all budgets are in one table, under what was promised', () => {
+  const rows = overview(report.benches).rows.map(({ what }) => what)
+  expect(rows).toEqual([
+    'full mTLS connect, identity and status checked, presence recorded:',
+    'full connect',
+    'firmware bytes:',
+    'hot',
+  ])
 })
 
 test('options are checked', () => {
