@@ -44,7 +44,7 @@ async function run(env: Env): Promise<Row[]> {
   const targets = await targetsOf(env, stack, Math.max(idle, warming))
   const held = new Map<Name, number[]>()
   const waiting = new Map<Name, number[]>()
-  for (let round = 1; round <= env.pick(3, 1, 1); round++) {
+  for (let round = 1; round <= Math.min(env.rounds, env.pick(3, 1, 1)); round++) {
     for (const [name, target] of targets) {
       env.say(`${idle} connections to ${name}, round ${round}`)
       const kilobytes = await growth(target, { devices: idle })
