@@ -35,11 +35,8 @@ export function subscribeWake(
     const ids = [...waiting].slice(0, perTurn)
     for (const id of ids) waiting.delete(id)
     if (waiting.size > 0) schedule()
-    await Promise.all(
-      ids.map(async (id) => {
-        if ((await ctx.transport.send(id, 'command', refresh)) === 'unsubscribed') tell(id)
-      }),
-    )
+    const sent = await ctx.transport.sendToMany(ids, 'command', refresh)
+    for (const [index, id] of ids.entries()) if (sent[index] === 'unsubscribed') tell(id)
   }
   const schedule = () => {
     timer ??= setTimeout(() => {

@@ -134,7 +134,7 @@ function newSession(
     inFlight: 0,
     preparing: undefined,
     filters: new Map(),
-    unwritten: 0,
+    packetId: 0,
     replaces: undefined,
     refused: undefined,
   }

@@ -8,7 +8,7 @@ import { asRefused, runHook } from './hook.ts'
 import { assertStillAllowed, identify } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { DirectHandler, MessageHandler } from './message.ts'
-import { checkConnect, checkFilter, checkPublish, mayForward } from './policy.ts'
+import { checkConnect, checkFilter, checkPublish } from './policy.ts'
 import { Refused } from './refusal.ts'
 import type { Session, Sessions } from './session.ts'
 
@@ -74,7 +74,8 @@ export function createHooks(
         (session) => subscribe(deps, session, subscription),
         (error) => done(error, error ? undefined : subscription),
       ),
-    authorizeForward: (client, packet) => (forwards(deps, client, packet.topic) ? packet : null),
+    // Aedes delivers nothing: it has nothing to route by (direct.ts), and the server writes to sockets itself.
+    authorizeForward: () => null,
   }
 }
 
@@ -180,15 +181,4 @@ function subscribe(
   if (filters.size > limits.filters)
     throw new Refused('too-many-filters', { filters: filters.size })
   return assertStillAllowed(ctx, session)
-}
-
-/** Synchronous, and a throw would take one of Aedes' delivery slots for ever: it decides and cannot throw. */
-function forwards({ sessions, limits }: HookDeps, client: Client, topic: string): boolean {
-  const session = sessions.of(client)
-  if (session?.deviceId === undefined || !mayForward(session.deviceId, topic)) return false
-  if (session.socket.writableLength <= limits.backlogBytes) return true
-  // One device that does not read would hold up the delivery to all others (broker.md §1.5).
-  sessions.refuse(session, new Refused('slow-consumer', { bytes: session.socket.writableLength }))
-  session.socket.destroy()
-  return false
 }

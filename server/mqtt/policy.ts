@@ -61,8 +61,3 @@ export function checkFilter(deviceId: string, filter: string): void {
   if (serverLeaves.some((leaf) => filter === topicOf(deviceId, leaf))) return
   throw new Refused('filter-refused', { filter: filter.slice(0, 200) })
 }
-
-/** Only the server's own leaves go out: a device that listens to all under its id does not hear itself, nor anybody else. */
-export function mayForward(deviceId: string, topic: string): boolean {
-  return serverLeaves.some((leaf) => topic === topicOf(deviceId, leaf))
-}

@@ -22,8 +22,8 @@ export interface Session {
   preparing: Promise<unknown> | undefined
   /** What it subscribed to, and the QoS it was granted. */
   readonly filters: Map<string, 0 | 1>
-  /** Bytes of messages to the device that its socket has not taken yet. */
-  unwritten: number
+  /** Of the last message to the device that it is to acknowledge; 0 before the first. */
+  packetId: number
   /** The connection of the same device that was there when this one was let in. */
   replaces: Session | undefined
   /** Why it ends, once that is decided: the first reason is the one recorded. */

@@ -12,6 +12,8 @@ export interface DeviceTransport {
    * when it did not ask for this topic, and so must not be sent it (MQTT 3.1.1 §3.3.5).
    */
   send: (deviceId: string, leaf: ServerLeaf, body: unknown) => Promise<Sent>
+  /** The same to many devices, encoded once; what became of each, in their order. */
+  sendToMany: (deviceIds: readonly string[], leaf: ServerLeaf, body: unknown) => Promise<Sent[]>
   /**
    * Publishes bytes at QoS 0, and waits until the socket has taken all that was written to it: `payload` may be used again then.
    * `offline` also when the connection ends meanwhile or takes longer than a device may.
@@ -27,6 +29,7 @@ export interface DeviceTransport {
 /** Before the broker listens, and in tests without one: nobody is connected. */
 export const noTransport: DeviceTransport = {
   send: async () => 'offline',
+  sendToMany: async (deviceIds) => deviceIds.map(() => 'offline'),
   sendBytes: async () => 'offline',
   disconnect: () => 0,
   isConnected: () => false,

@@ -42,6 +42,12 @@ export function rolloutWorld({ db }: DatabaseHandle) {
         sent.push({ deviceId, leaf, body })
         return 'sent'
       },
+      sendToMany: async (deviceIds: readonly string[], leaf: string, body: unknown) =>
+        deviceIds.map((deviceId) => {
+          if (!connected.has(deviceId)) return 'offline'
+          sent.push({ deviceId, leaf, body })
+          return 'sent'
+        }),
       disconnect: () => 0,
       isConnected: (id: string) => connected.has(id),
       connectedDevices: () => [...connected],

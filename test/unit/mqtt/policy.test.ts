@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 
 import { defaultLimits } from '../../../server/mqtt/limits.ts'
-import { checkConnect, checkFilter, checkPublish, mayForward } from '../../../server/mqtt/policy.ts'
+import { checkConnect, checkFilter, checkPublish } from '../../../server/mqtt/policy.ts'
 
 const own = '0190a1b2-0000-7000-8000-00000000000a'
 const other = '0190a1b2-0000-7000-8000-00000000000b'
@@ -74,13 +74,6 @@ test('of all filters of up to four levels, only those of its own server leaves a
     `fleetseal/v1/${own}/bundle`,
     `fleetseal/v1/${own}/command`,
   ])
-})
-
-test('only what the server says to this device goes out to it', () => {
-  expect(mayForward(own, `fleetseal/v1/${own}/bundle`)).toBe(true)
-  expect(mayForward(own, `fleetseal/v1/${own}/report`)).toBe(false)
-  expect(mayForward(own, `fleetseal/v1/${other}/bundle`)).toBe(false)
-  expect(mayForward(own, '$SYS/x/new/clients')).toBe(false)
 })
 
 test.each([
