@@ -19,6 +19,7 @@ import { defaultLimits, type Limits } from './limits.ts'
 import type { DirectHandler, MessageHandler } from './message.ts'
 import { NodeLease } from './node-lease.ts'
 import { guardParser } from './packet-cap.ts'
+import { grantsOf } from './policy.ts'
 import { Presence } from './presence.ts'
 import { RefusalLog, Refused } from './refusal.ts'
 import { type Session, Sessions } from './session.ts'
@@ -134,6 +135,7 @@ function newSession(
     inFlight: 0,
     preparing: undefined,
     filters: new Map(),
+    granted: {},
     packetId: 0,
     replaces: undefined,
     refused: undefined,
@@ -197,7 +199,10 @@ function listenToAedes(aedes: Aedes, { log }: Context, sessions: Sessions): void
   aedes.on('clientError', failed)
   aedes.on('connectionError', failed)
   aedes.on('unsubscribe', (filters, client) => {
-    for (const filter of filters) sessions.of(client)?.filters.delete(filter)
+    const session = sessions.of(client)
+    for (const filter of filters) session?.filters.delete(filter)
+    if (session?.deviceId !== undefined)
+      session.granted = grantsOf(session.deviceId, session.filters)
   })
   // Without a listener a failure inside Aedes would end the process; `on` has no type for this event.
   const emitter: NodeJS.EventEmitter = aedes

@@ -31,7 +31,7 @@ export function createTransport(sessions: Sessions, limits: Limits): DeviceTrans
   const write = (deviceId: string, leaf: ServerLeaf, frame: PublishFrame): Sent => {
     const session = sessions.get(deviceId)
     if (!session) return 'offline'
-    const qos = grantedQos(session.filters, topicOf(deviceId, leaf))
+    const qos = session.granted[leaf]
     if (qos === undefined) return 'unsubscribed'
     if (!hasRoom(session, frame.length, limits)) return 'offline'
     const isTaken = session.socket.write(frame.to(deviceId, qos, qos && nextPacketId(session)))
@@ -54,7 +54,7 @@ export function createTransport(sessions: Sessions, limits: Limits): DeviceTrans
       const session = sessions.get(deviceId)
       if (!session) return 'offline'
       const topic = topicOf(deviceId, leaf)
-      if (grantedQos(session.filters, topic) === undefined) return 'unsubscribed'
+      if (session.granted[leaf] === undefined) return 'unsubscribed'
       if (!hasRoom(session, payload.length, limits)) return 'offline'
       return (await isTaken(session, topic, payload, { limits, sessions })) ? 'sent' : 'offline'
     },
@@ -109,18 +109,4 @@ async function isTaken(
   } finally {
     clearTimeout(timer)
   }
-}
-
-/**
- * The QoS at which a topic may be sent: the highest that was granted to a filter that covers it (MQTT 3.1.1 §3.3.5), among those
- * that policy.ts lets through. Undefined when none does.
- */
-function grantedQos(filters: ReadonlyMap<string, 0 | 1>, topic: string): 0 | 1 | undefined {
-  const folder = topic.slice(0, topic.lastIndexOf('/'))
-  let granted: 0 | 1 | undefined
-  for (const filter of [topic, `${folder}/#`, `${folder}/+`]) {
-    const qos = filters.get(filter)
-    if (qos !== undefined) granted = qos === 1 ? 1 : (granted ?? 0)
-  }
-  return granted
 }

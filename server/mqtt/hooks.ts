@@ -8,7 +8,7 @@ import { asRefused, runHook } from './hook.ts'
 import { assertStillAllowed, identify } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { DirectHandler, MessageHandler } from './message.ts'
-import { checkConnect, checkFilter, checkPublish } from './policy.ts'
+import { checkConnect, checkFilter, checkPublish, grantsOf } from './policy.ts'
 import { Refused } from './refusal.ts'
 import type { Session, Sessions } from './session.ts'
 
@@ -178,6 +178,7 @@ function subscribe(
   if (deviceId === undefined) throw new Refused('protocol-error')
   checkFilter(deviceId, topic)
   filters.set(topic, qos === 0 ? 0 : 1)
+  session.granted = grantsOf(deviceId, filters)
   if (filters.size > limits.filters)
     throw new Refused('too-many-filters', { filters: filters.size })
   return assertStillAllowed(ctx, session)

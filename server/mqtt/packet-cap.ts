@@ -24,6 +24,7 @@ interface Packet {
 interface Inner {
   _parser: Parser
   connackSent: boolean
+  _keepaliveTimer: NodeJS.Timeout | null
 }
 
 /** Of a device that speaks MQTT 3.1.1 without QoS 2. */
@@ -74,6 +75,8 @@ export function guardParser(
   parser.on('packet', (packet) => {
     const refused = inspect(packet, session, limits, cap())
     if (refused) return end(refused)
+    // What was sent is kept nowhere, so there is nothing to let go of; it only shows that the device is alive.
+    if (packet.cmd === 'puback' && inner.connackSent) return void inner._keepaliveTimer?.refresh()
     // By itself Aedes destroys the socket and learns of that as of an error.
     if (packet.cmd === 'disconnect' && inner.connackSent) return client.close()
     for (const listener of deliver) listener.call(parser, packet)

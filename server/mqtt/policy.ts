@@ -2,12 +2,14 @@ import {
   deviceLeaves,
   type DeviceLeaf,
   parseTopic,
+  type ServerLeaf,
   serverLeaves,
   topicOf,
   topicRoot,
 } from '../protocol/topics.ts'
 import type { Limits } from './limits.ts'
 import { Refused } from './refusal.ts'
+import type { Granted } from './session.ts'
 
 /** The parts of a CONNECT that the rules look at. */
 export interface ConnectRequest {
@@ -60,4 +62,24 @@ export function checkFilter(deviceId: string, filter: string): void {
   if (filter === `${topicRoot}/${deviceId}/#` || filter === `${topicRoot}/${deviceId}/+`) return
   if (serverLeaves.some((leaf) => filter === topicOf(deviceId, leaf))) return
   throw new Refused('filter-refused', { filter: filter.slice(0, 200) })
+}
+
+/**
+ * The QoS at which each leaf may be sent: the highest that was granted to a filter that covers it (MQTT 3.1.1 §3.3.5). A leaf that
+ * no filter covers is not in it.
+ */
+export function grantsOf(deviceId: string, filters: ReadonlyMap<string, 0 | 1>): Granted {
+  const granted: Partial<Record<ServerLeaf, 0 | 1>> = {}
+  for (const leaf of serverLeaves) {
+    const covering = [
+      topicOf(deviceId, leaf),
+      `${topicRoot}/${deviceId}/#`,
+      `${topicRoot}/${deviceId}/+`,
+    ]
+    for (const filter of covering) {
+      const qos = filters.get(filter)
+      if (qos !== undefined && qos >= (granted[leaf] ?? 0)) granted[leaf] = qos
+    }
+  }
+  return granted
 }

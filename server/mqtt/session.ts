@@ -2,8 +2,11 @@ import type { TLSSocket } from 'node:tls'
 
 import type { Client } from 'aedes'
 
+import type { ServerLeaf } from '../protocol/topics.ts'
 import type { Refused, RefusalLog } from './refusal.ts'
 import type { TokenBucket } from './token-bucket.ts'
+
+export type Granted = Readonly<Partial<Record<ServerLeaf, 0 | 1>>>
 
 /** One connection that passed the gate, from the end of its handshake to its close. */
 export interface Session {
@@ -22,6 +25,8 @@ export interface Session {
   preparing: Promise<unknown> | undefined
   /** What it subscribed to, and the QoS it was granted. */
   readonly filters: Map<string, 0 | 1>
+  /** What follows from that: the QoS at which it is sent what the server says, for leaves that it asked for. */
+  granted: Granted
   /** Of the last message to the device that it is to acknowledge; 0 before the first. */
   packetId: number
   /** The connection of the same device that was there when this one was let in. */

@@ -149,3 +149,21 @@ test('bytes may be used again as soon as they are said to be sent', async () => 
   }
   await device.close()
 }, 60_000)
+
+test('6: who only acknowledges is alive: a message and its PUBACK every moment outlast the keepalive', async () => {
+  const credentials = await broker.device()
+  const { deviceId } = credentials
+  const device = await broker.connected(credentials, { keepalive: 2 })
+  await device.subscribe([`fleetseal/v1/${deviceId}/command`])
+  const began = performance.now()
+  while (performance.now() - began < 4_000) {
+    expect(await broker.broker.transport.send(deviceId, 'command', { command: 'refresh' })).toBe(
+      'sent',
+    )
+    const { packetId } = await nextOf(device)
+    device.send(Buffer.from([types.puback << 4, 2, packetId >> 8, packetId & 255]))
+    await sleep(250)
+  }
+  expect(await device.isAlive()).toBe(true)
+  await device.close()
+}, 60_000)

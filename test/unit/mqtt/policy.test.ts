@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 
 import { defaultLimits } from '../../../server/mqtt/limits.ts'
-import { checkConnect, checkFilter, checkPublish } from '../../../server/mqtt/policy.ts'
+import { checkConnect, checkFilter, checkPublish, grantsOf } from '../../../server/mqtt/policy.ts'
 
 const own = '0190a1b2-0000-7000-8000-00000000000a'
 const other = '0190a1b2-0000-7000-8000-00000000000b'
@@ -74,6 +74,22 @@ test('of all filters of up to four levels, only those of its own server leaves a
     `fleetseal/v1/${own}/bundle`,
     `fleetseal/v1/${own}/command`,
   ])
+})
+
+test('a leaf is sent at the highest QoS of a filter that covers it, and not when none does', () => {
+  const at = (filters: Record<string, 0 | 1>) =>
+    grantsOf(
+      own,
+      new Map(Object.entries(filters).map(([end, qos]) => [`fleetseal/v1/${own}/${end}`, qos])),
+    )
+  expect(at({})).toEqual({})
+  expect(at({ command: 0 })).toEqual({ command: 0 })
+  expect(at({ command: 1, bundle: 0 })).toEqual({ command: 1, bundle: 0 })
+  expect(at({ '#': 0 })).toEqual({ bundle: 0, command: 0, chunk: 0 })
+  expect(at({ '+': 1 })).toEqual({ bundle: 1, command: 1, chunk: 1 })
+  expect(at({ '#': 0, '+': 0, chunk: 1 })).toEqual({ bundle: 0, command: 0, chunk: 1 })
+  expect(at({ '#': 1, command: 0 })).toEqual({ bundle: 1, command: 1, chunk: 1 })
+  expect(grantsOf(own, new Map([[`fleetseal/v1/${other}/command`, 1]]))).toEqual({})
 })
 
 test.each([
