@@ -27,9 +27,20 @@ export interface RunningServer {
 
 const main = fileURLToPath(new URL('../../server/main.ts', import.meta.url))
 
-/** A real server in a process of its own, on free loopback ports and a fresh data directory. */
+function launch(wrap: readonly string[], env: NodeJS.ProcessEnv): ChildProcess {
+  const own = [process.execPath, '--disable-warning=ExperimentalWarning', main]
+  const [program = process.execPath, ...args] = [...wrap, ...own]
+  return spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
+}
+
+/**
+ * A real server in a process of its own, on free loopback ports and a fresh data directory.
+ *
+ * @param wrap the command that runs it, which must become it by exec
+ */
 export async function startServer(
   environment: Record<string, string> = {},
+  wrap: readonly string[] = [],
 ): Promise<RunningServer> {
   const dataDir =
     environment['FLEETSEAL_DATA_DIR'] ?? (await mkdtemp(join(tmpdir(), 'fleetseal-e2e-')))
@@ -52,10 +63,7 @@ export async function startServer(
   let output = ''
   let child: ChildProcess | undefined
   const start = async () => {
-    const started = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main], {
-      env,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
+    const started = launch(wrap, env)
     child = started
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     let line = ''
