@@ -124,7 +124,7 @@ async function startPeers(
 async function warm(env: Env, targets: Targets): Promise<void> {
   for (const [name, target] of targets) {
     env.say(`warming ${name}`)
-    await churn(target, env.pick(400, 250, 8), {})
+    await churn(target, env.pick(1_000, 400, 8), {})
   }
 }
 

@@ -136,7 +136,7 @@ async function measureIdle({
     },
     plain('… bare node:https', rate('node:https').toFixed(0)),
     plain('… beside it', (ours / rate('node:https')).toFixed(2)),
-    figure('… PostgreSQL transactions a poll, workers included', {
+    figure('a poll with nothing to do, PostgreSQL transactions, workers included', {
       values: statements.map((count) => count / all),
       unit: 'reads',
       digits: 3,

@@ -90,8 +90,9 @@ export function asText({ title, rows, error }: Section): string {
 /** For docs/performance.md: as the formatter lays a table out. */
 export function asMarkdown(report: Report): string {
   const parts = [overview(report.benches), ...report.benches].map((section) => {
+    // What is indented belongs to the row above.
     const cells = [columns.map(String), ...section.rows.map(cellsOf)].map((row) =>
-      row.map((cell) => cell.replaceAll('|', '\\|')),
+      row.map((cell) => cell.replace(/^ +/, '… ').replaceAll('|', '\\|')),
     )
     const widths = widthsOf(cells).map((width) => Math.max(width, 3))
     const line = (row: readonly string[]) =>
@@ -124,7 +125,7 @@ function cellsOf(row: Row): string[] {
     spread === undefined ? '' : spreadText(spread),
     target,
     verdict(row),
-  ].map((cell) => cell.trim())
+  ].map((cell) => cell.trimEnd())
 }
 
 function spreadText({ least, most }: Spread): string {

@@ -64,7 +64,7 @@ async function ofFleet(
   const model = `bench-${size}`
   const groupId = await givenGroup(world)
   await givenFleet(world.db, { model, groupId, size })
-  const rows: Row[] = [plain(`${size} devices`, '')]
+  const rows: Row[] = [plain(`${size.toLocaleString('en')} devices:`, '')]
 
   say('created and started …')
   const starts = await times(rounds, () => startOne(world, { model, groupId, percent: 0.001 }))
@@ -72,7 +72,8 @@ async function ofFleet(
     async () => await startOne(world, { model, groupId, percent: 0.001 }),
   )
   await cancelAll(world)
-  rows.push(figure('  create and start', { values: starts, unit: 'ms', budget: 'rollout-start' }))
+  const what = `create and start for ${size.toLocaleString('en')} devices`
+  rows.push(figure(what, { values: starts, unit: 'ms', budget: 'rollout-start' }))
   rows.push(plain('  create and start, statements', `${statements}`))
   if (quick) return { rows, statements }
 
