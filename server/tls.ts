@@ -46,13 +46,13 @@ export function followRenewals(
   authorities: Authorities,
   clientCertificates: boolean,
 ): void {
-  trustIssuers(server)
+  if (clientCertificates) trustIssuers(server)
   authorities.onRenewal(() => {
     server.setSecureContext({
       ...secureContext(authorities, clientCertificates),
       ticketKeys: server.getTicketKeys(),
     })
-    trustIssuers(server)
+    if (clientCertificates) trustIssuers(server)
   })
 }
 
