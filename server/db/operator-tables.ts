@@ -31,6 +31,8 @@ export interface SecurityEventTable {
   facts: unknown
   /** Looked at by the rules of alerts. */
   judged: Generated<boolean>
+  /** Of what a device reported: a message that comes twice is stored once. */
+  reported_hash: string | null
 }
 
 export interface IdempotencyTable {

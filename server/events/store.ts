@@ -81,14 +81,17 @@ export async function insertReported(
         where e.device_id = i.device_id and e.id > ${since}::uuid and e.kind = i.kind and e.facts = i.facts::jsonb
       )
     )
-    insert into security_event (id, at, source, kind, severity, device_id, facts)
+    insert into security_event (id, at, source, kind, severity, device_id, facts, reported_hash)
     select id, ${now}::timestamptz,
       case when nth > ${perDevice} then 'server' else 'device' end,
       case when nth > ${perDevice} then 'device-events-dropped' else kind end,
       case when nth > ${perDevice} then 'warning' else severity end,
       device_id,
-      case when nth > ${perDevice} then jsonb_build_object('keptPerHour', ${perDevice}::int) else facts::jsonb end
+      case when nth > ${perDevice} then jsonb_build_object('keptPerHour', ${perDevice}::int) else facts::jsonb end,
+      case when nth > ${perDevice} then null else md5(kind || ' ' || facts::jsonb::text)::uuid end
     from fresh where nth <= ${perDevice + 1}
+    -- The same message on two connections at once: neither transaction sees what the other has not committed.
+    on conflict (device_id, reported_hash) where reported_hash is not null do nothing
     returning id, source, kind, severity, device_id as "deviceId", facts`.execute(tx)
   return rows
 }

@@ -220,3 +220,19 @@ eventTest('what came of a command is recorded with the device, once', async (wor
     },
   ])
 })
+
+eventTest(
+  'the same message on two connections at the same moment is stored once, and nothing else is lost',
+  async (world) => {
+    const both = [1, 2].map((n) => ({ deviceId: device, body: event(n) }))
+    const three = [2, 3].map((n) => ({ deviceId: device, body: event(n) }))
+    // On the embedded database one waits for the other; with PostgreSQL neither sees what the other has not committed.
+    await Promise.all(Array.from({ length: 6 }, (_, n) => store(world, n % 2 === 0 ? both : three)))
+    const details = (await stored(world, device)).map(({ facts }) => facts)
+    expect(details.map((facts) => (facts as { detail: string }).detail).toSorted()).toEqual([
+      'n 1',
+      'n 2',
+      'n 3',
+    ])
+  },
+)
