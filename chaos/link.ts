@@ -7,6 +7,7 @@ export interface Target {
 }
 
 const connectMs = 2_000
+const firstBytes = 1_000
 
 /**
  * A network between two sides: TCP from one port to whichever of the targets answers, in turn. It can be parted, so that nothing passes
@@ -19,6 +20,8 @@ export class Link implements AsyncDisposable {
   readonly #waiting = new Set<Socket>()
   #turn = 0
   #parted = false
+  /** Nothing passes on connections that began with this. */
+  #only: string | undefined
 
   private constructor(targets: readonly Target[]) {
     this.#targets = targets
@@ -47,8 +50,15 @@ export class Link implements AsyncDisposable {
     for (const pair of this.#pairs) pair.hold()
   }
 
+  /** Parts only connections in whose first bytes this stands, such as the name of a program that speaks to a database. */
+  partThose(words: string): void {
+    this.#only = words
+    for (const pair of this.#pairs) if (pair.beganWith(words)) pair.hold()
+  }
+
   heal(): void {
     this.#parted = false
+    this.#only = undefined
     for (const pair of this.#pairs) pair.flow()
     for (const client of this.#waiting) void this.#pass(client)
     this.#waiting.clear()
@@ -64,7 +74,12 @@ export class Link implements AsyncDisposable {
       const target = this.#targets[(first + n) % this.#targets.length]
       const upstream = target && (await answering(target))
       if (!upstream) continue
-      const pair = new Pair(client, upstream, () => this.#pairs.delete(pair))
+      const pair = new Pair(client, upstream, {
+        began: () => {
+          if (this.#only !== undefined && pair.beganWith(this.#only)) pair.hold()
+        },
+        ended: () => this.#pairs.delete(pair),
+      })
       this.#pairs.add(pair)
       if (this.#parted) pair.hold()
       else pair.flow()
@@ -86,10 +101,19 @@ class Pair {
   readonly #ended: () => void
   #isHeld = true
   #isOver = false
+  #first = ''
 
-  constructor(client: Socket, upstream: Socket, ended: () => void) {
+  constructor(
+    client: Socket,
+    upstream: Socket,
+    { began, ended }: { began: () => void; ended: () => void },
+  ) {
     this.#sockets = [client, upstream]
     this.#ended = ended
+    client.once('data', (chunk: Buffer) => {
+      this.#first = chunk.toString('latin1', 0, firstBytes)
+      began()
+    })
     for (const socket of this.#sockets) {
       socket.on('error', () => {})
       socket.on('close', () => {
@@ -97,6 +121,10 @@ class Pair {
         if (!this.#isHeld) this.end()
       })
     }
+  }
+
+  beganWith(words: string): boolean {
+    return this.#first.includes(words)
   }
 
   hold(): void {

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs'
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 
 import { loadConfig } from '../server/config.ts'
 import { connectPostgres, type DatabaseHandle } from '../server/db/client.ts'
+import { copyInstallation } from '../test/support/beside.ts'
 import { hardwareId, model, openSite, type Site } from '../test/support/operator.ts'
 import { type RunningPostgres, startPostgres } from '../test/support/postgres.ts'
 import { type RunningServer, startServer } from '../test/support/server.ts'
@@ -167,16 +168,6 @@ function clockOf({ faults }: Plan, folder: string, number: number, skipped: stri
     DONT_FAKE_MONOTONIC: '1',
   }
   return { file, environment }
-}
-
-/** What is not in the database: the key that wraps keys, the marker. Artifacts are shared. */
-async function copyInstallation(first: RunningServer, home: string): Promise<void> {
-  const own = join(home, 'data')
-  await cp(first.dataDir, own, {
-    recursive: true,
-    filter: (path) => !/artifacts|\.lock|lock$/.test(path.slice(dirname(first.dataDir).length)),
-  })
-  await symlink(join(first.dataDir, 'artifacts'), join(own, 'artifacts'))
 }
 
 /** The same server with ports that can be reached from this machine as `localhost`. */

@@ -14,6 +14,7 @@ const folders = [
   'console',
   'demo',
   'bench',
+  'chaos',
   'scripts',
   'test',
 ].filter((folder) => existsSync(new URL(`../${folder}`, import.meta.url)))

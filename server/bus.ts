@@ -5,9 +5,10 @@ import type { Logger } from 'pino'
 
 /**
  * `identity`: device ids whose right to be connected may have changed. `wake`: devices that have something to fetch.
- * `authority`: authorities that were made, changed their state or had their keys wrapped anew.
+ * `authority`: authorities that were made, changed their state or had their keys wrapped anew. `session`: devices that are connected
+ * anew, each with the epoch of that and the address it came from.
  */
-export const channels = ['identity', 'wake', 'crl', 'authority'] as const
+export const channels = ['identity', 'wake', 'crl', 'authority', 'session'] as const
 export type Channel = (typeof channels)[number]
 
 /**

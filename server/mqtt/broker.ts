@@ -23,6 +23,7 @@ import { grantsOf } from './policy.ts'
 import { Presence } from './presence.ts'
 import { RefusalLog, Refused } from './refusal.ts'
 import { type Session, Sessions } from './session.ts'
+import { TakeOvers } from './take-over.ts'
 import { TokenBucket } from './token-bucket.ts'
 import type { DeviceTransport } from './transport.ts'
 
@@ -67,10 +68,13 @@ export async function startBroker(
   const isStopping = () => stopping
   const hooks = createHooks({ ctx, limits, sessions, groups, handlers: byLeaf, isStopping })
   const clones = new CloneWatch()
+  const onTaken = (before: Session, from?: string) => watchClone(ctx, clones, before, from)
+  const takeOvers = new TakeOvers(ctx, { sessions, presence }, { onTaken })
+  await takeOvers.start()
   const ready = (client: Client) => {
     const session = sessions.of(client)
     if (!session) return
-    if (session.replaces) watchClone(ctx, clones, session.replaces, session)
+    if (session.replaces) watchClone(ctx, clones, session.replaces, session.remoteAddress)
     enter({ ctx, sessions, presence }, session)
     if (session.deviceId !== undefined && !session.socket.destroyed) onReady?.(session.deviceId)
   }
@@ -107,6 +111,7 @@ export async function startBroker(
       await nextTurn()
       await closeAll(aedes, sessions, gate, limits)
       await closed
+      await takeOvers[Symbol.asyncDispose]()
       await presence.flush()
       presence.stop()
       await lease
@@ -142,13 +147,16 @@ function newSession(
   }
 }
 
-function watchClone(ctx: Context, clones: CloneWatch, before: Session, after: Session): void {
-  const { remoteAddress: from } = before
-  const { remoteAddress: to, deviceId } = after
+function watchClone(
+  ctx: Context,
+  clones: CloneWatch,
+  { remoteAddress: from, deviceId, fingerprint }: Session,
+  to: string | undefined,
+): void {
   if (from === undefined || to === undefined || deviceId === undefined) return
   const addresses = clones.takenOver(deviceId, { from, to, now: ctx.clock.now().getTime() })
   if (!addresses) return
-  const facts = { addresses, fingerprint: after.fingerprint }
+  const facts = { addresses, fingerprint }
   const kind = 'identity-cloned'
   noteEvent(ctx, { source: 'server', kind, severity: 'critical', deviceId, facts })
 }

@@ -15,7 +15,8 @@ const maxDevices = 10_000
 
 /**
  * Tells a device from its copy: two that hold the same key take the session from each other, for each connects anew when it has lost it. Counted is how
- * often a session that was open goes over to the other one of the same two addresses. In memory, of the devices that were seen last.
+ * often a session that was open goes over to the other one of the same two addresses; where the two are at two processes, each of these sees every second
+ * change, always in the same direction. In memory, of the devices that were seen last.
  */
 export class CloneWatch {
   readonly #devices = new Map<string, Sides>()
@@ -32,8 +33,8 @@ export class CloneWatch {
     if (from === to) return undefined
     const known = this.#devices.get(deviceId)
     this.#devices.delete(deviceId)
-    const isBack = known?.addresses[0] === to && known.addresses[1] === from
-    const before = isBack ? known.at.filter((at) => now - at < windowMs) : []
+    const isBetween = known?.addresses.includes(from) === true && known.addresses.includes(to)
+    const before = isBetween ? known.at.filter((at) => now - at < windowMs) : []
     const at = [...before, now]
     if (at.length >= enough) return [from, to]
     this.#devices.set(deviceId, { addresses: [from, to], at })

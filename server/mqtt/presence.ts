@@ -11,6 +11,17 @@ interface Change {
   at: Date
 }
 
+/** What a write of a new connection found. */
+export interface Met {
+  deviceId: string
+  /** Of the connection that was written. */
+  epoch: number
+  /** Of the one that stood there before; 0 when it came at the same moment. */
+  formerEpoch: number
+  /** False: a newer connection of the device was there, so this one is the older. */
+  isWritten: boolean
+}
+
 const flushMs = 100
 const retryMs = 1_000
 const maxRows = 1_000
@@ -29,9 +40,22 @@ export class Presence {
   #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> = Promise.resolve()
   #dropped = 0
+  #offsetMs = 0
+  /** Told of connections that met one of the same device at another process; costs no statement of its own. */
+  onMet: (met: readonly Met[]) => void = () => {}
 
   constructor(deps: Deps) {
     this.#deps = deps
+  }
+
+  /** By how much the clock that all processes share is ahead of this one's, in milliseconds: epochs are compared between them. */
+  correct(offsetMs: number): void {
+    this.#offsetMs = offsetMs
+  }
+
+  /** No epoch from now on is as old as this one. */
+  learn(epoch: number): void {
+    this.#epoch = Math.max(this.#epoch, epoch)
   }
 
   /** Learns the newest epoch there is, so that ours are newer even when the clock went backward. */
@@ -46,7 +70,8 @@ export class Presence {
 
   /** @returns the epoch of a new connection: microseconds of now, and larger than all before it */
   nextEpoch(): number {
-    this.#epoch = Math.max(this.#epoch + 1, this.#deps.clock.now().getTime() * 1000)
+    const nowMs = this.#deps.clock.now().getTime() + this.#offsetMs
+    this.#epoch = Math.max(this.#epoch + 1, Math.round(nowMs * 1000))
     return this.#epoch
   }
 
@@ -102,28 +127,48 @@ export class Presence {
     const epochs = rows.map(([, { epoch }]) => String(epoch))
     const states = rows.map(([, { connected }]) => connected)
     const instants = rows.map(([, { at }]) => at.toISOString())
-    await inTransaction(db, (tx) =>
-      tx
-        .insertInto('device_presence')
-        .columns(['device_id', 'node_id', 'epoch', 'connected', 'last_seen_at'])
-        .expression(
-          sql`select device_id, ${nodeId}::uuid, epoch, connected, seen_at
-            from unnest(${ids}::uuid[], ${epochs}::bigint[], ${states}::boolean[], ${instants}::timestamptz[])
-              as change (device_id, epoch, connected, seen_at)`,
+    const { rows: met } = await inTransaction(db, (tx) =>
+      sql<MetRow>`
+        with change as (
+          select * from unnest(${ids}::uuid[], ${epochs}::bigint[], ${states}::boolean[], ${instants}::timestamptz[])
+            as change (device_id, epoch, connected, seen_at)
+        ), former as (
+          select former.* from device_presence former join change on change.device_id = former.device_id
+            where change.connected
+        ), written as (
+          insert into device_presence (device_id, node_id, epoch, connected, last_seen_at)
+            select device_id, ${nodeId}::uuid, epoch, connected, seen_at from change
+          on conflict (device_id) do update set node_id = excluded.node_id, epoch = excluded.epoch,
+            connected = excluded.connected, last_seen_at = excluded.last_seen_at
+            -- The same epoch is the same connection: its end, or its beginning told again.
+            where device_presence.epoch <= excluded.epoch
+          returning device_id
         )
-        .onConflict((conflict) =>
-          conflict
-            .column('device_id')
-            .doUpdateSet((eb) => ({
-              node_id: eb.ref('excluded.node_id'),
-              epoch: eb.ref('excluded.epoch'),
-              connected: eb.ref('excluded.connected'),
-              last_seen_at: eb.ref('excluded.last_seen_at'),
-            }))
-            // The same epoch is the same connection: its end, or its beginning told again.
-            .whereRef('device_presence.epoch', '<=', 'excluded.epoch'),
-        )
-        .execute(),
+        select change.device_id, change.epoch::text, former.epoch::text as former_epoch,
+            written.device_id is not null as is_written
+          from change
+          left join former on former.device_id = change.device_id
+          left join written on written.device_id = change.device_id
+          where change.connected
+            and (written.device_id is null or (former.connected and former.node_id <> ${nodeId}::uuid))`.execute(
+        tx,
+      ),
+    )
+    if (met.length === 0) return
+    this.onMet(
+      met.map((row) => ({
+        deviceId: row.device_id,
+        epoch: Number(row.epoch),
+        formerEpoch: Number(row.former_epoch ?? 0),
+        isWritten: row.is_written,
+      })),
     )
   }
+}
+
+interface MetRow {
+  device_id: string
+  epoch: string
+  former_epoch: string | null
+  is_written: boolean
 }

@@ -1,33 +1,19 @@
 import { randomBytes } from 'node:crypto'
-import { cp, mkdtemp, symlink } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import { expect, test } from 'vitest'
 
 import { createAgents } from '../support/agents.ts'
 import { startBalancer } from '../support/balancer.ts'
+import { startBeside } from '../support/beside.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { SeededRandom } from '../support/fleet/random.ts'
 import { openSite, publishRelease, startRollout } from '../support/operator.ts'
-import { type RunningServer, startServer } from '../support/server.ts'
+import { startServer } from '../support/server.ts'
 
 const devices = 10
 /** On these the image does not work, whoever serves them. */
 const broken = new Set([3, 7])
-
-/** One more server on the same database, with its own copy of what is not in there; the artifacts are shared. */
-async function startBeside(first: RunningServer, url: string): Promise<RunningServer> {
-  const home = await mkdtemp(join(tmpdir(), 'fleetseal-e2e-'))
-  const own = join(home, 'data')
-  await cp(first.dataDir, own, {
-    recursive: true,
-    filter: (path) => !/artifacts|\.lock|lock$/.test(path.slice(dirname(first.dataDir).length)),
-  })
-  await symlink(join(first.dataDir, 'artifacts'), join(own, 'artifacts'))
-  return await startServer({ DATABASE_URL: url, FLEETSEAL_DATA_DIR: home })
-}
 
 /** A rollout to the same ten devices; a seed says which server dies, and when. Returns the end of each device. */
 async function story(seed: number | undefined): Promise<Record<string, string>> {

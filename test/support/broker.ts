@@ -5,6 +5,7 @@ import { sql } from 'kysely'
 import { pino } from 'pino'
 import { z } from 'zod'
 
+import { createLocalBus } from '../../server/bus.ts'
 import { systemClock } from '../../server/clock.ts'
 import { ConnectionIndex } from '../../server/connections.ts'
 import type { Context } from '../../server/context.ts'
@@ -138,6 +139,8 @@ export interface TestBrokerOptions {
   clock?: Context['clock']
 }
 
+const config = { bind: '127.0.0.1', ports: { mqtt: 0 } }
+
 export async function startTestBroker(
   { db }: DatabaseHandle,
   options: TestBrokerOptions = {},
@@ -151,15 +154,14 @@ export async function startTestBroker(
     log: pino({ level: process.env['TEST_LOG'] ?? 'silent' }),
     metrics: createMetrics(),
     nodeId: options.nodeId ?? randomUUID(),
-    config: { bind: '127.0.0.1', ports: { mqtt: 0 } },
+    config,
+    bus: createLocalBus(),
     connections: new ConnectionIndex(),
     identities: directory,
     authorities: pki.authorities,
   } as unknown as Context
-  const handlers = options.handlers ?? [
-    storingHandler('report', control),
-    storingHandler('hello', control),
-  ]
+  const stores = (['report', 'hello'] as const).map((leaf) => storingHandler(leaf, control))
+  const handlers = options.handlers ?? stores
   const broker = await startBroker(ctx, {
     handlers,
     direct: options.direct?.(ctx) ?? [],
