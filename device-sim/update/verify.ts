@@ -34,7 +34,7 @@ const zstdMagic = 0x28
  *
  * @param bytes of the `bundle` message, plain or zstd
  * @param questions the nonces of this device's hellos: those that wait for an answer, newest last, and those that need none any more
- * @returns `late` for what claims to answer one of the latter: it is left unread
+ * @returns `late` for what claims to answer one of the latter, or nothing: it is left unread
  */
 export async function takeBundle(
   device: Device,
@@ -47,7 +47,8 @@ export async function takeBundle(
     const bundle = parseBundle(message)
     if (isRootsOnly(bundle)) return await walk(device, bundle)
     const claimed = claimedNonce(bundle)
-    if (claimed !== undefined && past.includes(claimed)) return 'late'
+    // A server tells who only listens without being asked; this device asks, and waits for the answer to that.
+    if (claimed === 'none' || (claimed !== undefined && past.includes(claimed))) return 'late'
     const nonce = nonces.find((one) => one === claimed) ?? nonces.at(-1) ?? 'none'
     try {
       const verified = verify(device, bundle, nonce)
@@ -112,11 +113,13 @@ function unpack(bytes: Buffer): Buffer {
 }
 
 /**
- * Which question this claims to answer. It is only a claim: the verifier compares it with the signed bytes; a bundle that answers
- * none is held against the newest one and so refused.
+ * Which question this claims to answer, `none` when it says that it answers none, undefined when it cannot be read. It is only a claim:
+ * the verifier compares it with the signed bytes; what answers another question is held against the newest one and so refused.
  */
 function claimedNonce({ director }: Bundle): string | undefined {
-  const claimed = signedPart(director['timestamp.json'])?.['x-nonce']
+  const timestamp = signedPart(director['timestamp.json'])
+  if (timestamp && !('x-nonce' in timestamp)) return 'none'
+  const claimed = timestamp?.['x-nonce']
   return typeof claimed === 'string' ? claimed : undefined
 }
 

@@ -16,6 +16,8 @@ export class Greeting implements Disposable {
   readonly #ctx: Context
   /** Device → when it is due, in the order of connecting. */
   readonly #waiting = new Map<string, number>()
+  /** Those that are being told. */
+  readonly #telling = new Set<string>()
   #timer: NodeJS.Timeout | undefined
   #busy = false
 
@@ -31,7 +33,10 @@ export class Greeting implements Disposable {
   }
 
   saidHello(deviceIds: readonly string[]): void {
-    for (const deviceId of deviceIds) this.#waiting.delete(deviceId)
+    for (const deviceId of deviceIds) {
+      this.#waiting.delete(deviceId)
+      this.#telling.delete(deviceId)
+    }
   }
 
   [Symbol.dispose](): void {
@@ -49,6 +54,7 @@ export class Greeting implements Disposable {
         if (at > now || due.length === 500) break
         due.push(deviceId)
         this.#waiting.delete(deviceId)
+        this.#telling.add(deviceId)
       }
       if (due.length > 0) await this.#greet(due)
     } catch (error) {
@@ -58,6 +64,7 @@ export class Greeting implements Disposable {
       )
     } finally {
       this.#busy = false
+      this.#telling.clear()
       if (this.#waiting.size === 0) {
         clearInterval(this.#timer)
         this.#timer = undefined
@@ -77,6 +84,8 @@ export class Greeting implements Disposable {
       ctx,
       known.map((deviceId) => ({ deviceId, have: {} })),
     )
-    for (const [deviceId, bundle] of bundles) await ctx.transport.send(deviceId, 'bundle', bundle)
+    // Who asked meanwhile gets the answer to that, and would not know what to make of another.
+    for (const [deviceId, bundle] of bundles)
+      if (this.#telling.has(deviceId)) await ctx.transport.send(deviceId, 'bundle', bundle)
   }
 }

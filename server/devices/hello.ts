@@ -31,9 +31,13 @@ export function helloMessage(
     leaf: 'hello',
     maxBytes: 32_768,
     body: HelloSchema,
+    // Before the group that it joins is stored, which may take a while: it asks, so it need not be told unasked.
+    prepare: (_, { deviceId }) => {
+      greeting?.saidHello([deviceId])
+      return undefined
+    },
     store: async ({ tx, messages, now }) => {
       const newest = new Map(messages.map((one) => [one.deviceId, one]))
-      greeting?.saidHello([...newest.keys()])
       const { regrouped, cameBack } = await storeHellos(tx, [...newest.values()], now)
       return async (ctx) => {
         await afterCameBack(ctx, cameBack)
@@ -136,10 +140,16 @@ async function answerHellos(
     have: body.have,
   }))
   const bundles = await bundlesFor(ctx, requests)
+  const sessions = new Map(hellos.map(({ deviceId, session }) => [deviceId, session]))
+  // A device that came anew meanwhile asks anew; the answer to another connection's question would look forged to it.
+  const isThere = (deviceId: string) => {
+    const session = sessions.get(deviceId)
+    return !session || ctx.transport.sessionOf(deviceId) === session
+  }
   await Promise.all(
-    [...bundles].map(
-      async ([deviceId, bundle]) => await ctx.transport.send(deviceId, 'bundle', bundle),
-    ),
+    [...bundles]
+      .filter(([deviceId]) => isThere(deviceId))
+      .map(async ([deviceId, bundle]) => await ctx.transport.send(deviceId, 'bundle', bundle)),
   )
   await resendCommits(ctx, ids)
   await sendRenewalHints(ctx, ids)

@@ -64,6 +64,7 @@ export function createTransport(sessions: Sessions, limits: Limits): DeviceTrans
       return session ? 1 : 0
     },
     isConnected: (deviceId) => sessions.get(deviceId) !== undefined,
+    sessionOf: (deviceId) => sessions.get(deviceId)?.epoch,
     connectedDevices: () => sessions.connectedDevices(),
     get size() {
       return sessions.size

@@ -11,6 +11,8 @@ import { Refused } from './refusal.ts'
 /** A message that has been parsed and waits to be stored. */
 export interface Incoming {
   deviceId: string
+  /** The epoch of its connection. */
+  session: number
   handler: MessageHandler
   body: unknown
   bytes: number
@@ -213,7 +215,7 @@ export class GroupCommit implements AsyncDisposable {
   }
 }
 
-const plain = ({ deviceId, body }: Waiting) => ({ deviceId, body })
+const plain = ({ deviceId, body, session }: Waiting) => ({ deviceId, body, session })
 
 /** SQLSTATE classes in which a statement fails because of what it was given, and would fail again. */
 const dataClasses = new Set([

@@ -140,6 +140,7 @@ async function receive(deps: HookDeps, session: Session, packet: Publish): Promi
     outcome = 'failed'
     await groups.store({
       deviceId,
+      session: session.epoch,
       handler,
       body: await prepared(session, deviceId, handler, parsed.body),
       bytes: payload.length,

@@ -10,6 +10,8 @@ import type { DeviceLeaf } from '../protocol/topics.ts'
 export interface DeviceMessage<B> {
   deviceId: string
   body: B
+  /** The epoch of the connection that it came on (presence.ts): what answers it belongs there and to no later one. */
+  session?: number
 }
 
 /** Who sends a message, as the handshake of its connection proved. */

@@ -22,6 +22,8 @@ export interface DeviceTransport {
   /** Ends the device's connections in this process. Returns how many were closed. */
   disconnect: (deviceId: string) => number
   isConnected: (deviceId: string) => boolean
+  /** The epoch of the device's connection to this process, which no other of its connections has. */
+  sessionOf: (deviceId: string) => number | undefined
   connectedDevices: () => string[]
   readonly size: number
 }
@@ -33,6 +35,7 @@ export const noTransport: DeviceTransport = {
   sendBytes: async () => 'offline',
   disconnect: () => 0,
   isConnected: () => false,
+  sessionOf: () => undefined,
   connectedDevices: () => [],
   size: 0,
 }

@@ -31,7 +31,7 @@ const written = async (id: string) =>
     .executeTakeFirstOrThrow()
 
 /** Stores hellos as one group and answers them; the bundle is what was asked for. */
-async function say(...hellos: { deviceId: string; body: Hello }[]) {
+async function say(...hellos: { deviceId: string; body: Hello; session?: number }[]) {
   const asked: Parameters<BundlesFor>[1][] = []
   const handler = helloMessage(async (_ctx, requests) => {
     asked.push(requests)
@@ -88,6 +88,21 @@ test('of several in one group the last counts, with its nonce', async () => {
     { deviceId: b },
   ])
   expect((await stored(a)).agent).toBe('new')
+})
+
+test('is answered on the connection on which it was said, and on no later one', async () => {
+  const { ids } = await givenStarted(world, 2)
+  const [stayed = '', came = ''] = ids
+  for (const id of ids) world.connected.add(id)
+  world.sessions.set(stayed, 7).set(came, 9)
+  await say(
+    { deviceId: stayed, body: helloOf(), session: 7 },
+    { deviceId: came, body: helloOf(), session: 8 },
+  )
+  const told = world.sent.filter(
+    ({ leaf, deviceId }) => leaf === 'bundle' && ids.includes(deviceId),
+  )
+  expect(told.map(({ deviceId }) => deviceId)).toEqual([stayed])
 })
 
 test('that says nothing new writes nothing', async () => {

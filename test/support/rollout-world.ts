@@ -24,6 +24,8 @@ export function rolloutWorld({ db }: DatabaseHandle) {
   const counter = new StatementCounter()
   const clock = new TestClock('2026-11-26T10:00:00Z')
   const connected = new Set<string>()
+  /** The epochs of their connections, where a test cares. */
+  const sessions = new Map<string, number>()
   const sent: SentMessage[] = []
   const woken: string[] = []
   const bus = createLocalBus()
@@ -50,6 +52,7 @@ export function rolloutWorld({ db }: DatabaseHandle) {
         }),
       disconnect: () => 0,
       isConnected: (id: string) => connected.has(id),
+      sessionOf: (id: string) => sessions.get(id),
       connectedDevices: () => [...connected],
       get size() {
         return connected.size
@@ -62,6 +65,7 @@ export function rolloutWorld({ db }: DatabaseHandle) {
     db,
     clock,
     connected,
+    sessions,
     sent,
     woken,
     counter,

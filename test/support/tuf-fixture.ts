@@ -216,17 +216,17 @@ export class World {
     this.answer()
   }
 
-  /** The director timestamp, in answer to the device's nonce unless told otherwise. */
+  /** The director timestamp, in answer to the device's nonce unless told otherwise; null: to none. */
   answer({
     keys = this.director.keys.timestamp,
     question = nonce,
     ...forgery
-  }: Forgery & { question?: string } = {}): void {
+  }: Forgery & { question?: string | null } = {}): void {
     const signed = buildDirectorTimestamp({
       version: this.now.getTime() / 1000,
       expiresAt: latestExpiry('timestamp', this.now),
       snapshot: this.director.metaOf('snapshot'),
-      answer: { nonce: question, at: this.now },
+      ...(question !== null && { answer: { nonce: question, at: this.now } }),
     })
     this.director.put('timestamp', signed, { keys, ...forgery })
   }

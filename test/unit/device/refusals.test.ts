@@ -146,3 +146,14 @@ test('a late answer, to a question that another has answered, is left unread and
   await life.settle()
   expect(life.events).toMatchObject([{ detail: expect.stringMatching(/^freeze/) }])
 })
+
+test('what answers no question, as a device is told that only listens, is left unread', async () => {
+  await start({ world: offering({ change: { class: 'feature' } }) })
+  await life.day()
+  life.world.later(1)
+  life.world.answer({ question: null })
+  await life.updater.takeBundle(encodeBundle(life.world.bundle()), ['ab'.repeat(16)])
+  await life.settle()
+  expect(life.events).toEqual([])
+  expect(life.state()).toBe('offered')
+})
