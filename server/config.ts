@@ -5,6 +5,7 @@ import { z } from 'zod'
 
 import { auditProblems, auditSettings, auditVariables } from './audit-config.ts'
 import { backupProblems, backupSettings, backupVariables } from './backup-config.ts'
+import { processProblems, processSettings, processVariables } from './process-config.ts'
 import { signInProblems, signInSettings, signInVariables } from './sign-in-config.ts'
 import { smtpProblems, smtpSettings, smtpVariables } from './smtp-config.ts'
 import { tracingConfig, tracingSettings } from './tracing-config.ts'
@@ -45,15 +46,7 @@ const Environment = z.object({
     .max(4096)
     .optional(),
   FLEETSEAL_PKCS11_PIN_FILE: z.string().min(1).optional(),
-  FLEETSEAL_ROLE: z
-    .literal('all', { error: 'must be "all" (one process) in this version' })
-    .default('all'),
-  FLEETSEAL_BROKERS: z.coerce
-    .number()
-    .int()
-    .max(1, 'more than one broker process is not available in this version')
-    .min(0)
-    .default(0),
+  ...processVariables,
   FLEETSEAL_MAX_ARTIFACT_MB: z.coerce.number().int().min(1).max(1_048_576).default(8_192),
   FLEETSEAL_MAX_IN_FLIGHT: z.coerce.number().int().min(1).max(100_000_000).optional(),
   FLEETSEAL_API_RATE: z.coerce.number().int().min(1).max(1_000_000).default(100),
@@ -103,7 +96,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv) {
       problems.push(`${issue.path.join('.')}: ${issue.message}`)
   }
   problems.push(...auditProblems(merged), ...backupProblems(merged), ...smtpProblems(merged))
-  problems.push(...samePorts(merged), ...signInProblems(merged))
+  problems.push(...samePorts(merged), ...signInProblems(merged), ...processProblems(merged))
   if (!merged['FLEETSEAL_PKCS11_MODULE'] !== !merged['FLEETSEAL_PKCS11_PIN_FILE']) {
     problems.push('FLEETSEAL_PKCS11_MODULE: set it together with FLEETSEAL_PKCS11_PIN_FILE')
   }
@@ -138,6 +131,7 @@ function freeze(env: z.infer<typeof Environment>) {
     rootFile: env.FLEETSEAL_ROOT_FILE ? resolve(env.FLEETSEAL_ROOT_FILE) : undefined,
     /** How keys in a token are reached. The PIN is read each time it is needed, and kept nowhere. */
     pkcs11: tokenAccess(env),
+    ...processSettings(env),
     bind: env.FLEETSEAL_BIND,
     publicHost: env.FLEETSEAL_PUBLIC_HOST,
     ports: {

@@ -11,6 +11,14 @@ import type { IdentityDirectory } from './identity.ts'
 import type { Metrics } from './metrics.ts'
 import type { DeviceTransport } from './mqtt/transport.ts'
 
+/** The broker processes that this one started (processes/brokers.ts). */
+export interface BrokerProcesses {
+  readonly wanted: number
+  running: () => number
+  /** What each has counted, as prom-client gives it; a process that does not answer soon is left out. */
+  metrics: () => Promise<object[][]>
+}
+
 /**
  * Everything with a lifetime, made once in start.ts and passed down. There are no other singletons. A service takes
  * the part of it that it needs (`Pick<Context, 'db' | 'clock'>`), so a test passes just that.
@@ -31,6 +39,8 @@ export interface Context {
   connections: ConnectionIndex
   storage: ArtifactStorage
   transport: DeviceTransport
+  /** Where devices are connected, when not to this process. */
+  brokers?: BrokerProcesses
   /**
    * One check of one route (`GET /devices`) that is left out. For the test that proves that a missing check is noticed; no
    * server ever has it (test/rules/lifted.test.ts).

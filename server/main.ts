@@ -3,18 +3,37 @@ import { once } from 'node:events'
 import { InstallationError } from './authorities/installation-error.ts'
 import { ConfigError, loadConfig } from './config.ts'
 import { createLogger } from './log.ts'
+import { findParent } from './processes/parent.ts'
 import { startProblem } from './start-problem.ts'
-import { startServer } from './start.ts'
+import { type RunningServer, startServer } from './start.ts'
 
 /** A stop that hangs must not outlive what a service manager waits for. */
 const stopLimitMs = 10_000
 
 const stop = new AbortController()
+const parent = findParent(() => stop.abort())
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
+    // A terminal and a service manager signal the whole group: the parent hears it too, and says so.
+    if (parent && (signal === 'SIGINT' || stop.signal.aborted)) return
     if (stop.signal.aborted) process.exit(1)
     stop.abort()
   })
+}
+
+/** To the parent, or in the one line that scripts wait for; everything else on standard output is JSON. */
+function announce({ host, ports, ctx }: RunningServer): void {
+  if (parent) {
+    parent.onMetrics(async () => await ctx.metrics.registry.getMetricsAsJSON())
+    return parent.tell({ type: 'ready', mqtt: ports.mqtt, device: ports.device })
+  }
+  const { role } = ctx.config
+  const addresses = [
+    role !== 'broker' && `api=https://${host}:${ports.api}`,
+    role !== 'api' && `devices=https://${host}:${ports.device} mqtt=mqtts://${host}:${ports.mqtt}`,
+    role !== 'broker' && `public=http://${host}:${ports.public}`,
+  ]
+  console.log(['fleetseal ready', ...addresses.filter(Boolean)].join(' '))
 }
 
 async function main(): Promise<number> {
@@ -24,15 +43,12 @@ async function main(): Promise<number> {
     log.fatal({ err: error }, 'a promise was rejected and nobody looked')
     process.exit(1)
   })
-  const server = await startServer(config, log).catch((error: unknown) => {
+  const options = { isSupervised: parent !== undefined, environment: process.env }
+  const server = await startServer(config, log, options).catch((error: unknown) => {
     const problem = startProblem(error, config)
     throw problem === undefined ? error : new InstallationError(problem, { cause: error })
   })
-  // The one line that scripts wait for; everything else on standard output is JSON.
-  console.log(
-    `fleetseal ready api=https://${server.host}:${server.ports.api} devices=https://${server.host}:${server.ports.device} ` +
-      `mqtt=mqtts://${server.host}:${server.ports.mqtt} public=http://${server.host}:${server.ports.public}`,
-  )
+  announce(server)
   if (!stop.signal.aborted) await once(stop.signal, 'abort')
   log.info('stopping')
   setTimeout(() => {
@@ -41,6 +57,7 @@ async function main(): Promise<number> {
   }, stopLimitMs).unref()
   await server[Symbol.asyncDispose]()
   log.info('stopped')
+  parent?.leave()
   return 0
 }
 
@@ -48,8 +65,11 @@ try {
   process.exitCode = await main()
 } catch (error) {
   // What an operator can mend is said in words; anything else is our bug and shows its stack.
-  if (error instanceof ConfigError || error instanceof InstallationError)
-    console.error(error.message)
-  else console.error(error)
+  const isMended = error instanceof ConfigError || error instanceof InstallationError
+  if (isMended) parent?.tell({ type: 'failed', problem: error.message.slice(0, 10_000) })
+  // The parent says it.
+  if (isMended && !parent) console.error(error.message)
+  if (!isMended) console.error(error)
+  await parent?.flush()
   process.exit(error instanceof ConfigError ? 2 : 1)
 }

@@ -1,6 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
-import { eventMetrics, workMetrics } from './work-metrics.ts'
+import { eventMetrics, processMetrics, workMetrics } from './work-metrics.ts'
 
 export type Metrics = ReturnType<typeof createMetrics>
 
@@ -58,6 +58,7 @@ export function createMetrics() {
       registers,
     }),
     ...workMetrics(registers),
+    ...processMetrics(registers),
     ...eventMetrics(registers),
   }
 }

@@ -1,4 +1,4 @@
-import { Counter, Histogram, type Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 
 /** How the work of this process goes: enrollment, signing, messages, workers. */
 export function workMetrics(registers: Registry[]) {
@@ -28,6 +28,27 @@ export function workMetrics(registers: Registry[]) {
       help: 'Duration of the steps of workers that had something to do or failed',
       labelNames: ['worker', 'outcome'],
       buckets: [0.005, 0.05, 0.5, 5, 50],
+      registers,
+    }),
+  }
+}
+
+/** The broker processes that this one started. */
+export function processMetrics(registers: Registry[]) {
+  return {
+    brokerProcesses: new Gauge({
+      name: 'fleetseal_broker_processes',
+      help: 'Broker processes of this server that take devices (FLEETSEAL_BROKERS)',
+      registers,
+    }),
+    brokerRestarts: new Counter({
+      name: 'fleetseal_broker_restarts_total',
+      help: 'Broker processes that ended by themselves and were started again',
+      registers,
+    }),
+    brokerSilent: new Counter({
+      name: 'fleetseal_broker_silent_total',
+      help: 'Broker processes left out of an answer of /metrics because they did not say theirs in time',
       registers,
     }),
   }

@@ -44,6 +44,20 @@ export async function bootstrapAuthorities(deps: InstallationDeps): Promise<void
   await completeBelowRoot(deps)
 }
 
+/**
+ * For a process that joins an installation and never makes one: the key-encryption key has to be that of the database.
+ *
+ * @throws InstallationError when it is another, or when there is no installation
+ */
+export async function joinInstallation(deps: InstallationDeps): Promise<void> {
+  if (!(await isInstalled(deps))) {
+    throw new InstallationError(
+      'There is no installation in this database yet, and a broker makes none: start the process with FLEETSEAL_ROLE=api (or all) first',
+    )
+  }
+  await reachState(deps.config, 'ready')
+}
+
 /** Verifies the key-encryption key against the database. False when there is no installation yet. */
 async function isInstalled({ db, config, kek }: InstallationDeps): Promise<boolean> {
   const installation = await findInstallation(db)

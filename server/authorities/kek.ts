@@ -31,6 +31,19 @@ export async function loadKek(
   return made
 }
 
+/**
+ * The same for a process that joins an installation: no key is made.
+ *
+ * @throws InstallationError also when there is no key
+ */
+export async function loadExistingKek({ kekFile }: Pick<Config, 'kekFile'>): Promise<Buffer> {
+  const present = await read(kekFile)
+  if (present) return present
+  throw new InstallationError(
+    `The key-encryption key ${kekFile} is missing: copy that of the installation there (mode 0600), or point FLEETSEAL_KEK_FILE to it`,
+  )
+}
+
 /** The key that is to be the next one, and the one before, beside the current one. */
 export function kekFiles({ kekFile }: Pick<Config, 'kekFile'>) {
   return { current: kekFile, next: `${kekFile}.next`, previous: `${kekFile}.old` }

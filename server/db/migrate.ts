@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 
+import { sql } from 'kysely'
 import pg from 'pg'
 
 import type { DatabaseHandle } from './client.ts'
@@ -62,6 +63,27 @@ export async function migrateToLatest(
   } finally {
     await client.end()
   }
+}
+
+/**
+ * For a process that joins others and changes no tables.
+ *
+ * @throws MigrationError when the database is not of this version
+ */
+export async function assertMigrated({ db }: DatabaseHandle): Promise<void> {
+  const scripts = await readScripts()
+  const { rows: found } = await sql<{ name: string | null }>`
+    select to_regclass('schema_migration')::text as name`.execute(db)
+  const { rows } = found[0]?.name
+    ? await sql<{ name: string; sha256: string }>`
+        select name, sha256 from schema_migration`.execute(db)
+    : { rows: [] }
+  const applied = new Map(rows.map(({ name, sha256 }) => [name, sha256]))
+  check(applied, scripts)
+  if (scripts.every(({ name }) => applied.has(name))) return
+  throw new MigrationError(
+    'The database is not of this version yet, and a broker does not change it: start the process with FLEETSEAL_ROLE=api (or all) of this version first',
+  )
 }
 
 async function readScripts(): Promise<Script[]> {

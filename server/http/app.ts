@@ -61,6 +61,7 @@ import { workloadRoutes } from '../workloads/routes.ts'
 import { allowedActor } from './access.ts'
 import { consoleRouter } from './console.ts'
 import { docsRouter } from './docs.ts'
+import { metricsText } from './metrics-text.ts'
 import { mountRoutes } from './mount.ts'
 import type { OpenPath } from './open-paths.ts'
 import { maxOpenBodyBytes } from './open-route.ts'
@@ -201,7 +202,7 @@ function mountOpen(app: Express, ctx: Context, authenticator: Authenticator): vo
       allowedActor(req, { ...metricsGuard, method: 'get', path: '/metrics' }, ctx)
     }
     await refreshFleet()
-    res.type(ctx.metrics.registry.contentType).send(await ctx.metrics.registry.metrics())
+    res.type(ctx.metrics.registry.contentType).send(await metricsText(ctx))
   })
 }
 

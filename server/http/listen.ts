@@ -61,6 +61,8 @@ export async function listenHttps(
     clientCertificates: boolean
     /** Asks operators for one too, of whoever signed it. */
     operatorCertificates?: boolean
+    /** Other processes listen on the same port: the system gives each its share of connections. */
+    reusePort?: boolean
     limits?: Partial<HttpLimits>
   },
 ): Promise<Listening> {
@@ -82,7 +84,8 @@ export async function listenHttps(
   server.on('secureConnection', (socket) => socket.on('error', () => {}))
   // Only operators upload; on a listener for devices nothing may take long to arrive.
   const uploadMs = clientCertificates ? limits.requestMs : limits.uploadMs
-  return await listen(ctx, server, options.port, { ...limits, uploadMs })
+  const { port, reusePort } = options
+  return await listen(ctx, server, { port, reusePort }, { ...limits, uploadMs })
 }
 
 /** A plain HTTP listener, for what anybody may read. */
@@ -93,7 +96,8 @@ export async function listenHttp(
 ): Promise<Listening> {
   const given = { ...defaults, maxConnections: 2_000, ...options.limits }
   const limits = { ...given, uploadMs: given.requestMs }
-  return await listen(ctx, createHttpServer(serverOptions(limits), app), options.port, limits)
+  const { port } = options
+  return await listen(ctx, createHttpServer(serverOptions(limits), app), { port }, limits)
 }
 
 function serverOptions(limits: HttpLimits): ServerOptions {
@@ -113,7 +117,7 @@ function serverOptions(limits: HttpLimits): ServerOptions {
 async function listen(
   { config, log }: Pick<Deps, 'config' | 'log'>,
   server: HttpServer,
-  port: number,
+  { port, reusePort = false }: { port: number; reusePort?: boolean | undefined },
   limits: HttpLimits,
 ): Promise<Listening> {
   server.maxConnections = limits.maxConnections
@@ -131,7 +135,7 @@ async function listen(
   )
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen({ port, host: config.bind }, () => {
+    server.listen({ port, host: config.bind, reusePort }, () => {
       server.off('error', reject)
       resolve()
     })

@@ -19,6 +19,13 @@ const readiness = (status: string) => ({
       required: ['database', 'broker', 'authorities', 'identities', 'bus', 'disk'],
       additionalProperties: { type: 'string', description: '`ok`, or why not' },
     },
+    brokers: {
+      type: 'object',
+      description:
+        'With FLEETSEAL_BROKERS: broker processes wanted, and those that take devices now',
+      required: ['wanted', 'running'],
+      properties: { wanted: { type: 'integer' }, running: { type: 'integer' } },
+    },
     disk: {
       enum: ['ok', 'low', 'full', 'unknown'],
       description: 'Room in the data directory; `low` and `full` by FLEETSEAL_DISK_…',

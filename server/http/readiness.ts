@@ -14,6 +14,8 @@ export interface Readiness {
   status: 'ready' | 'not-ready'
   /** `ok`, or why not, in words for a person. */
   checks: Record<'database' | 'broker' | 'authorities' | 'identities' | 'bus' | 'disk', string>
+  /** With FLEETSEAL_BROKERS: how many broker processes there are to be, and how many take devices now. */
+  brokers?: { wanted: number; running: number }
   /** `low`: make room. `full`: uploads are refused, and on the embedded database every change. */
   disk: DiskState | 'unknown'
   metadata: {
@@ -45,7 +47,7 @@ async function look(ctx: Context): Promise<Readiness> {
   ])
   const checks = {
     database: databaseState(metadata),
-    broker: ctx.transport === noTransport ? 'not started' : 'ok',
+    broker: brokerState(ctx),
     authorities: authoritiesState(ctx),
     identities: ctx.identities.ready() ? 'ok' : 'the status of devices is not known',
     bus: ctx.bus.connected() ? 'ok' : 'changes in other processes are not heard',
@@ -55,10 +57,19 @@ async function look(ctx: Context): Promise<Readiness> {
   return {
     status: ready ? 'ready' : 'not-ready',
     checks,
+    ...(ctx.brokers && {
+      brokers: { wanted: ctx.brokers.wanted, running: ctx.brokers.running() },
+    }),
     disk: disk?.state ?? 'unknown',
     metadata: metadata?.metadata ?? { imported: false, evaluation: false, overdue: [] },
     webhooks: metadata?.webhooks ?? { failing: 0, since: null },
   }
+}
+
+/** One of several broker processes that is being started again leaves the others to take its devices. */
+function brokerState({ brokers, config, transport }: Context): string {
+  if (brokers) return brokers.running() > 0 ? 'ok' : 'no broker process runs'
+  return transport === noTransport && config.role !== 'api' ? 'not started' : 'ok'
 }
 
 function databaseState(look: Look | undefined): string {

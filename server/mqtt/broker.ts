@@ -33,6 +33,8 @@ export interface BrokerOptions {
   /** The same for what is not stored. */
   direct?: readonly DirectHandler[]
   limits?: Limits
+  /** Other processes listen on the same port: the system gives each its share of connections. */
+  reusePort?: boolean
   /** A device is connected and may be spoken to. */
   onReady?: (deviceId: string) => void
 }
@@ -51,7 +53,7 @@ export interface Broker extends AsyncDisposable {
  */
 export async function startBroker(
   ctx: Context,
-  { handlers, direct = [], limits = defaultLimits, onReady }: BrokerOptions,
+  { handlers, direct = [], limits = defaultLimits, reusePort = false, onReady }: BrokerOptions,
 ): Promise<Broker> {
   const byLeaf = new Map([...handlers, ...direct].map((handler) => [handler.leaf, handler]))
   if (byLeaf.size !== handlers.length + direct.length)
@@ -96,7 +98,7 @@ export async function startBroker(
     sessions.add(session)
     guardParser(session, limits, (refused) => sessions.refuse(session, refused))
   })
-  gate.server.listen(ctx.config.ports.mqtt, ctx.config.bind)
+  gate.server.listen({ port: ctx.config.ports.mqtt, host: ctx.config.bind, reusePort })
   await once(gate.server, 'listening')
 
   return {

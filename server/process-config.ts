@@ -1,0 +1,67 @@
+import { z } from 'zod'
+
+const mostBrokers = 64
+/** What one broker process needs to store reports in groups while it answers devices. */
+const fewestConnections = 3
+
+/** Which part of the server a process is (architecture.md §9). */
+export const processVariables = {
+  FLEETSEAL_ROLE: z
+    .enum(['all', 'api', 'broker'], { error: 'must be all, api or broker' })
+    .default('all'),
+  FLEETSEAL_BROKERS: z
+    .string()
+    .regex(/^\d{1,2}$/, `must be a number from 0 to ${mostBrokers}`)
+    .transform(Number)
+    .pipe(z.number().max(mostBrokers, `must be a number from 0 to ${mostBrokers}`))
+    .default(0),
+  FLEETSEAL_DATABASE_CONNECTIONS: z.coerce
+    .number()
+    .int()
+    .min(fewestConnections)
+    .max(100)
+    .optional(),
+} as const
+
+type Given = z.infer<z.ZodObject<typeof processVariables>>
+
+export function processProblems(environment: NodeJS.ProcessEnv): string[] {
+  const role = environment['FLEETSEAL_ROLE'] ?? 'all'
+  const brokers = Number(environment['FLEETSEAL_BROKERS'] ?? 0)
+  const isAlone = !environment['DATABASE_URL']
+  const problems: string[] = []
+  if (role !== 'all' && isAlone) {
+    problems.push(
+      `FLEETSEAL_ROLE: only one process can open the embedded database, so "${role}" needs PostgreSQL: set DATABASE_URL`,
+    )
+  }
+  if (brokers > 0 && isAlone) {
+    problems.push(
+      'FLEETSEAL_BROKERS: only one process can open the embedded database: set DATABASE_URL, or leave FLEETSEAL_BROKERS out',
+    )
+  }
+  if (brokers > 0 && role !== 'all') {
+    problems.push(
+      `FLEETSEAL_BROKERS: a process with FLEETSEAL_ROLE=${role} starts no others: leave one of the two out`,
+    )
+  }
+  return problems
+}
+
+export function processSettings(given: Given) {
+  return {
+    /** `all`: everything in this process, or with `brokers` in processes that it starts. */
+    role: given.FLEETSEAL_ROLE,
+    /** So many broker processes are started; 0: this process is the broker. */
+    brokers: given.FLEETSEAL_BROKERS,
+    /** To PostgreSQL, of this process, at most; two more listen and migrate. */
+    databaseConnections: given.FLEETSEAL_DATABASE_CONNECTIONS ?? 10,
+    /** The same of each broker process: forty together, as far as that is enough for each. */
+    brokerConnections:
+      given.FLEETSEAL_DATABASE_CONNECTIONS ??
+      Math.max(
+        fewestConnections,
+        Math.min(10, Math.floor(40 / Math.max(1, given.FLEETSEAL_BROKERS))),
+      ),
+  }
+}
