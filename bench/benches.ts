@@ -1,10 +1,13 @@
+import { benchApiStorm } from './api-storm.ts'
 import type { Bench } from './bench.ts'
 import type { BudgetKey } from './budgets.ts'
 import { benchBundle } from './bundle.ts'
 import { benchConnect } from './connect.ts'
 import { benchDelivery } from './delivery.ts'
 import { benchDelta } from './delta.ts'
+import { benchDisable } from './disable.ts'
 import { benchMemory } from './memory.ts'
+import { benchNeighbours } from './neighbours.ts'
 import { benchPki } from './pki.ts'
 import { benchPolls } from './polls.ts'
 import { benchRollouts } from './rollouts.ts'
@@ -17,6 +20,9 @@ export const benches: readonly Bench[] = [
   benchPolls,
   benchRollouts,
   benchBundle,
+  benchDisable,
+  benchNeighbours,
+  benchApiStorm,
   { name: 'pki', title: 'Issuing', budgets: [], run: ({ say }) => benchPki(say) },
   { name: 'delta', title: 'Deltas', budgets: [], run: ({ say }) => benchDelta(say) },
   { name: 'delivery', title: 'Delivery', budgets: [], run: ({ say }) => benchDelivery(say) },
@@ -36,15 +42,7 @@ export const unmeasured: Partial<Record<BudgetKey, string>> = Object.fromEntries
       'bytes-cold',
       'bytes-hot',
       'bytes-in-flight',
-      'frozen-neighbour',
-      'flooding-neighbour',
-      'api-storm',
       'bulk-registration',
-      'disable-p99',
-      'disable-p99-elsewhere',
-      'disable-fleet',
-      'disable-cpu',
-      'disable-missed',
     ] as const
   ).map((key) => [key, 'no bench measures it yet']),
 )
