@@ -102,7 +102,12 @@ async function inspect(config: Settings): Promise<void> {
 
 async function begin(config: Settings): Promise<void> {
   const { marker, kek } = dataPaths(config)
-  const ours = new Set(['lost+found', ...(dirname(kek) === config.dataDir ? [basename(kek)] : [])])
+  const ours = new Set([
+    'lost+found',
+    ...(dirname(kek) === config.dataDir ? [basename(kek)] : []),
+    // Of a machine that joins others: the directory that they share (docs/many-processes.md).
+    ...(config.databaseUrl === undefined ? [] : ['artifacts']),
+  ])
   const foreign = (await readdir(config.dataDir)).filter(
     // Temporary files of a first start that was cut short.
     (name) => !ours.has(name) && !/^(fleetseal\.json|kek)\.[0-9a-f]{12}\.tmp$/.test(name),

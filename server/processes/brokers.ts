@@ -18,7 +18,7 @@ const steadyMs = 60_000
 const stopMs = 7_000
 const answerMs = 1_000
 /** Processes of a server that was killed hold the port until they notice. */
-const portMs = 15_000
+const portMs = 7_000
 
 type Deps = Pick<Context, 'config' | 'log' | 'metrics'>
 interface Ports {

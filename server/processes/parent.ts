@@ -1,7 +1,7 @@
 import { FromBroker, supervisedArgument, ToBroker } from './messages.ts'
 
-/** An orphan must not outlive what it is waiting for. */
-const orphanMs = 10_000
+/** Nobody waits for an orphan, and the next server does for its ports (brokers.ts). */
+const orphanMs = 5_000
 
 /** The process that started this one. */
 export interface Parent {

@@ -77,3 +77,41 @@ describe('what keeps the server from starting', () => {
     expect(startProblem(error({ code: 'ECONNREFUSED' }), loadConfig({}))).toBeUndefined()
   })
 })
+
+describe('several processes', () => {
+  const DATABASE_URL = 'postgres://localhost/x'
+
+  test('need a database that more than one can open', () => {
+    const alone = /FLEETSEAL_BROKERS: only one process can open the embedded database/
+    expect(() => loadConfig({ FLEETSEAL_BROKERS: '2' })).toThrow(alone)
+    expect(() => loadConfig({ FLEETSEAL_ROLE: 'broker' })).toThrow(/FLEETSEAL_ROLE: only one/)
+    expect(loadConfig({ DATABASE_URL, FLEETSEAL_BROKERS: '2' })).toMatchObject({
+      role: 'all',
+      brokers: 2,
+      databaseConnections: 10,
+      brokerConnections: 10,
+    })
+  })
+
+  test('are started by a process that is the whole server, in a number that can be', () => {
+    for (const role of ['api', 'broker']) {
+      const given = { DATABASE_URL, FLEETSEAL_ROLE: role }
+      expect(loadConfig(given)).toMatchObject({ role, brokers: 0 })
+      expect(() => loadConfig({ ...given, FLEETSEAL_BROKERS: '2' })).toThrow('starts no others')
+    }
+    for (const brokers of ['65', '-1', '1.5', 'many', '']) {
+      expect(() => loadConfig({ DATABASE_URL, FLEETSEAL_BROKERS: brokers })).toThrow(
+        'FLEETSEAL_BROKERS: must be a number from 0 to 64',
+      )
+    }
+  })
+
+  test('share what the database allows', () => {
+    const many = { DATABASE_URL, FLEETSEAL_BROKERS: '64' }
+    expect(loadConfig(many).brokerConnections).toBe(3)
+    expect(loadConfig({ ...many, FLEETSEAL_DATABASE_CONNECTIONS: '5' })).toMatchObject({
+      databaseConnections: 5,
+      brokerConnections: 5,
+    })
+  })
+})
