@@ -59,7 +59,7 @@ export async function insertReported(
   const { now, since, perDevice } = bounds
   const { rows } = await sql<StoredEvent>`
     with incoming as (
-      select distinct on (device_id, kind, facts) *
+      select distinct on (device_id, kind, facts) *, md5(kind || ' ' || facts::jsonb::text)::uuid as hash
       from unnest(
         ${events.map(({ id }) => id)}::uuid[], ${events.map(({ deviceId }) => deviceId)}::uuid[],
         ${events.map(({ kind }) => kind)}::text[], ${events.map(({ severity }) => severity)}::text[],
@@ -78,7 +78,7 @@ export async function insertReported(
       from incoming i
       where not exists (
         select 1 from security_event e
-        where e.device_id = i.device_id and e.id > ${since}::uuid and e.kind = i.kind and e.facts = i.facts::jsonb
+        where e.device_id = i.device_id and e.reported_hash = i.hash
       )
     )
     insert into security_event (id, at, source, kind, severity, device_id, facts, reported_hash)
@@ -88,7 +88,7 @@ export async function insertReported(
       case when nth > ${perDevice} then 'warning' else severity end,
       device_id,
       case when nth > ${perDevice} then jsonb_build_object('keptPerHour', ${perDevice}::int) else facts::jsonb end,
-      case when nth > ${perDevice} then null else md5(kind || ' ' || facts::jsonb::text)::uuid end
+      case when nth > ${perDevice} then null else hash end
     from fresh where nth <= ${perDevice + 1}
     -- The same message on two connections at once: neither transaction sees what the other has not committed.
     on conflict (device_id, reported_hash) where reported_hash is not null do nothing

@@ -21,13 +21,16 @@ export interface Incoming {
 }
 
 interface Waiting extends Incoming {
+  /** Milliseconds, by a clock that only goes forward. */
+  since: number
   resolve: () => void
   reject: (error: Refused) => void
 }
 
 /**
  * Stores messages in groups, one transaction each, and answers each message after the commit of its group (architecture.md
- * §7): at 2 ms of waiting that costs a quarter of one transaction per message (broker.md §3.5).
+ * §7; broker.md §3.5). A message waits 2 ms for others; where so many come that such a group is worth it, somewhat longer, for each
+ * message of a larger group costs less.
  *
  * The messages of one device are stored in the order in which they came: a device is in one group at a time, with messages
  * of one leaf.
@@ -45,6 +48,8 @@ export class GroupCommit implements AsyncDisposable {
   #timer: NodeJS.Timeout | undefined
   #idle: (() => void)[] = []
   #stopping = false
+  /** Messages of a group, by the last ones. */
+  #usualSize = 0
 
   constructor(ctx: Context, limits: Limits) {
     this.#ctx = ctx
@@ -64,16 +69,15 @@ export class GroupCommit implements AsyncDisposable {
    */
   async store(message: Incoming): Promise<void> {
     if (this.#stopping) throw new Refused('stopping')
-    const { inFlight, inFlightBytes, groupMs, groupMessages } = this.#limits
+    const { inFlight, inFlightBytes } = this.#limits
     if (this.#messages >= inFlight || this.#bytes + message.bytes > inFlightBytes) {
       throw new Refused('busy')
     }
     this.#messages++
     this.#bytes += message.bytes
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    this.#waiting.push({ ...message, resolve, reject })
-    if (this.#waiting.length >= groupMessages) this.#pump()
-    else this.#timer ??= setTimeout(() => this.#pump(), groupMs)
+    this.#waiting.push({ ...message, since: performance.now(), resolve, reject })
+    this.#pump()
     try {
       return await promise
     } finally {
@@ -96,12 +100,32 @@ export class GroupCommit implements AsyncDisposable {
     clearTimeout(late)
   }
 
+  /** How long the oldest that waits has to wait on, in milliseconds; 0: it is time. */
+  #gatherMs(): number {
+    const { groupMs, busyGroupMs, busyGroup, groupMessages } = this.#limits
+    const [oldest] = this.#waiting
+    if (!oldest || this.#stopping || this.#waiting.length >= groupMessages) return 0
+    const waitMs = this.#usualSize >= busyGroup ? busyGroupMs : groupMs
+    return Math.max(0, oldest.since + waitMs - performance.now())
+  }
+
   #pump(): void {
+    if (this.#waiting.length > 0) {
+      const gatherMs = this.#gatherMs()
+      if (gatherMs > 0) {
+        this.#timer ??= setTimeout(() => {
+          this.#timer = undefined
+          this.#pump()
+        }, gatherMs)
+        return
+      }
+    }
     clearTimeout(this.#timer)
     this.#timer = undefined
     while (this.#groups < this.#limits.groupsAtOnce && this.#effects.hasRoom()) {
       const group = this.#take()
       if (group.length === 0) break
+      this.#usualSize = (3 * this.#usualSize + group.length) / 4
       this.#groups++
       void this.#run(group).finally(() => {
         this.#groups--

@@ -28,6 +28,9 @@ export interface Limits {
   readonly backlogBytes: number
   /** A group is committed when it is this old or this big. */
   readonly groupMs: number
+  /** The same where groups have `busyGroup` messages and more. */
+  readonly busyGroupMs: number
+  readonly busyGroup: number
   readonly groupMessages: number
   readonly groupsAtOnce: number
   /** Effects of committed groups that have not ended: above it no further group is committed. */
@@ -57,6 +60,8 @@ export const defaultLimits: Limits = Object.freeze({
   inFlightBytes: 33_554_432,
   backlogBytes: 262_144,
   groupMs: 2,
+  busyGroupMs: 15,
+  busyGroup: 8,
   groupMessages: 500,
   groupsAtOnce: 2,
   effects: 16,
