@@ -21,6 +21,12 @@ export const processVariables = {
     .min(fewestConnections)
     .max(100)
     .optional(),
+  FLEETSEAL_METRICS_PORT: z
+    .string()
+    .regex(/^\d{1,5}$/, 'must be a port number, 1 to 65535')
+    .transform(Number)
+    .pipe(z.number().min(1, 'must be a port number, 1 to 65535').max(65_535))
+    .optional(),
 } as const
 
 type Given = z.infer<z.ZodObject<typeof processVariables>>
@@ -45,6 +51,12 @@ export function processProblems(environment: NodeJS.ProcessEnv): string[] {
       `FLEETSEAL_BROKERS: a process with FLEETSEAL_ROLE=${role} starts no others: leave one of the two out`,
     )
   }
+  const metricsPort = environment['FLEETSEAL_METRICS_PORT']
+  if (metricsPort !== undefined && role !== 'broker') {
+    problems.push(
+      'FLEETSEAL_METRICS_PORT: only for FLEETSEAL_ROLE=broker; every other process has /metrics on FLEETSEAL_API_PORT',
+    )
+  }
   return problems
 }
 
@@ -54,6 +66,8 @@ export function processSettings(given: Given) {
     role: given.FLEETSEAL_ROLE,
     /** So many broker processes are started; 0: this process is the broker. */
     brokers: given.FLEETSEAL_BROKERS,
+    /** Of a broker: plain HTTP for health, readiness and metrics; undefined: none. */
+    metricsPort: given.FLEETSEAL_METRICS_PORT,
     /** To PostgreSQL, of this process, at most; two more listen and migrate. */
     databaseConnections: given.FLEETSEAL_DATABASE_CONNECTIONS ?? 10,
     /** The same of each broker process: forty together, as far as that is enough for each. */

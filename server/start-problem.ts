@@ -6,6 +6,7 @@ const variables = {
   device: 'FLEETSEAL_DEVICE_PORT',
   mqtt: 'FLEETSEAL_MQTT_PORT',
   public: 'FLEETSEAL_PUBLIC_PORT',
+  metrics: 'FLEETSEAL_METRICS_PORT',
 } as const
 
 const listening: Readonly<Record<string, string>> = {
@@ -35,7 +36,7 @@ const database: Readonly<Record<string, string>> = {
  */
 export function startProblem(
   error: unknown,
-  config: Pick<Config, 'ports' | 'bind' | 'databaseUrl'>,
+  config: Pick<Config, 'ports' | 'metricsPort' | 'bind' | 'databaseUrl'>,
 ): string | undefined {
   if (error instanceof MigrationError) return error.message
   if (!(error instanceof Error) || !('code' in error)) return undefined
@@ -43,8 +44,9 @@ export function startProblem(
   if ('syscall' in error && error.syscall === 'listen') {
     const why = listening[code]
     const port = 'port' in error ? Number(error.port) : undefined
-    const name = (['api', 'device', 'mqtt', 'public'] as const).find(
-      (one) => config.ports[one] === port,
+    const ports = { ...config.ports, metrics: config.metricsPort }
+    const name = (['api', 'device', 'mqtt', 'public', 'metrics'] as const).find(
+      (one) => ports[one] === port,
     )
     if (!why || !name) return undefined
     return `Port ${port} (${config.bind}) ${why}, or choose another port with ${variables[name]}`

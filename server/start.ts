@@ -13,10 +13,12 @@ import { Greeting } from './devices/greet.ts'
 import { deviceMessages } from './devices/messages.ts'
 import { eventMessages } from './events/messages.ts'
 import { createApp } from './http/app.ts'
+import { createBrokerApp } from './http/broker-app.ts'
 import { createDeviceApp } from './http/device-app.ts'
 import { listenHttp, listenHttps } from './http/listen.ts'
 import { createPublicApp } from './http/public-app.ts'
 import { startBroker } from './mqtt/broker.ts'
+import { ensureMetricsToken, isMetricsToken } from './operators/metrics-token.ts'
 import { startBrokers } from './processes/brokers.ts'
 import { openContext } from './start-context.ts'
 import { startWorkers } from './start-workers.ts'
@@ -81,6 +83,11 @@ async function listen(
   }
   if (quiet)
     Object.assign(ports, await listenToDevices(ctx, stack, { quiet, reusePort: isSupervised }))
+  if (config.metricsPort !== undefined) {
+    await ensureMetricsToken(config)
+    const app = createBrokerApp(ctx, async (given) => await isMetricsToken(config, given))
+    stack.use(await listenHttp(ctx, app, { port: config.metricsPort }))
+  }
   if (config.brokers > 0) {
     const brokers = stack.use(await startBrokers(ctx, { environment, publicPort: ports.public }))
     ctx.brokers = brokers

@@ -17,7 +17,7 @@ import {
   readDatabase,
 } from './store.ts'
 
-type Deps = Pick<Context, 'db' | 'clock' | 'config' | 'authorities'>
+type Deps = Pick<Context, 'db' | 'clock' | 'config' | 'authorities' | 'brokers'>
 
 const dayMs = 86_400_000
 const leastVersion = 150_000
@@ -45,8 +45,17 @@ export async function examine(ctx: Deps): Promise<Finding[]> {
       ])),
     )
   }
+  findings.push(...judgeBrokers(ctx.brokers))
   findings.push(ok('redis', 'Not used: nothing has to be set up'))
   return findings
+}
+
+function judgeBrokers(brokers: Deps['brokers']): Finding[] {
+  if (!brokers) return []
+  const what = `${brokers.running()} of ${brokers.wanted} broker processes take devices`
+  if (brokers.running() === brokers.wanted) return [ok('brokers', what)]
+  const fix = 'See the log of the server for "a broker process ended" and "cannot start"'
+  return [brokers.running() === 0 ? error('brokers', what, fix) : warning('brokers', what, fix)]
 }
 
 async function lookAtDatabase({ db, clock, config }: Deps): Promise<Finding[]> {

@@ -11,6 +11,7 @@ import { type Agents, createAgents } from '../support/agents.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { createEmptyDatabase } from '../support/empty-database.ts'
 import { openSite, publishRelease, type Site, startRollout } from '../support/operator.ts'
+import { freePort } from '../support/postgres.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 
 const limitMs = 300_000
@@ -167,6 +168,7 @@ test(
     const DATABASE_URL = database.url
     const api = stack.use(await startServer({ DATABASE_URL, FLEETSEAL_ROLE: 'api' }))
     const kek = await readFile(join(api.dataDir, 'kek'))
+    const metricsPort = await freePort()
     const start = async (home: string, url: string) => {
       stack.defer(async () => await rm(home, { recursive: true, force: true }))
       return await startServer({
@@ -174,6 +176,7 @@ test(
         FLEETSEAL_ROLE: 'broker',
         FLEETSEAL_DATA_DIR: home,
         FLEETSEAL_PUBLIC_PORT: String(api.ports.public),
+        FLEETSEAL_METRICS_PORT: String(metricsPort),
       })
     }
     const refused: [Buffer | undefined, string, string][] = [
@@ -193,6 +196,13 @@ test(
     for (let n = 0; n < 2; n++) await agents.powerUp(`APART-${n}`)
     await allSucceed(site, await update(site), 2)
     await isDisabled(site, agents, 0)
+
+    const at = `http://127.0.0.1:${metricsPort}`
+    expect((await fetch(`${at}/readyz`)).status).toBe(200)
+    expect((await fetch(`${at}/metrics`)).status).toBe(401)
+    const token = (await readFile(join(broker.dataDir, 'metrics-token'), 'utf8')).trim()
+    const metrics = await fetch(`${at}/metrics`, { headers: { Authorization: `Bearer ${token}` } })
+    expect(await metrics.text()).toMatch(/^fleetseal_mqtt_connections 1$/m)
   },
   limitMs,
 )

@@ -106,6 +106,20 @@ describe('several processes', () => {
     }
   })
 
+  test('have a port for metrics where they have none for operators', () => {
+    const broker = { DATABASE_URL, FLEETSEAL_ROLE: 'broker', FLEETSEAL_METRICS_PORT: '9464' }
+    expect(loadConfig(broker).metricsPort).toBe(9464)
+    expect(() => loadConfig({ ...broker, FLEETSEAL_ROLE: 'api' })).toThrow(
+      'FLEETSEAL_METRICS_PORT: only for FLEETSEAL_ROLE=broker',
+    )
+    const inUse = Object.assign(new Error('x'), {
+      code: 'EADDRINUSE',
+      syscall: 'listen',
+      port: 9464,
+    })
+    expect(startProblem(inUse, loadConfig(broker))).toContain('FLEETSEAL_METRICS_PORT')
+  })
+
   test('share what the database allows', () => {
     const many = { DATABASE_URL, FLEETSEAL_BROKERS: '64' }
     expect(loadConfig(many).brokerConnections).toBe(3)
