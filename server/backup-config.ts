@@ -19,17 +19,27 @@ type Given = z.infer<z.ZodObject<typeof backupVariables>>
 
 export function backupProblems(environment: NodeJS.ProcessEnv): string[] {
   const { FLEETSEAL_BACKUP_DIR: dir, FLEETSEAL_BACKUP_KEY_FILE: key } = environment
-  return !dir === !key
-    ? []
-    : ['FLEETSEAL_BACKUP_DIR: set it together with FLEETSEAL_BACKUP_KEY_FILE']
+  const problems =
+    !dir === !key ? [] : ['FLEETSEAL_BACKUP_DIR: set it together with FLEETSEAL_BACKUP_KEY_FILE']
+  if (isInBucket(environment) && environment['FLEETSEAL_BACKUP_INCLUDE']?.includes('artifacts')) {
+    problems.push('FLEETSEAL_BACKUP_INCLUDE: artifacts in a bucket are not part of backups')
+  }
+  return problems
 }
 
 /** Undefined: no backups are made here. */
-export function backupSettings(given: Given) {
+export function backupSettings(given: Given & { FLEETSEAL_S3_BUCKET?: string | undefined }) {
   const { FLEETSEAL_BACKUP_DIR: dir, FLEETSEAL_BACKUP_KEY_FILE: keyFile } = given
   if (dir === undefined || keyFile === undefined) return { backup: undefined }
   const everyMs = given.FLEETSEAL_BACKUP_HOURS * 3_600_000
   const keep = given.FLEETSEAL_BACKUP_KEEP
-  const includes = given.FLEETSEAL_BACKUP_INCLUDE
+  const includes = given.FLEETSEAL_BACKUP_INCLUDE.filter(
+    (one) => one !== 'artifacts' || !isInBucket(given),
+  )
   return { backup: { dir: resolve(dir), keyFile: resolve(keyFile), everyMs, keep, includes } }
+}
+
+/** A bucket is kept safe where it is: by versions or copies of its own. */
+function isInBucket(given: { FLEETSEAL_S3_BUCKET?: string | undefined }): boolean {
+  return given.FLEETSEAL_S3_BUCKET !== undefined
 }

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { auditProblems, auditSettings, auditVariables } from './audit-config.ts'
 import { backupProblems, backupSettings, backupVariables } from './backup-config.ts'
 import { processProblems, processSettings, processVariables } from './process-config.ts'
+import { s3Problems, s3Settings, s3Variables } from './s3-config.ts'
 import { signInProblems, signInSettings, signInVariables } from './sign-in-config.ts'
 import { smtpProblems, smtpSettings, smtpVariables } from './smtp-config.ts'
 import { tracingConfig, tracingSettings } from './tracing-config.ts'
@@ -51,6 +52,7 @@ const Environment = z.object({
   FLEETSEAL_MAX_IN_FLIGHT: z.coerce.number().int().min(1).max(100_000_000).optional(),
   FLEETSEAL_API_RATE: z.coerce.number().int().min(1).max(1_000_000).default(100),
   ...backupVariables,
+  ...s3Variables,
   FLEETSEAL_DISK_LOW_MB: z.coerce.number().int().min(1).max(1_048_576).default(1_024),
   FLEETSEAL_DISK_RESERVE_MB: z.coerce.number().int().min(0).max(1_048_576).default(64),
   ...auditVariables,
@@ -74,6 +76,8 @@ const secretNames = [
   'FLEETSEAL_SMTP_URL',
   'FLEETSEAL_OIDC_CLIENT_SECRET',
   'FLEETSEAL_OTLP_HEADERS',
+  'FLEETSEAL_S3_ACCESS_KEY_ID',
+  'FLEETSEAL_S3_SECRET_ACCESS_KEY',
 ] as const
 
 export type Config = ReturnType<typeof loadConfig>
@@ -97,6 +101,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv) {
   }
   problems.push(...auditProblems(merged), ...backupProblems(merged), ...smtpProblems(merged))
   problems.push(...samePorts(merged), ...signInProblems(merged), ...processProblems(merged))
+  problems.push(...s3Problems(merged))
   if (!merged['FLEETSEAL_PKCS11_MODULE'] !== !merged['FLEETSEAL_PKCS11_PIN_FILE']) {
     problems.push('FLEETSEAL_PKCS11_MODULE: set it together with FLEETSEAL_PKCS11_PIN_FILE')
   }
@@ -146,6 +151,7 @@ function freeze(env: z.infer<typeof Environment>) {
     /** Requests a second of one API key or session, on the average of six seconds. */
     apiRate: env.FLEETSEAL_API_RATE,
     ...backupSettings(env),
+    ...s3Settings(env),
     /** Below `lowBytes` free the disk counts as nearly full, below `reserveBytes` as full. */
     disk: {
       lowBytes: env.FLEETSEAL_DISK_LOW_MB * 1024 * 1024,

@@ -2,7 +2,7 @@ import { join as joinPath } from 'node:path'
 
 import type { Logger } from 'pino'
 
-import { openDirectoryStorage } from './artifacts/directory-storage.ts'
+import { openStorage } from './artifacts/open-storage.ts'
 import { closeChain } from './audit/checkpoints.ts'
 import { ensureAuditKey } from './audit/keys.ts'
 import { sumRefusals } from './audit/refusals.ts'
@@ -69,9 +69,7 @@ export async function openContext(opening: Opening): Promise<Context> {
     ...base,
     identities,
     nodeId: newId(deps.clock.now()),
-    storage: stack.use(
-      await openDirectoryStorage(joinPath(config.dataDir, 'artifacts'), config.disk.reserveBytes),
-    ),
+    storage: stack.use(await openStorage(deps)),
     transport: noTransport,
   }
 }

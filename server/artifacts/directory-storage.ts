@@ -12,14 +12,16 @@ const lookEveryBytes = 4 * 1024 * 1024
 
 /**
  * Artifacts as files `<directory>/ab/cd/abcd…`. What arrives is written to `<directory>/incoming` first; leftovers
- * there are of a process that died, and are removed here, for the directory belongs to one process. Of the disk, `reserveBytes` are left free.
+ * there are of a process that died, and are removed here, unless another process has the directory too (`isShared`) and may
+ * be writing them. Of the disk, `reserveBytes` are left free.
  */
 export async function openDirectoryStorage(
   directory: string,
   reserveBytes = 0,
+  isShared = false,
 ): Promise<ArtifactStorage> {
   const incoming = join(directory, 'incoming')
-  await rm(incoming, { recursive: true, force: true })
+  if (!isShared) await rm(incoming, { recursive: true, force: true })
   await mkdir(incoming, { recursive: true, mode: 0o700 })
   const pathOf = (sha256: string) => join(directory, sha256.slice(0, 2), sha256.slice(2, 4), sha256)
   const handles = new HandleCache()
