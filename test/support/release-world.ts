@@ -60,9 +60,10 @@ export class ReleaseWorld implements AsyncDisposable {
     this.counter = given.counter
   }
 
-  static async start(handle: DatabaseHandle): Promise<ReleaseWorld> {
+  /** `given` is where artifacts are, instead of a folder of its own, and is closed with it. */
+  static async start(handle: DatabaseHandle, given?: ArtifactStorage): Promise<ReleaseWorld> {
     const folder = await mkdtemp(join(tmpdir(), 'fleetseal-releases-'))
-    const storage = await openDirectoryStorage(join(folder, 'artifacts'))
+    const storage = given ?? (await openDirectoryStorage(join(folder, 'artifacts')))
     const counter = new StatementCounter()
     // One `Db` for all, or caches by database would see two.
     const api = await startApi(handle, { storage, db: handle.db.withPlugin(counter) })
@@ -71,8 +72,11 @@ export class ReleaseWorld implements AsyncDisposable {
   }
 
   /** With roots, a model `gate-2` whose delegation is signed, and nothing released. */
-  static async ready(handle: DatabaseHandle, { hybrid = false } = {}): Promise<ReleaseWorld> {
-    const world = await ReleaseWorld.start(handle)
+  static async ready(
+    handle: DatabaseHandle,
+    { hybrid = false, storage }: { hybrid?: boolean; storage?: ArtifactStorage } = {},
+  ): Promise<ReleaseWorld> {
+    const world = await ReleaseWorld.start(handle, storage)
     if (hybrid) world.makeHybrid()
     await world.importRoots()
     await world.call('POST', '/models', { name: 'gate-2', hardwareIds: ['gate-2-r3', 'gate-2-r4'] })
