@@ -1,5 +1,7 @@
 import { z } from 'zod'
 
+import { parseNetworks } from './proxy-header.ts'
+
 const mostBrokers = 64
 /** What one broker process needs to store reports in groups while it answers devices. */
 const fewestConnections = 3
@@ -27,6 +29,18 @@ export const processVariables = {
     .transform(Number)
     .pipe(z.number().min(1, 'must be a port number, 1 to 65535').max(65_535))
     .optional(),
+  FLEETSEAL_PROXY_FROM: z
+    .string()
+    .max(4_000)
+    .optional()
+    .transform((list, check) => {
+      const networks = list ? parseNetworks(list) : undefined
+      if (!list || networks) return networks
+      check.addIssue(
+        'must be at most 64 addresses or networks with commas between, like 10.0.0.0/8',
+      )
+      return z.NEVER
+    }),
 } as const
 
 type Given = z.infer<z.ZodObject<typeof processVariables>>
@@ -62,6 +76,8 @@ export function processProblems(environment: NodeJS.ProcessEnv): string[] {
 
 export function processSettings(given: Given) {
   return {
+    /** From there every TLS connection begins with a PROXY header, from nowhere else; undefined: no such place. */
+    proxyFrom: given.FLEETSEAL_PROXY_FROM,
     /** `all`: everything in this process, or with `brokers` in processes that it starts. */
     role: given.FLEETSEAL_ROLE,
     /** So many broker processes are started; 0: this process is the broker. */

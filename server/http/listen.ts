@@ -11,6 +11,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
 import type { Context } from '../context.ts'
+import { takeProxied } from '../proxy-header.ts'
 import { followRenewals, secureContext } from '../tls.ts'
 
 export interface Listening extends AsyncDisposable {
@@ -80,6 +81,7 @@ export async function listenHttps(
     app,
   )
   followRenewals(server, ctx.authorities, clientCertificates)
+  takeProxied(server, { networks: ctx.config.proxyFrom, headerMs: limits.handshakeMs })
   server.on('tlsClientError', (_error, socket) => socket.destroy())
   server.on('secureConnection', (socket) => socket.on('error', () => {}))
   // Only operators upload; on a listener for devices nothing may take long to arrive.

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 
 import type { Context } from '../context.ts'
+import { takeProxied } from '../proxy-header.ts'
 import { followRenewals, secureContext } from '../tls.ts'
 import { fingerprintOf } from './identity.ts'
 import type { Limits } from './limits.ts'
@@ -19,7 +20,7 @@ export interface Gate {
  * chains to our device issuers, and its fingerprint. Nothing else reaches the broker.
  */
 export function createGate(
-  ctx: Pick<Context, 'authorities'>,
+  ctx: Pick<Context, 'authorities' | 'config'>,
   limits: Limits,
   refusals: RefusalLog,
   pass: (socket: TLSSocket, fingerprint: string) => void,
@@ -35,6 +36,7 @@ export function createGate(
     keepAliveInitialDelay: 60_000,
   })
   followRenewals(server, ctx.authorities, true)
+  takeProxied(server, { networks: ctx.config.proxyFrom, headerMs: limits.handshakeMs })
   server.maxConnections = limits.maxConnections
   server.on('drop', (dropped) =>
     refusals.record(new Refused('too-many-connections'), { remoteAddress: dropped?.remoteAddress }),
