@@ -2,6 +2,7 @@ import { benchApiStorm } from './api-storm.ts'
 import type { Bench } from './bench.ts'
 import type { BudgetKey } from './budgets.ts'
 import { benchBundle } from './bundle.ts'
+import { benchBytes } from './bytes.ts'
 import { benchConnect } from './connect.ts'
 import { benchDelivery } from './delivery.ts'
 import { benchDelta } from './delta.ts'
@@ -24,6 +25,7 @@ export const benches: readonly Bench[] = [
   benchBundle,
   benchReports,
   benchTell,
+  benchBytes,
   benchDisable,
   benchNeighbours,
   benchApiStorm,
@@ -34,9 +36,6 @@ export const benches: readonly Bench[] = [
 ]
 
 /** Budgets that no bench measures yet, and why. A rule test wants every budget here or in exactly one bench. */
-export const unmeasured: Partial<Record<BudgetKey, string>> = Object.fromEntries(
-  (['bytes-cold', 'bytes-hot', 'bytes-in-flight', 'bulk-registration'] as const).map((key) => [
-    key,
-    'no bench measures it yet',
-  ]),
-)
+export const unmeasured: Partial<Record<BudgetKey, string>> = {
+  'bulk-registration': 'no bench measures it yet',
+}

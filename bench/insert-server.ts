@@ -23,10 +23,9 @@ const insert = {
 const aedes = await Aedes.createBroker({
   authorizePublish: (client, packet, done) => {
     const facts = packet.payload.toString()
-    pool
-      .query({ ...insert, values: [randomUUID(), client?.id, 'bench', facts] })
-      .then(() => done(null))
-      .catch((error: Error) => done(error))
+    pool.query({ ...insert, values: [randomUUID(), client?.id, 'bench', facts] }, (error) =>
+      done(error ?? null),
+    )
   },
 })
 const server = createServer(

@@ -59,25 +59,7 @@ async function run(env: Env): Promise<Row[]> {
       await target(stack, { name: 'mosquitto', ...pki, port: peer.port }, () => cpuMs(peer.pid)),
     )
   }
-  for (const one of targets) {
-    const { port } = one
-    await one.load.order('hold', { port, devices, parallel })
-  }
-  for (let round = 0; round <= Math.min(env.rounds, mostRounds); round++) {
-    env.say(`round ${round}`)
-    for (const { load, cpu, costs } of targets) {
-      const before = cpu()
-      const { acknowledged, failed } = await load.order('publish', {
-        topic,
-        bodies,
-        messages: perRound,
-        window: 1,
-      })
-      if (failed > 0) throw new Error(`${failed} messages were not acknowledged`)
-      // The first one warms up.
-      if (round > 0) costs.push(((cpu() - before) * 1_000) / acknowledged)
-    }
-  }
+  await measure(env, targets, devices)
   const [us, inserts, mosquitto] = targets.map(({ costs }) => costs)
   env.say(`${perSecond} a second`)
   const paced = await targets[0]?.load.order('publish', {
@@ -114,6 +96,32 @@ async function run(env: Env): Promise<Row[]> {
       budget: 'report-p99',
     }),
   ]
+}
+
+async function measure(
+  env: Env,
+  targets: readonly (Target & { port: number })[],
+  devices: number,
+): Promise<void> {
+  for (const one of targets) {
+    const { port } = one
+    await one.load.order('hold', { port, devices, parallel })
+  }
+  for (let round = 0; round <= Math.min(env.rounds, mostRounds); round++) {
+    env.say(`round ${round}`)
+    for (const { load, cpu, costs } of targets) {
+      const before = cpu()
+      const { acknowledged, failed } = await load.order('publish', {
+        topic,
+        bodies,
+        messages: perRound,
+        window: 1,
+      })
+      if (failed > 0) throw new Error(`${failed} messages were not acknowledged`)
+      // The first one warms up.
+      if (round > 0) costs.push(((cpu() - before) * 1_000) / acknowledged)
+    }
+  }
 }
 
 async function target(

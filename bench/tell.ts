@@ -88,6 +88,15 @@ async function run(env: Env): Promise<Row[]> {
     publisher,
     peerIds: pki.credentials.map(({ deviceId }) => deviceId),
   })
+  return rowsOf(devices, told, commands)
+}
+
+interface Values {
+  ours: number[]
+  peer: number[]
+}
+
+function rowsOf(devices: number, told: { ours: Told[]; peer: Told[] }, commands: Values): Row[] {
   const name = 'mosquitto'
   const values = (of: (one: Told) => number) => ({
     ours: told.ours.map(of),
