@@ -88,9 +88,11 @@ export async function notConverged(
     rolloutId: string
     agents: readonly AgentView[]
     version: string
+    /** Devices that may have come when the rollout was over. */
+    late: ReadonlySet<string>
   },
 ): Promise<string[]> {
-  const { rolloutId, agents, version } = given
+  const { rolloutId, agents, version, late } = given
   const rows = await handle.db
     .selectFrom('deployment')
     .select(['device_id', 'state', 'code'])
@@ -100,6 +102,8 @@ export async function notConverged(
   const broken: string[] = []
   for (const agent of agents) {
     const row = states.get(agent.deviceId)
+    const isMissed = !row && late.has(agent.deviceId) && agent.version === '1.0.0'
+    if (isMissed && agent.waiting === 0 && agent.refusals.length === 0) continue
     const wanted = agent.isFailing ? 'rolled_back' : 'succeeded'
     if (row?.state !== wanted)
       broken.push(`${agent.deviceId} should be ${wanted} and is ${row?.state} (${row?.code ?? ''})`)

@@ -9,6 +9,7 @@ import pg from 'pg'
 
 import { publishRelease, startRollout } from '../test/support/operator.ts'
 import { RawDevice } from '../test/support/raw-device.ts'
+import type { AgentView } from './agents-process.ts'
 import { type Crew, startCrew } from './crew.ts'
 import { resourceOf, strike } from './faults.ts'
 import {
@@ -36,6 +37,8 @@ const version = '1.0.1'
 const convergeMs = 240_000
 const graceMs = 5_000
 const agentCount = 10
+/** Those of the first two parts: the others enroll while things go wrong, maybe when the rollout has completed. */
+const earlyCount = 8
 
 /** One seed: a world, its faults, calm, and the judgement. */
 export async function play(
@@ -106,14 +109,7 @@ async function story(
   await database.connect()
   stack.defer(async () => await database.end())
   const views = () => parts.flatMap((part) => part.views)
-  const ended = async () => {
-    const { rows } = await database.query<{ n: number }>(
-      `select count(*)::int as n from deployment where rollout_id = $1 and state in ('succeeded', 'rolled_back')`,
-      [rolloutId],
-    )
-    const settled = views().filter(({ waiting, connected }) => waiting === 0 && connected)
-    return rows[0]?.n === agentCount && settled.length === agentCount
-  }
+  const ended = async () => await hasEnded({ database, site, rolloutId }, views())
   await until('the rollout ends', ended, convergeMs).catch((error: Error) =>
     broken.push(error.message),
   )
@@ -121,13 +117,14 @@ async function story(
   for (const talker of crew.talkers) await talker.stop()
 
   const agents = views()
+  const late = new Set(parts[2]?.views.map(({ deviceId }) => deviceId))
   const acknowledged = parts.flatMap((part) => part.acknowledged)
   const talkers = crew.talkers.map(({ identity: { deviceId }, acknowledged: told }) => ({
     deviceId,
     acknowledged: told,
   }))
   broken.push(
-    ...(await notConverged(world.handle, { rolloutId, agents, version })),
+    ...(await notConverged(world.handle, { rolloutId, agents, version, late })),
     ...(await lostEvents(database, talkers)),
     ...(await lostReports(database, acknowledged)),
     ...(await twiceIssued(
@@ -144,6 +141,25 @@ async function story(
     if (!existsSync(`/proc/${server.pid()}`)) broken.push(`server ${number} ended by itself`)
   const told = talkers.reduce((sum, one) => sum + one.acknowledged.length, 0)
   return `${told} events and ${acknowledged.length} reports acknowledged, ${operators.answered} lists answered`
+}
+
+/** Every deployment, and each device has told all it has to tell. */
+async function hasEnded(
+  { database, site, rolloutId }: { database: pg.Client; site: World['site']; rolloutId: string },
+  views: readonly AgentView[],
+): Promise<boolean> {
+  const { rows } = await database.query<{ ended: number; open: number }>(
+    `select count(*) filter (where state in ('succeeded', 'rolled_back'))::int as ended,
+       count(*) filter (where state not in ('succeeded', 'rolled_back'))::int as open
+       from deployment where rollout_id = $1`,
+    [rolloutId],
+  )
+  const [{ ended, open } = { ended: 0, open: 0 }] = rows
+  const settled = views.filter(({ waiting, connected }) => waiting === 0 && connected)
+  if (ended < earlyCount || open > 0 || settled.length < agentCount) return false
+  // Who came late has a place in it as long as it runs.
+  const { state } = await site.operator.fleetseal<{ state: string }>('rollout', 'show', rolloutId)
+  return ended === agentCount || state === 'completed'
 }
 
 /** All that is planned, each at its moment. Resolves with the moment at which nothing is wrong any more. */
