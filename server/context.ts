@@ -41,6 +41,10 @@ export interface Context {
   transport: DeviceTransport
   /** Where devices are connected, when not to this process. */
   brokers?: BrokerProcesses
+  /** Ends what devices have open here, before the rest stops; undefined where none come to. */
+  drainDevices?: () => Promise<void>
+  /** It stops: balancers are to send nobody any more. */
+  isDraining?: boolean
   /**
    * One check of one route (`GET /devices`) that is left out. For the test that proves that a missing check is noticed; no
    * server ever has it (test/rules/lifted.test.ts).

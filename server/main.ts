@@ -11,6 +11,13 @@ import { type RunningServer, startServer } from './start.ts'
 const stopLimitMs = 10_000
 
 const stop = new AbortController()
+/** A start that hangs, for its database does not answer, does not outlive it either. */
+stop.signal.addEventListener('abort', () => {
+  setTimeout(() => {
+    if (!isStarted) process.exit(1)
+  }, stopLimitMs).unref()
+})
+let isStarted = false
 const parent = findParent(() => stop.abort())
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
@@ -48,13 +55,16 @@ async function main(): Promise<number> {
     const problem = startProblem(error, config)
     throw problem === undefined ? error : new InstallationError(problem, { cause: error })
   })
+  isStarted = true
   announce(server)
   if (!stop.signal.aborted) await once(stop.signal, 'abort')
   log.info('stopping')
   setTimeout(() => {
     log.fatal('could not stop in time')
     process.exit(1)
-  }, stopLimitMs).unref()
+  }, stopLimitMs + config.drainMs).unref()
+  // Without the process that started it there is nobody who would wait.
+  if (!parent || process.connected) await server.drain()
   await server[Symbol.asyncDispose]()
   log.info('stopped')
   parent?.leave()

@@ -29,6 +29,12 @@ export const processVariables = {
     .transform(Number)
     .pipe(z.number().min(1, 'must be a port number, 1 to 65535').max(65_535))
     .optional(),
+  FLEETSEAL_DRAIN_SECONDS: z
+    .string()
+    .regex(/^\d{1,3}$/, 'must be a number from 0 to 600')
+    .transform(Number)
+    .pipe(z.number().max(600, 'must be a number from 0 to 600'))
+    .default(3),
   FLEETSEAL_PROXY_FROM: z
     .string()
     .max(4_000)
@@ -78,6 +84,8 @@ export function processSettings(given: Given) {
   return {
     /** From there every TLS connection begins with a PROXY header, from nowhere else; undefined: no such place. */
     proxyFrom: given.FLEETSEAL_PROXY_FROM,
+    /** Over how long a process that stops spreads the end of its devices' connections. */
+    drainMs: given.FLEETSEAL_DRAIN_SECONDS * 1_000,
     /** `all`: everything in this process, or with `brokers` in processes that it starts. */
     role: given.FLEETSEAL_ROLE,
     /** So many broker processes are started; 0: this process is the broker. */

@@ -27,6 +27,8 @@ export interface RunningServer extends AsyncDisposable {
   host: string
   ports: Config['ports']
   ctx: Context
+  /** Before it is disposed: says at `/readyz` that it stops, and sends its devices elsewhere, spread over `config.drainMs`. */
+  drain: () => Promise<void>
 }
 
 export interface StartOptions {
@@ -57,6 +59,10 @@ export async function startServer(
     host: config.publicHost,
     ports,
     ctx,
+    drain: async () => {
+      ctx.isDraining = true
+      await ctx.drainDevices?.()
+    },
     [Symbol.asyncDispose]: () => up.disposeAsync(),
   }
 }
@@ -91,6 +97,7 @@ async function listen(
   if (config.brokers > 0) {
     const brokers = stack.use(await startBrokers(ctx, { environment, publicPort: ports.public }))
     ctx.brokers = brokers
+    ctx.drainDevices = async () => await brokers[Symbol.asyncDispose]()
     Object.assign(ports, brokers.ports)
   }
   if (config.role !== 'broker') {
@@ -122,6 +129,7 @@ async function listenToDevices(
     }),
   )
   ctx.transport = broker.transport
+  ctx.drainDevices = async () => await broker.drain(ctx.config.drainMs)
   // Stopped before the broker that it speaks through.
   stack.use(chunks)
   subscribeWake(ctx, (deviceId) => greeting.connected(deviceId))

@@ -67,7 +67,8 @@ async function look(ctx: Context): Promise<Readiness> {
 }
 
 /** One of several broker processes that is being started again leaves the others to take its devices. */
-function brokerState({ brokers, config, transport }: Context): string {
+function brokerState({ brokers, config, transport, isDraining }: Context): string {
+  if (isDraining) return 'it stops: its devices are sent elsewhere'
   if (brokers) return brokers.running() > 0 ? 'ok' : 'no broker process runs'
   return transport === noTransport && config.role !== 'api' ? 'not started' : 'ok'
 }

@@ -10,6 +10,7 @@ import { noteEvent } from '../events/record.ts'
 import { CloneWatch } from './clone-watch.ts'
 import { createTransport } from './device-transport.ts'
 import { noPersistence, noRouting } from './direct.ts'
+import { Drain } from './drain.ts'
 import { createGate, type Gate } from './gate.ts'
 import { GroupCommit } from './group-commit.ts'
 import { asRefused } from './hook.ts'
@@ -42,6 +43,8 @@ export interface BrokerOptions {
 export interface Broker extends AsyncDisposable {
   transport: DeviceTransport
   port: number
+  /** Lets nobody in any more, and ends all connections spread over this time, in milliseconds. */
+  drain: (forMs: number) => Promise<void>
 }
 
 /**
@@ -55,9 +58,7 @@ export async function startBroker(
   ctx: Context,
   { handlers, direct = [], limits = defaultLimits, reusePort = false, onReady }: BrokerOptions,
 ): Promise<Broker> {
-  const byLeaf = new Map([...handlers, ...direct].map((handler) => [handler.leaf, handler]))
-  if (byLeaf.size !== handlers.length + direct.length)
-    throw new Error('Two message handlers have the same leaf')
+  const byLeaf = handlersByLeaf(handlers, direct)
   const refusals = new RefusalLog(ctx)
   const sessions = new Sessions(refusals)
   const presence = new Presence(ctx)
@@ -67,7 +68,8 @@ export async function startBroker(
 
   await presence.start()
   await lease.start()
-  const isStopping = () => stopping
+  const drain = new Drain(sessions, limits)
+  const isStopping = () => stopping || drain.isOn()
   const hooks = createHooks({ ctx, limits, sessions, groups, handlers: byLeaf, isStopping })
   const clones = new CloneWatch()
   const onTaken = (before: Session, from?: string) => watchClone(ctx, clones, before, from)
@@ -91,7 +93,7 @@ export async function startBroker(
   listenToAedes(aedes, ctx, sessions)
 
   const gate = createGate(ctx, limits, refusals, (socket, fingerprint) => {
-    if (stopping) return void socket.destroy()
+    if (isStopping()) return void socket.destroy()
     // Before Aedes removes what listeners it likes.
     socket.once('close', () => leave({ ctx, sessions, presence }, session))
     const session = newSession(aedes.handle(socket), socket, fingerprint, limits)
@@ -104,6 +106,7 @@ export async function startBroker(
   return {
     transport: createTransport(sessions, limits),
     port: (gate.server.address() as AddressInfo).port,
+    drain: async (forMs) => await drain.run(gate.server, forMs),
     [Symbol.asyncDispose]: async () => {
       if (stopping) return
       stopping = true
@@ -121,6 +124,13 @@ export async function startBroker(
         .catch((error: unknown) => ctx.log.warn({ err: error }, 'presence was not cleared'))
     },
   }
+}
+
+function handlersByLeaf(handlers: readonly MessageHandler[], direct: readonly DirectHandler[]) {
+  const byLeaf = new Map([...handlers, ...direct].map((handler) => [handler.leaf, handler]))
+  if (byLeaf.size !== handlers.length + direct.length)
+    throw new Error('Two message handlers have the same leaf')
+  return byLeaf
 }
 
 type Parts = { ctx: Context; sessions: Sessions; presence: Presence }

@@ -203,7 +203,7 @@ class Brokers implements BrokerProcesses, AsyncDisposable {
     for (const child of children) tell(child, { type: 'stop' })
     const timer = setTimeout(() => {
       for (const child of this.#all) child.kill('SIGKILL')
-    }, stopMs)
+    }, stopMs + this.#deps.config.drainMs)
     await Promise.all([...children.map(async (child) => await ended(child)), ...this.#watches])
     clearTimeout(timer)
   }
