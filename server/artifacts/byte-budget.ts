@@ -24,6 +24,11 @@ export class ByteBudget {
     return this.#used
   }
 
+  /** Half of it is free, and nobody waits. */
+  get isRoomy(): boolean {
+    return this.#waiting.length === 0 && this.#used * 2 <= this.#maxBytes
+  }
+
   /**
    * Waits at most `timeoutMs` for `bytes`, and gives what returns them (once, however often it is called).
    * Throws DomainError `busy` when too many wait already, or the wait is over, or `signal` aborts.

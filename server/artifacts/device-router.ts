@@ -25,6 +25,7 @@ const defaults: DownloadLimits = {
   maxWaiting: downloadBounds.maxWaiting,
   maxPerDevice: 8,
   maxBlockBytes: downloadBounds.blockBytes,
+  firstBlockBytes: 256 * 1024,
   minBlockBytes: 16 * 1024,
   waitMs: 10_000,
   blockMs: 30_000,
@@ -175,9 +176,9 @@ class Downloads {
     res.once('close', () => gone.abort())
     if (res.destroyed) return
     const { signal } = gone
-    const { waitMs, maxBlockBytes } = this.#limits
+    const { waitMs, maxBlockBytes, firstBlockBytes } = this.#limits
     // Before the headers, so that "try again later" can still be said.
-    const block = Math.min(maxBlockBytes, bytes.stretches[0]?.length ?? 0)
+    const block = Math.min(firstBlockBytes, maxBlockBytes, bytes.stretches[0]?.length ?? 0)
     const first = await this.#pool.claim(block, { timeoutMs: waitMs, signal })
     res.status(head.status).set(head.headers)
     try {

@@ -4,8 +4,11 @@ import type { Block, BlockPool } from './block-pool.ts'
 import type { OpenArtifact } from './storage.ts'
 
 export interface SendLimits {
-  /** Of one read; a slow reader is sent less at a time, so that it holds less of the budget. */
+  /** Of one read, to a reader that takes them quickly and while there is room. */
   maxBlockBytes: number
+  /** Of the first read, and of every one while there is little room. */
+  firstBlockBytes: number
+  /** A slow reader is sent less at a time, so that it holds less of the budget. */
   minBlockBytes: number
   /** How long a request waits for its share of the budget. */
   waitMs: number
@@ -43,7 +46,7 @@ export async function sendBytes(
 ): Promise<number> {
   const patience = { timeoutMs: limits.waitMs, signal }
   let block: Block | undefined = first
-  let size = limits.maxBlockBytes
+  let size = Math.min(limits.firstBlockBytes, limits.maxBlockBytes)
   let sent = 0
   let isWhole = false
   try {
@@ -51,7 +54,8 @@ export async function sendBytes(
       if (lead && !(await taken(res, lead, { limits, signal }))) return sent
       for (let done = 0; done < length;) {
         if (signal.aborted) return sent
-        block ??= await pool.claim(Math.min(size, length - done), patience)
+        const most = pool.isRoomy ? size : Math.min(size, limits.firstBlockBytes)
+        block ??= await pool.claim(Math.min(most, length - done), patience)
         const startedAt = performance.now()
         const got = await artifact.read(block.buffer, start + done, length - done)
         const bytes = block.buffer.subarray(0, got)

@@ -82,9 +82,10 @@ describe('the pool', () => {
   test('uses a buffer again only when it may', async () => {
     const pool = new BlockPool(64, { maxBytes: 128, maxWaiting: 1 })
     const first = await pool.claim(64, patience())
+    const { buffer } = first
     first.release('reuse')
     const second = await pool.claim(64, patience())
-    expect(second.buffer).toBe(first.buffer)
+    expect(second.buffer).toBe(buffer)
     second.release()
     const third = await pool.claim(64, patience())
     expect(third.buffer).not.toBe(first.buffer)
