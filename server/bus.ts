@@ -6,9 +6,9 @@ import type { Logger } from 'pino'
 /**
  * `identity`: device ids whose right to be connected may have changed. `wake`: devices that have something to fetch.
  * `authority`: authorities that were made, changed their state or had their keys wrapped anew. `session`: devices that are connected
- * anew, each with the epoch of that and the address it came from.
+ * anew, each with the epoch of that and the address it came from. `tickets`: the secret of session tickets was replaced.
  */
-export const channels = ['identity', 'wake', 'crl', 'authority', 'session'] as const
+export const channels = ['identity', 'wake', 'crl', 'authority', 'session', 'tickets'] as const
 export type Channel = (typeof channels)[number]
 
 /**

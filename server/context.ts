@@ -10,6 +10,7 @@ import type { Db } from './db/client.ts'
 import type { IdentityDirectory } from './identity.ts'
 import type { Metrics } from './metrics.ts'
 import type { DeviceTransport } from './mqtt/transport.ts'
+import type { TicketSecret } from './tls.ts'
 
 /** The broker processes that this one started (processes/brokers.ts). */
 export interface BrokerProcesses {
@@ -41,6 +42,8 @@ export interface Context {
   transport: DeviceTransport
   /** Where devices are connected, when not to this process. */
   brokers?: BrokerProcesses
+  /** What session tickets of devices are sealed with; without it each listener has a secret of its own. */
+  tickets?: TicketSecret
   /** Ends what devices have open here, before the rest stops; undefined where none come to. */
   drainDevices?: () => Promise<void>
   /** It stops: balancers are to send nobody any more. */

@@ -32,6 +32,7 @@ import { noTransport } from './mqtt/transport.ts'
 import { ensureMetricsToken } from './operators/metrics-token.ts'
 import { productVersion } from './product.ts'
 import { startClock } from './start-clock.ts'
+import { SessionTickets } from './tickets/tickets.ts'
 import { startTracing, traceStatement } from './tracing.ts'
 
 interface Opening {
@@ -65,8 +66,11 @@ export async function openContext(opening: Opening): Promise<Context> {
   stack.defer(() => flushEvents(base))
   await warnOfEvaluation(base)
   const identities = stack.use(await createIdentityDirectory(base))
+  const tickets = new SessionTickets(base)
+  await tickets.begin()
   return {
     ...base,
+    tickets,
     identities,
     nodeId: newId(deps.clock.now()),
     storage: stack.use(await openStorage(deps)),

@@ -23,6 +23,7 @@ import { metadataWorkers } from './metadata/workers.ts'
 import { rolloutWorkers } from './rollouts/workers.ts'
 import { scepWorkers } from './scep/workers.ts'
 import { signInWorkers } from './sign-in/workers.ts'
+import { ticketWorkers } from './tickets/workers.ts'
 import { transparencyWorkers } from './transparency/workers.ts'
 import { Courier } from './webhooks/courier.ts'
 import { webhookWorkers } from './webhooks/workers.ts'
@@ -50,6 +51,7 @@ export function startWorkers(
     ...refusalWorkers(ctx),
     serverCertificateWorker(ctx),
     authorityWorker(ctx),
+    ...ticketWorkers(ctx),
     ...near,
     ...(quiet ? ddiWorkers(ctx, quiet) : []),
     ...(role === 'broker' ? [] : central(ctx, stack).filter((worker) => !isNear(worker))),

@@ -1,3 +1,4 @@
+import { createHash, hkdfSync } from 'node:crypto'
 import type { SecureContext, SecureContextOptions, Server } from 'node:tls'
 
 import type { Authorities } from './authorities/authorities.ts'
@@ -33,6 +34,8 @@ export function secureContext(
     sigalgs: signatures,
     minVersion: 'TLSv1.2',
     maxVersion: 'TLSv1.3',
+    // By default made of the command line, which differs between processes. Tickets of other listeners have other keys.
+    sessionIdContext: 'fleetseal',
     ...(clientCertificates ? { ca: clientCa } : {}),
   }
 }
@@ -54,6 +57,36 @@ export function followRenewals(
     })
     if (clientCertificates) trustIssuers(server)
   })
+}
+
+/** A secret of 48 bytes that all processes have. */
+export interface TicketSecret {
+  current: () => Buffer
+  onChange: (listener: () => void) => void
+  /** Follows what another process made, and makes the next when it is time. */
+  look: () => Promise<void>
+}
+
+/**
+ * Seals tickets of sessions with a key that all processes have for listeners of this kind, so that a session resumes at any of them and
+ * at no other kind. The key also follows from the list of authorities: a resumed session does not verify the certificate
+ * again, so what was good under another list is not good any more. To be called after `followRenewals`.
+ */
+export function shareTickets(
+  server: Server,
+  { authorities, tickets }: { authorities: Authorities; tickets?: TicketSecret },
+  kind: 'mqtt' | 'device',
+): void {
+  if (!tickets) return
+  const set = () => {
+    const about = `fleetseal tickets ${kind}\0${authorities.clientCa.toSorted().join()}`
+    const salt = createHash('sha256').update(about).digest()
+    const key = hkdfSync('sha256', tickets.current(), salt, 'fleetseal session tickets', 48)
+    server.setTicketKeys(Buffer.from(key))
+  }
+  set()
+  tickets.onChange(set)
+  authorities.onRenewal(set)
 }
 
 /**

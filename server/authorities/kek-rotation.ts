@@ -11,6 +11,7 @@ import { rewrapWebhookSecrets } from '../enrollment/rewrap.ts'
 import { DomainError } from '../errors.ts'
 import { rewrapOnlineKeys } from '../metadata/rewrap.ts'
 import { rewrapTotpSecrets } from '../sign-in/rewrap.ts'
+import { replaceTicketSecret } from '../tickets/rewrap.ts'
 import { rewrapEndpointSecrets } from '../webhooks/service.ts'
 import { authorityKeyContext } from './authority-key.ts'
 import type { AuthorityDeps, By } from './changes.ts'
@@ -40,6 +41,7 @@ export const wrappedColumns = [
   'person_totp.sealed_secret',
   'server_identity.wrapped_key',
   'sign_in_ticket.sealed_secret',
+  'tls_ticket_key.wrapped_secret',
   'webhook_endpoint.previous_secret',
   'webhook_endpoint.secret',
 ] as const
@@ -86,7 +88,7 @@ async function rotate(ctx: Deps, by: By): Promise<void> {
     if (!check || !opensKekCheck(previous, check)) {
       throw new DomainError('conflict', 'The key-encryption key was changed by another process')
     }
-    const changed = await rewrapAll(tx, previous, next)
+    const changed = await rewrapAll(tx, previous, { next, now })
     await setKekCheck(tx, newKekCheck(next), now)
     await recordAudit(tx, {
       at: now,
@@ -104,7 +106,11 @@ async function rotate(ctx: Deps, by: By): Promise<void> {
   log.info(counts, 'rotated the key-encryption key')
 }
 
-async function rewrapAll(tx: Tx, from: Buffer, to: Buffer): Promise<Record<string, number>> {
+async function rewrapAll(
+  tx: Tx,
+  from: Buffer,
+  { next: to, now }: { next: Buffer; now: Date },
+): Promise<Record<string, number>> {
   const rewrap = (wrapped: Buffer, context: string) =>
     wrapKey(to, unwrapKey(from, wrapped, context), context)
   return {
@@ -115,6 +121,7 @@ async function rewrapAll(tx: Tx, from: Buffer, to: Buffer): Promise<Record<strin
     totpSecrets: await rewrapTotpSecrets(tx, from, to),
     webhookSecrets: await rewrapWebhookSecrets(tx, from, to),
     endpointSecrets: await rewrapEndpointSecrets(tx, from, to),
+    ticketSecrets: await replaceTicketSecret(tx, to, now),
   }
 }
 

@@ -71,6 +71,7 @@ import type {
   SignInLimitTable,
   SignInTicketTable,
 } from './sign-in-tables.ts'
+import type { TlsTicketKeyTable } from './ticket-tables.ts'
 import type {
   ArtifactTable,
   ModelTable,
@@ -116,6 +117,7 @@ export interface Schema {
   certificate: CertificateTable
   certificate_expiry_notice: CertificateExpiryNoticeTable
   server_identity: ServerIdentityTable
+  tls_ticket_key: TlsTicketKeyTable
   crl: CrlTable
   api_key: ApiKeyTable
   access_role: AccessRoleTable

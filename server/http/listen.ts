@@ -12,7 +12,7 @@ import type { Duplex } from 'node:stream'
 
 import type { Context } from '../context.ts'
 import { takeProxied } from '../proxy-header.ts'
-import { followRenewals, secureContext } from '../tls.ts'
+import { followRenewals, secureContext, shareTickets } from '../tls.ts'
 
 export interface Listening extends AsyncDisposable {
   /** The real one, also when 0 was asked for. */
@@ -48,7 +48,7 @@ const defaults: HttpLimits = {
 const maxHeaderBytes = 16_384
 const maxHeaders = 64
 
-type Deps = Pick<Context, 'config' | 'log' | 'authorities'>
+type Deps = Pick<Context, 'config' | 'log' | 'authorities' | 'tickets'>
 
 /**
  * An HTTPS listener with every limit in place (TLS 1.2 and 1.3). With `clientCertificates` it asks for one but lets every
@@ -81,6 +81,7 @@ export async function listenHttps(
     app,
   )
   followRenewals(server, ctx.authorities, clientCertificates)
+  if (clientCertificates) shareTickets(server, ctx, 'device')
   takeProxied(server, { networks: ctx.config.proxyFrom, headerMs: limits.handshakeMs })
   server.on('tlsClientError', (_error, socket) => socket.destroy())
   server.on('secureConnection', (socket) => socket.on('error', () => {}))

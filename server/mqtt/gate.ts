@@ -3,7 +3,7 @@ import { createServer, type Server, type TLSSocket } from 'node:tls'
 
 import type { Context } from '../context.ts'
 import { takeProxied } from '../proxy-header.ts'
-import { followRenewals, secureContext } from '../tls.ts'
+import { followRenewals, secureContext, shareTickets } from '../tls.ts'
 import { fingerprintOf } from './identity.ts'
 import type { Limits } from './limits.ts'
 import { type RefusalLog, Refused } from './refusal.ts'
@@ -20,7 +20,7 @@ export interface Gate {
  * chains to our device issuers, and its fingerprint. Nothing else reaches the broker.
  */
 export function createGate(
-  ctx: Pick<Context, 'authorities' | 'config'>,
+  ctx: Pick<Context, 'authorities' | 'config' | 'tickets'>,
   limits: Limits,
   refusals: RefusalLog,
   pass: (socket: TLSSocket, fingerprint: string) => void,
@@ -36,6 +36,7 @@ export function createGate(
     keepAliveInitialDelay: 60_000,
   })
   followRenewals(server, ctx.authorities, true)
+  shareTickets(server, ctx, 'mqtt')
   takeProxied(server, { networks: ctx.config.proxyFrom, headerMs: limits.handshakeMs })
   server.maxConnections = limits.maxConnections
   server.on('drop', (dropped) =>

@@ -98,6 +98,25 @@ describe('a session', () => {
     await expect.poll(async () => await isShown(device.deviceId), patience).toBe(false)
   })
 
+  test('resumes at the other server with the ticket of the first, until the device is cut off', async () => {
+    const device = await made('RESUMES')
+    const before = await connected(first, device)
+    await expect.poll(() => before.tickets.length, patience).toBeGreaterThan(0)
+    await before.close()
+    const session = before.tickets.at(-1)
+    if (!session) throw new Error('There is no ticket')
+    const { deviceId, ...credentials } = device
+    const after = await RawDevice.open(second.ports.mqtt, ca, credentials, { session })
+    expect(after.socket.isSessionReused()).toBe(true)
+    expect(await after.connect({ clientId: deviceId })).toBe(0)
+    await site.operator.fleetseal('device', 'disable', deviceId, '--reason', 'lost')
+    await after.closed
+    const again = await RawDevice.open(second.ports.mqtt, ca, credentials, { session })
+    expect(again.socket.isSessionReused()).toBe(true)
+    expect(await again.connect({ clientId: deviceId })).toBe(5)
+    await again.close()
+  })
+
   test('that two take from each other, each at another server, is a copied identity', async () => {
     const device = await made('COPIED')
     const places = [

@@ -26,6 +26,7 @@ import { insertPerson } from '../../server/people/store.ts'
 import { setTotp } from '../../server/sign-in/credential-store.ts'
 import { giveTicket } from '../../server/sign-in/tickets.ts'
 import { newTotp } from '../../server/sign-in/totp.ts'
+import { SessionTickets } from '../../server/tickets/tickets.ts'
 import { actOnEndpoint, createEndpoint } from '../../server/webhooks/service.ts'
 import { actorWith } from '../support/actor.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -98,6 +99,7 @@ async function givenEverything(): Promise<void> {
   await world.givenProfile({ webhook: { url: 'https://example.com/enroll' } })
   await givenEndpoint()
   await givenApps()
+  await new SessionTickets(ctx).look()
 }
 
 /** A webhook whose secret is being replaced. */

@@ -32,6 +32,7 @@ const source = [
   'alert-tables',
   'people-tables',
   'sign-in-tables',
+  'ticket-tables',
 ]
   .map((name) => readFileSync(`server/db/${name}.ts`, 'utf8'))
   .join('\n')

@@ -137,6 +137,7 @@ export interface TestBrokerOptions {
   pki?: BrokerPki
   nodeId?: string
   clock?: Context['clock']
+  tickets?: Context['tickets']
 }
 
 const config = { bind: '127.0.0.1', ports: { mqtt: 0 } }
@@ -159,6 +160,7 @@ export async function startTestBroker(
     connections: new ConnectionIndex(),
     identities: directory,
     authorities: pki.authorities,
+    tickets: options.tickets,
   } as unknown as Context
   const stores = (['report', 'hello'] as const).map((leaf) => storingHandler(leaf, control))
   const handlers = options.handlers ?? stores
