@@ -7,7 +7,7 @@ import { publishFrame, RawDevice, types } from '../test/support/raw-device.ts'
 export type TalkerIdentity = Pick<Credentials, 'deviceId' | 'key' | 'cert'>
 
 /** Events of a device beyond sixty an hour are not stored. */
-const mostEvents = 50
+export const mostEvents = 50
 const pauseMs = 400
 const answerMs = 15_000
 
