@@ -18,6 +18,12 @@ export function createMetrics() {
       buckets: [0.005, 0.02, 0.1, 0.5, 2, 10],
       registers,
     }),
+    proxyRefused: new Counter({
+      name: 'fleetseal_https_proxy_refused_total',
+      help: 'HTTPS connections from FLEETSEAL_PROXY_FROM closed for want of a PROXY header: bad, late, or gone before it',
+      labelNames: ['fault'],
+      registers,
+    }),
     mqttConnections: new Gauge({
       name: 'fleetseal_mqtt_connections',
       help: 'Devices connected to this process by MQTT',

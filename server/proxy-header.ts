@@ -45,11 +45,19 @@ function peerOf(transport: number, body: Buffer): Peer | undefined {
     return { address: body.subarray(0, 4).join('.'), port: body.readUInt16BE(8), family: 'IPv4' }
   }
   if (transport === 0x21 && body.length >= 36) {
+    const port = body.readUInt16BE(32)
+    // A proxy that listens on both versions says an IPv4 address like this: it stays one address for whatever is limited by it.
+    if (body.subarray(0, mapped.length).equals(mapped)) {
+      return { address: body.subarray(mapped.length, 16).join('.'), port, family: 'IPv4' }
+    }
     const groups = Array.from({ length: 8 }, (_, i) => body.readUInt16BE(i * 2).toString(16))
-    return { address: canonical(groups.join(':')), port: body.readUInt16BE(32), family: 'IPv6' }
+    return { address: canonical(groups.join(':')), port, family: 'IPv6' }
   }
   return undefined
 }
+
+/** What an IPv4-mapped address begins with (RFC 4291 §2.5.5.2). */
+const mapped = Buffer.from('00000000000000000000ffff', 'hex')
 
 /** As the system writes it, so that one address has one spelling in what is recorded and compared. */
 function canonical(address: string): string {
@@ -77,16 +85,34 @@ export function parseNetworks(list: string): BlockList | undefined {
 }
 
 /**
+ * @param address as a socket says it: an IPv4 address that came to a listener of both versions (`::ffff:10.0.0.5`) is in the IPv4
+ *   network, and one of a link has its interface behind it (`fe80::1%eth0`), which no list names
+ */
+export function isListed(networks: BlockList, address: string): boolean {
+  const plain = address.replace(/%.*$/, '')
+  return networks.check(plain, isIPv6(plain) ? 'ipv6' : 'ipv4')
+}
+
+/**
+ * Why a connection was closed before its TLS began: what came is no header that is accepted, or none came in time, or its peer
+ * went first, as health checks without a header and port scans do.
+ */
+export type HeaderFault = 'bad' | 'late' | 'gone'
+
+export interface ProxiedOptions {
+  networks: BlockList | undefined
+  /** How long the header may take. */
+  headerMs: number
+  /** Told of each connection that is closed for want of a header; `from` is the address of the proxy, where it is known. */
+  refused: (fault: HeaderFault, from: string | undefined) => void
+}
+
+/**
  * Makes a TLS listener take the address of a peer from a PROXY header where the connection comes from one of `networks`: there
  * the header is required, and from everywhere else it is what no TLS client sends, which ends the connection. To be called
  * before other listeners of `connection` are added: those see the socket at once, TLS only after the header.
- *
- * @param headerMs how long the header may take
  */
-export function takeProxied(
-  server: Server,
-  { networks, headerMs }: { networks: BlockList | undefined; headerMs: number },
-): void {
+export function takeProxied(server: Server, { networks, headerMs, refused }: ProxiedOptions): void {
   if (networks === undefined) return
   const inner = server.listeners('connection')
   server.removeAllListeners('connection')
@@ -94,34 +120,54 @@ export function takeProxied(
     const start = () => {
       for (const listener of inner) Reflect.apply(listener, server, [socket])
     }
-    const { remoteAddress: from = '', remoteFamily } = socket
-    if (!networks.check(from, remoteFamily === 'IPv6' ? 'ipv6' : 'ipv4')) return start()
-    awaitHeader(socket, headerMs, start)
+    const { remoteAddress: from } = socket
+    const refuse = (fault: HeaderFault) => {
+      socket.destroy()
+      refused(fault, from)
+    }
+    socket.on('error', () => {})
+    // Reset before it was looked at, as haproxy ends its checks: nobody knows any more from where it was.
+    if (from === undefined) return refuse('gone')
+    if (!isListed(networks, from)) return start()
+    awaitHeader(socket, { headerMs, start, refuse })
   })
 }
 
-function awaitHeader(socket: Socket, headerMs: number, start: () => void): void {
+function awaitHeader(
+  socket: Socket,
+  {
+    headerMs,
+    start,
+    refuse,
+  }: { headerMs: number; start: () => void; refuse: (fault: HeaderFault) => void },
+): void {
   let data = Buffer.alloc(0)
-  const timer = setTimeout(() => socket.destroy(), headerMs)
   const stop = () => {
     clearTimeout(timer)
     socket.off('readable', read)
+    socket.off('end', gone)
+    socket.off('close', gone)
   }
+  const end = (fault: HeaderFault) => {
+    stop()
+    refuse(fault)
+  }
+  const gone = () => end('gone')
   const read = () => {
     const chunk: unknown = socket.read()
     if (!Buffer.isBuffer(chunk)) return
     data = Buffer.concat([data, chunk])
     const header = readProxyHeader(data)
     if (header.state === 'more') return
+    if (header.state === 'bad') return end('bad')
     stop()
-    if (header.state === 'bad') return void socket.destroy()
     if (header.peer) speakFor(socket, header.peer)
     if (data.length > header.bytes) socket.unshift(data.subarray(header.bytes))
     start()
   }
-  socket.on('error', () => {})
-  socket.once('close', stop)
-  socket.once('end', () => socket.destroy())
+  const timer = setTimeout(() => end('late'), headerMs)
+  socket.once('close', gone)
+  socket.once('end', gone)
   socket.on('readable', read)
 }
 

@@ -35,6 +35,7 @@ mqtt-certificate-not-trusted | warning | server | A certificate of an authority 
 mqtt-no-certificate | warning | server | A connection without a certificate | @look
 mqtt-tls-failed | warning | server | A handshake that failed | @look
 mqtt-client-id-mismatch | warning | server | A device connected under the name of another | @check
+mqtt-proxy-header | warning | server | A connection from a balancer's network began without a PROXY header | Have the balancer send version 2; or somebody there goes around it.
 mqtt-connect-timeout | warning | server | A connection that said nothing | @look
 mqtt-too-many-connections | warning | server | More connections than one address or device may have | @look
 mqtt-protocol-version | warning | server | A version of MQTT that is not spoken here | @fix

@@ -10,9 +10,11 @@ import { createServer as createHttpsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
+import { admissionOf, admitInTurn } from '../admission.ts'
 import type { Context } from '../context.ts'
 import { takeProxied } from '../proxy-header.ts'
 import { followRenewals, secureContext, shareTickets } from '../tls.ts'
+import { proxyFaults } from './proxy-faults.ts'
 
 export interface Listening extends AsyncDisposable {
   /** The real one, also when 0 was asked for. */
@@ -48,7 +50,7 @@ const defaults: HttpLimits = {
 const maxHeaderBytes = 16_384
 const maxHeaders = 64
 
-type Deps = Pick<Context, 'config' | 'log' | 'authorities' | 'tickets'>
+type Deps = Pick<Context, 'config' | 'log' | 'authorities' | 'metrics'>
 
 /**
  * An HTTPS listener with every limit in place (TLS 1.2 and 1.3). With `clientCertificates` it asks for one but lets every
@@ -76,13 +78,22 @@ export async function listenHttps(
       requestCert: clientCertificates || options.operatorCertificates === true,
       rejectUnauthorized: false,
       handshakeTimeout: limits.handshakeMs,
+      pauseOnConnect: clientCertificates,
       ALPNProtocols: ['http/1.1'],
     },
     app,
   )
   followRenewals(server, ctx.authorities, clientCertificates)
-  if (clientCertificates) shareTickets(server, ctx, 'device')
-  takeProxied(server, { networks: ctx.config.proxyFrom, headerMs: limits.handshakeMs })
+  if (clientCertificates) {
+    shareTickets(server, ctx, 'device')
+    const { handshakeMs: waitMs } = limits
+    admitInTurn(server, { admission: admissionOf(ctx), waitMs, log: ctx.log })
+  }
+  takeProxied(server, {
+    networks: ctx.config.proxyFrom,
+    headerMs: limits.handshakeMs,
+    refused: proxyFaults(ctx),
+  })
   server.on('tlsClientError', (_error, socket) => socket.destroy())
   server.on('secureConnection', (socket) => socket.on('error', () => {}))
   // Only operators upload; on a listener for devices nothing may take long to arrive.

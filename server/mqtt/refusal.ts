@@ -10,6 +10,7 @@ const harmless = [
   'hook-failed',
   'hook-timeout',
   'keepalive-timeout',
+  'not-admitted',
   'stopping',
   'store-failed',
 ] as const
@@ -28,6 +29,7 @@ const suspicious = [
   'packet-too-large',
   'protocol-error',
   'protocol-version',
+  'proxy-header',
   'qos-refused',
   'rate-exceeded',
   'retain-refused',

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
-import { type AddressInfo, connect as connectTcp, type Socket } from 'node:net'
+import type { RequestListener } from 'node:http'
+import { type AddressInfo, connect as connectTcp, createServer, type Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 
@@ -17,6 +18,11 @@ import { createIdentityWorld, type IdentityWorld } from '../support/identity-wor
 const proxy = '127.0.0.2'
 const header = Buffer.from('0d0a0d0a000d0a515549540a2111000cc00002070a0000011f9022b3', 'hex')
 
+const sayFrom: RequestListener = (req, res) => {
+  res.setHeader('Connection', 'close')
+  res.end(`from ${req.socket.remoteAddress}`)
+}
+
 let handle: DatabaseHandle
 let world: IdentityWorld
 let ctx: IdentityWorld['ctx']
@@ -26,14 +32,11 @@ beforeAll(async () => {
   world = await createIdentityWorld(handle)
   const config = { ...world.ctx.config, proxyFrom: parseNetworks(proxy) }
   ctx = { ...world.ctx, config }
-  listener = await listenHttps(
-    ctx,
-    (req, res) => {
-      res.setHeader('Connection', 'close')
-      res.end(`from ${req.socket.remoteAddress}`)
-    },
-    { port: 0, clientCertificates: true, limits: { handshakeMs: 1_000 } },
-  )
+  listener = await listenHttps(ctx, sayFrom, {
+    port: 0,
+    clientCertificates: true,
+    limits: { handshakeMs: 1_000 },
+  })
 })
 afterAll(async () => {
   await listener[Symbol.asyncDispose]()
@@ -106,6 +109,45 @@ test('a header that does not end, or that is 10 KB long, ends the connection', a
   }
 })
 
+async function closedFor(fault: string): Promise<number> {
+  const { values } = await ctx.metrics.proxyRefused.get()
+  return values.find(({ labels }) => labels.fault === fault)?.value ?? 0
+}
+
+test('what is closed for want of a header is counted, by what was wrong', async () => {
+  for (const fault of ['bad', 'late', 'gone']) {
+    const before = await closedFor(fault)
+    const socket = await tcp(proxy)
+    socket.resume()
+    if (fault === 'bad') socket.write('GET / HTTP/1.1\r\n\r\n')
+    if (fault === 'gone') socket.end(header.subarray(0, 20))
+    await closed(socket)
+    await expect.poll(async () => await closedFor(fault)).toBe(before + 1)
+  }
+  const before = await closedFor('bad')
+  const good = await tcp(proxy)
+  good.write(header)
+  expect(await ask(good)).toContain('from 192.0.2.7')
+  expect(await closedFor('bad')).toBe(before)
+})
+
+test('a proxy of the list is known on a listener of both versions too', async ({ skip }) => {
+  const probe = createServer().listen(0, '::')
+  const [what] = await once(probe, 'listening').catch((error: unknown) => [error])
+  probe.close()
+  if (what instanceof Error) return skip('this machine has no IPv6')
+  const config = { ...ctx.config, bind: '::' }
+  await using both = await listenHttps({ ...ctx, config }, sayFrom, {
+    port: 0,
+    clientCertificates: true,
+  })
+  const proxied = await tcp(proxy, both.port)
+  proxied.write(header)
+  expect(await ask(proxied)).toContain('from 192.0.2.7')
+  expect(await ask(await tcp(proxy, both.port))).toBe('')
+  expect(await ask(await tcp('127.0.0.1', both.port))).toContain('from ::ffff:127.0.0.1')
+})
+
 test('a refused device is recorded with the address that the proxy says', async () => {
   const refusals = new RefusalLog(ctx)
   const record = vi.spyOn(refusals, 'record').mockImplementation(() => {})
@@ -122,6 +164,13 @@ test('a refused device is recorded with the address that the proxy says', async 
     .toContainEqual([
       expect.objectContaining({ reason: 'no-certificate' }),
       expect.objectContaining({ remoteAddress }),
+    ])
+  await ask(await tcp(proxy, port))
+  await expect
+    .poll(() => record.mock.calls)
+    .toContainEqual([
+      expect.objectContaining({ reason: 'proxy-header', facts: { fault: 'bad' } }),
+      { remoteAddress: proxy },
     ])
   await new Promise((resolve) => server.close(resolve))
 })

@@ -1,6 +1,9 @@
+import { isIP } from 'node:net'
+
 import { describe, expect, it } from 'vitest'
 
-import { parseNetworks, readProxyHeader } from '../../server/proxy-header.ts'
+import { isListed, parseNetworks, readProxyHeader } from '../../server/proxy-header.ts'
+import { SeededRandom } from '../support/fleet/random.ts'
 
 const signature = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')
 
@@ -25,6 +28,14 @@ describe('a PROXY header', () => {
     body.writeUInt8(1, 15)
     body.writeUInt16BE(443, 32)
     const peer = { address: '2001:db8::1', port: 443, family: 'IPv6' }
+    expect(readProxyHeader(header(0x21, 0x21, body))).toEqual({ state: 'done', bytes: 52, peer })
+  })
+
+  it('says an address of version 4 as such, also where the proxy says it as one of version 6', () => {
+    const body = Buffer.alloc(36)
+    Buffer.from('00000000000000000000ffffc0000207', 'hex').copy(body)
+    body.writeUInt16BE(8080, 32)
+    const peer = { address: '192.0.2.7', port: 8080, family: 'IPv4' }
     expect(readProxyHeader(header(0x21, 0x21, body))).toEqual({ state: 'done', bytes: 52, peer })
   })
 
@@ -63,7 +74,79 @@ describe('a PROXY header', () => {
   })
 })
 
+/** Headers that are accepted, from short to as long as they may be. */
+function someHeader(random: SeededRandom): Buffer {
+  const isLong = random.isOneOf(0.5)
+  const rest = random.bytes(random.isOneOf(0.2) ? 484 : random.between(0, 60))
+  if (random.isOneOf(0.2)) return header(0x20, random.between(0, 255), rest)
+  const addresses = random.bytes(isLong ? 36 : 12)
+  return header(0x21, isLong ? 0x21 : 0x11, Buffer.concat([addresses, rest]))
+}
+
+function changed(data: Buffer, random: SeededRandom): Buffer {
+  const copy = Buffer.from(data)
+  for (let n = random.between(1, 4); n > 0; n -= 1) {
+    copy.writeUInt8(random.between(0, 255), random.between(0, copy.length - 1))
+  }
+  if (random.isOneOf(0.3)) return copy.subarray(0, random.between(0, copy.length))
+  if (random.isOneOf(0.3)) return Buffer.concat([copy, random.bytes(random.between(1, 700))])
+  return copy
+}
+
+describe('whatever comes', () => {
+  it('no change makes it throw, take more than 536 bytes or than there are, or say what is no address', () => {
+    const random = new SeededRandom(47)
+    const seen = { bad: 0, done: 0, more: 0 }
+    for (let n = 0; n < 5_000; n += 1) {
+      const data = changed(someHeader(random), random)
+      const read = readProxyHeader(data)
+      seen[read.state] += 1
+      if (read.state === 'more') expect(data.length).toBeLessThan(536)
+      if (read.state !== 'done') continue
+      expect(data.subarray(0, 12).equals(signature)).toBe(true)
+      expect(read.bytes).toBeLessThanOrEqual(Math.min(536, data.length))
+      expect(read.bytes).toBe(16 + data.readUInt16BE(14))
+      if (read.peer) expect(isIP(read.peer.address)).toBe(read.peer.family === 'IPv4' ? 4 : 6)
+    }
+    expect(Math.min(...Object.values(seen))).toBeGreaterThan(100)
+  })
+
+  it('a changed signature is refused, whatever follows', () => {
+    const random = new SeededRandom(48)
+    for (let n = 0; n < 1_000; n += 1) {
+      const data = someHeader(random)
+      const at = random.between(0, signature.length - 1)
+      data.writeUInt8(data.readUInt8(at) ^ random.between(1, 255), at)
+      const part = data.subarray(0, random.between(at + 1, data.length))
+      expect([readProxyHeader(data).state, readProxyHeader(part).state]).toEqual(['bad', 'bad'])
+    }
+  })
+
+  it('a header cut anywhere is awaited, and what follows a whole one changes nothing', () => {
+    const random = new SeededRandom(49)
+    for (let n = 0; n < 1_000; n += 1) {
+      const data = someHeader(random)
+      const whole = readProxyHeader(data)
+      expect(whole).toMatchObject({ state: 'done', bytes: data.length })
+      const part = data.subarray(0, random.between(0, data.length - 1))
+      expect(readProxyHeader(part)).toEqual({ state: 'more' })
+      expect(readProxyHeader(Buffer.concat([data, random.bytes(40)]))).toEqual(whole)
+    }
+  })
+})
+
 describe('a list of networks', () => {
+  it('knows an IPv4 address that came to a listener of both versions, and one with its interface', () => {
+    const networks = parseNetworks('10.0.0.0/8,fe80::/10')
+    const listed = (address: string) => networks && isListed(networks, address)
+    for (const address of ['10.1.2.3', '::ffff:10.1.2.3', 'fe80::1', 'fe80::1%eth0']) {
+      expect([address, listed(address)]).toEqual([address, true])
+    }
+    for (const address of ['11.1.2.3', '::ffff:11.1.2.3', '2001:db8::1', '::']) {
+      expect([address, listed(address)]).toEqual([address, false])
+    }
+  })
+
   it('has addresses and networks of both versions', () => {
     const networks = parseNetworks('10.0.0.0/8, 192.0.2.1,2001:db8::/32')
     expect(networks?.check('10.9.9.9', 'ipv4')).toBe(true)
