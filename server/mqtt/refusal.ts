@@ -10,7 +10,6 @@ const harmless = [
   'hook-failed',
   'hook-timeout',
   'keepalive-timeout',
-  'not-admitted',
   'stopping',
   'store-failed',
 ] as const
