@@ -49,7 +49,7 @@ const defaults: HttpLimits = {
 const maxHeaderBytes = 16_384
 const maxHeaders = 64
 
-type Deps = Pick<Context, 'config' | 'log' | 'authorities' | 'metrics'>
+type Deps = Pick<Context, 'config' | 'log' | 'authorities' | 'metrics' | 'tickets'>
 
 /**
  * An HTTPS listener with every limit in place (TLS 1.2 and 1.3). With `clientCertificates` it asks for one but lets every
