@@ -32,6 +32,7 @@ export async function openStorage({
   return {
     receive: bucket.receive,
     open: bucket.open,
+    ...(bucket.remote && { remote: bucket.remote }),
     [Symbol.asyncDispose]: async () => await up.disposeAsync(),
   }
 }

@@ -8,8 +8,16 @@ import type { S3Settings } from '../s3-config.ts'
 
 type Sdk = typeof S3
 
-/** One request, its body included; the client asks again at most twice within it. */
-const deadlineMs = 60_000
+/** How long one request may take, its body and that the client asks again at most twice included. */
+export interface Patience {
+  /** Whatever is at most `smallBytes` long. */
+  askMs: number
+  /** A part or a block of an artifact. */
+  transferMs: number
+}
+
+const smallBytes = 64 * 1024
+const patient: Patience = { askMs: 15_000, transferMs: 60_000 }
 /** A copy is made by the store alone, and of a large object takes it long. */
 const copyDeadlineMs = 600_000
 const attempts = 3
@@ -36,10 +44,14 @@ export class S3Bucket implements Disposable {
   readonly #sdk: Sdk
   readonly #client: S3.S3Client
   readonly #bucket: string
+  readonly #patience: Patience
   readonly prefix: string
+  #isFailing = false
+  #answeredAt = performance.now()
 
-  private constructor(sdk: Sdk, settings: S3Settings) {
+  private constructor(sdk: Sdk, settings: S3Settings, patience: Patience) {
     this.#sdk = sdk
+    this.#patience = patience
     this.#bucket = settings.bucket
     this.prefix = settings.prefix
     this.#client = new sdk.S3Client({
@@ -65,8 +77,18 @@ export class S3Bucket implements Disposable {
   }
 
   /** The client is large, and loaded only where it is used. */
-  static async open(settings: S3Settings): Promise<S3Bucket> {
-    return new S3Bucket(await import('@aws-sdk/client-s3'), settings)
+  static async open(settings: S3Settings, patience = patient): Promise<S3Bucket> {
+    return new S3Bucket(await import('@aws-sdk/client-s3'), settings, patience)
+  }
+
+  /** Whether the last request that ended was not answered, or refused. That something is absent is an answer. */
+  get isFailing(): boolean {
+    return this.#isFailing
+  }
+
+  /** Since the last request ended. */
+  get quietMs(): number {
+    return performance.now() - this.#answeredAt
   }
 
   async put(key: string, bytes: Buffer): Promise<void> {
@@ -75,7 +97,10 @@ export class S3Bucket implements Disposable {
       Body: bytes,
       ContentMD5: md5(bytes),
     })
-    await this.#ask((abortSignal) => this.#client.send(command, { abortSignal }))
+    await this.#ask(
+      (abortSignal) => this.#client.send(command, { abortSignal }),
+      this.#within(bytes.length),
+    )
   }
 
   /** Size in bytes; undefined when there is none. */
@@ -102,7 +127,7 @@ export class S3Bucket implements Disposable {
       const { Body } = await this.#client.send(command, { abortSignal })
       if (!(Body instanceof Readable)) throw new Error('no body')
       return await readExactly(addAbortSignal(abortSignal, Body), length)
-    })
+    }, this.#within(length))
   }
 
   async remove(key: string): Promise<void> {
@@ -130,7 +155,10 @@ export class S3Bucket implements Disposable {
       Body: bytes,
       ContentMD5: md5(bytes),
     })
-    const { ETag } = await this.#ask((abortSignal) => this.#client.send(command, { abortSignal }))
+    const { ETag } = await this.#ask(
+      (abortSignal) => this.#client.send(command, { abortSignal }),
+      this.#patience.transferMs,
+    )
     return { PartNumber: number, ETag: given(ETag) }
   }
 
@@ -208,11 +236,24 @@ export class S3Bucket implements Disposable {
     return { Bucket: this.#bucket, Key: key }
   }
 
-  async #ask<T>(request: (signal: AbortSignal) => Promise<T>, withinMs = deadlineMs): Promise<T> {
+  #within(bytes: number): number {
+    return bytes > smallBytes ? this.#patience.transferMs : this.#patience.askMs
+  }
+
+  async #ask<T>(
+    request: (signal: AbortSignal) => Promise<T>,
+    withinMs = this.#patience.askMs,
+  ): Promise<T> {
     try {
-      return await request(AbortSignal.timeout(withinMs))
+      const answer = await request(AbortSignal.timeout(withinMs))
+      this.#isFailing = false
+      return answer
     } catch (error) {
-      throw unavailable(error)
+      const refusal = unavailable(error)
+      this.#isFailing = statusOf(refusal) !== 404
+      throw refusal
+    } finally {
+      this.#answeredAt = performance.now()
     }
   }
 }

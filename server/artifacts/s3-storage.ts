@@ -8,7 +8,8 @@ import { DomainError } from '../errors.ts'
 import type { S3Settings } from '../s3-config.ts'
 import { ByteBudget } from './byte-budget.ts'
 import { ReadAhead } from './read-ahead.ts'
-import { S3Bucket, statusOf, type UploadPart } from './s3-bucket.ts'
+import { type Patience, S3Bucket, statusOf, type UploadPart } from './s3-bucket.ts'
+import { probeBucket, watchBucket } from './s3-health.ts'
 import type { ArtifactStorage, OpenArtifact, ReceivedBytes } from './storage.ts'
 
 const sha256Pattern = /^[0-9a-f]{64}$/
@@ -27,6 +28,7 @@ interface Deps {
   log: Logger
   /** Where artifacts are that are not in the bucket (yet). */
   fallback?: Pick<ArtifactStorage, 'open'>
+  patience?: Patience
 }
 
 /**
@@ -37,10 +39,10 @@ interface Deps {
  * reason not to start
  */
 export async function openS3Storage(settings: S3Settings, deps: Deps): Promise<ArtifactStorage> {
-  const { clock, log, fallback } = deps
-  const bucket = await S3Bucket.open(settings)
+  const { clock, log, fallback, patience } = deps
+  const bucket = await S3Bucket.open(settings, patience)
   try {
-    await probe(bucket, settings, log)
+    await requireBucket(bucket, settings, log)
   } catch (error) {
     bucket[Symbol.dispose]()
     throw error
@@ -70,6 +72,11 @@ export async function openS3Storage(settings: S3Settings, deps: Deps): Promise<A
       const size = await bucket.size(keyOf(bucket, sha256))
       if (size === undefined) return await fallback?.open(sha256)
       return openObject(bucket, blocks, { sha256, size })
+    },
+    remote: {
+      name: settings.bucket,
+      probe: async () => await probeBucket(bucket),
+      state: watchBucket(bucket),
     },
     [Symbol.asyncDispose]: async () => {
       clearInterval(timer)
@@ -228,24 +235,16 @@ function ignoreAbsent(error: unknown): void {
   if (statusOf(error) !== 404) throw error
 }
 
-/** Writes, reads and removes an object, which is all that keys must allow. */
-async function probe(bucket: S3Bucket, settings: S3Settings, log: Logger): Promise<void> {
-  const key = `${bucket.prefix}incoming/probe-${randomUUID()}`
-  const bytes = Buffer.from('fleetseal')
-  try {
-    await bucket.put(key, bytes)
-    await bucket.read(key, 0, bytes.length)
-    await bucket.remove(key)
-  } catch (error) {
-    const status = statusOf(error)
-    const why = error instanceof Error && error.cause instanceof Error ? error.cause.message : '?'
-    if (status === undefined || status >= 500 || status === 429) {
-      log.warn({ err: error }, 'the bucket of artifacts does not answer; downloads wait for it')
-      return
-    }
-    throw new ConfigError(
-      `FLEETSEAL_S3_…: the store refuses to write, read and remove in the bucket ${settings.bucket} (${status} ${why}): ` +
-        'look at FLEETSEAL_S3_BUCKET, FLEETSEAL_S3_REGION, the keys and what they may do',
-    )
+async function requireBucket(bucket: S3Bucket, settings: S3Settings, log: Logger): Promise<void> {
+  const fault = await probeBucket(bucket)
+  if (!fault) return
+  const { status, why } = fault
+  if (status === undefined || status >= 500 || status === 429) {
+    log.warn({ why }, 'the bucket of artifacts does not answer; downloads wait for it')
+    return
   }
+  throw new ConfigError(
+    `FLEETSEAL_S3_…: the store refuses to write, read and remove in the bucket ${settings.bucket} (${status} ${why}): ` +
+      'look at FLEETSEAL_S3_BUCKET, FLEETSEAL_S3_REGION, the keys and what they may do',
+  )
 }

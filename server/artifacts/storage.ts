@@ -8,12 +8,23 @@ export interface ReceivedBytes extends AsyncDisposable {
   keep: () => Promise<void>
 }
 
+/** A stretch of an artifact that others are sent from too: its bytes must not be changed. */
+export interface HeldBytes {
+  bytes: Buffer
+  /** Whether it was there before. */
+  isHit: boolean
+  /** `reuse` only when nothing reads from it any more. Again changes nothing. */
+  release: (reuse?: 'reuse') => void
+}
+
 /** A kept artifact, open for reading. Dispose it when done: descriptors are shared and counted. */
 export interface OpenArtifact extends AsyncDisposable {
   /** Bytes. */
   size: number
   /** Reads up to `length` bytes at `position` into the start of `buffer`; gives how many it read, 0 at the end. */
   read: (buffer: Buffer, position: number, length: number) => Promise<number>
+  /** What is in memory from `position` on, at least a byte, where several read it; otherwise undefined, and it has to be read. */
+  hold?: (position: number) => Promise<HeldBytes | undefined>
 }
 
 /**
@@ -28,4 +39,26 @@ export interface ArtifactStorage extends AsyncDisposable {
   receive: (source: AsyncIterable<Buffer>, limits: { maxBytes: number }) => Promise<ReceivedBytes>
   /** Undefined when there are no such bytes. `sha256` is 64 lower hex digits; anything else is absent. */
   open: (sha256: string) => Promise<OpenArtifact | undefined>
+  /** A store elsewhere that can be away while this process is well. */
+  remote?: RemoteStore
+}
+
+export interface RemoteStore {
+  /** Of the bucket. */
+  name: string
+  /** Tries everything that is needed of it. Undefined: it can be done. Ends within minutes whatever the store does. */
+  probe: () => Promise<RemoteFault | undefined>
+  /** What is known of it, at once. */
+  state: () => RemoteState
+}
+
+/** `degraded`: what needs bytes of artifacts is refused for now, and nothing else. */
+export type RemoteState = 'ok' | 'degraded'
+
+export interface RemoteFault {
+  step: 'write' | 'read' | 'remove'
+  /** Of HTTP; undefined: it did not answer. */
+  status: number | undefined
+  /** The store's name for it; holds no secret. */
+  why: string
 }

@@ -6,6 +6,7 @@ import { kekFiles } from '../authorities/kek.ts'
 import { listBackups } from '../backup/service.ts'
 import type { Context } from '../context.ts'
 import { readDisk } from '../disk.ts'
+import { lookAtStorage } from './examine-storage.ts'
 import { error, expiring, type Finding, ok, warning } from './finding.ts'
 import {
   countWebhookTrouble,
@@ -17,7 +18,7 @@ import {
   readDatabase,
 } from './store.ts'
 
-type Deps = Pick<Context, 'db' | 'clock' | 'config' | 'authorities' | 'brokers'>
+type Deps = Pick<Context, 'db' | 'clock' | 'config' | 'authorities' | 'brokers' | 'storage'>
 
 const dayMs = 86_400_000
 const leastVersion = 150_000
@@ -32,6 +33,7 @@ export async function examine(ctx: Deps): Promise<Finding[]> {
     ['metadata', lookAtMetadata],
     ['api-keys', lookAtKeys],
     ['disk', lookAtDisk],
+    ['storage', lookAtStorage],
     ['backups', lookAtBackups],
     ['key-encryption-key', lookAtKek],
     ['webhooks', lookAtWebhooks],

@@ -16,6 +16,8 @@ export interface Readiness {
   checks: Record<'database' | 'broker' | 'authorities' | 'identities' | 'bus' | 'disk', string>
   /** With FLEETSEAL_BROKERS: how many broker processes there are to be, and how many take devices now. */
   brokers?: { wanted: number; running: number }
+  /** Where artifacts are in a bucket. `degraded`: uploads and downloads wait for it; no reason to be not ready. */
+  storage?: 'ok' | 'degraded'
   /** `low`: make room. `full`: uploads are refused, and on the embedded database every change. */
   disk: DiskState | 'unknown'
   metadata: {
@@ -60,6 +62,7 @@ async function look(ctx: Context): Promise<Readiness> {
     ...(ctx.brokers && {
       brokers: { wanted: ctx.brokers.wanted, running: ctx.brokers.running() },
     }),
+    ...(ctx.storage.remote && { storage: ctx.storage.remote.state() }),
     disk: disk?.state ?? 'unknown',
     metadata: metadata?.metadata ?? { imported: false, evaluation: false, overdue: [] },
     webhooks: metadata?.webhooks ?? { failing: 0, since: null },

@@ -47,6 +47,7 @@ async function look(
     clock: { now: () => now, isHeld: () => change.isHeld === true },
     config: { ...config, ...change.config },
     authorities: { tls: { notAfter } },
+    storage: {},
   }
   return await examine(ctx as unknown as Context)
 }
