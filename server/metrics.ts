@@ -1,6 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
-import { eventMetrics, processMetrics, workMetrics } from './work-metrics.ts'
+import { admissionMetrics, eventMetrics, processMetrics, workMetrics } from './work-metrics.ts'
 
 export type Metrics = ReturnType<typeof createMetrics>
 
@@ -65,6 +65,7 @@ export function createMetrics() {
     }),
     ...workMetrics(registers),
     ...processMetrics(registers),
+    ...admissionMetrics(registers),
     ...eventMetrics(registers),
   }
 }

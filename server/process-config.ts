@@ -35,6 +35,17 @@ export const processVariables = {
     .transform(Number)
     .pipe(z.number().max(600, 'must be a number from 0 to 600'))
     .default(3),
+  FLEETSEAL_CONNECT_RATE: z
+    .string()
+    .regex(/^\d{1,6}$/, 'must be a number from 1 to 100000')
+    .transform(Number)
+    .pipe(
+      z
+        .number()
+        .min(1, 'must be a number from 1 to 100000')
+        .max(100_000, 'must be a number from 1 to 100000'),
+    )
+    .default(500),
   FLEETSEAL_PROXY_FROM: z
     .string()
     .max(4_000)
@@ -84,6 +95,8 @@ export function processSettings(given: Given) {
   return {
     /** From there every TLS connection begins with a PROXY header, from nowhere else; undefined: no such place. */
     proxyFrom: given.FLEETSEAL_PROXY_FROM,
+    /** TLS handshakes that devices may begin, a second and process. */
+    connectRate: given.FLEETSEAL_CONNECT_RATE,
     /** Over how long a process that stops spreads the end of its devices' connections. */
     drainMs: given.FLEETSEAL_DRAIN_SECONDS * 1_000,
     /** `all`: everything in this process, or with `brokers` in processes that it starts. */

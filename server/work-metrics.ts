@@ -54,6 +54,28 @@ export function processMetrics(registers: Registry[]) {
   }
 }
 
+/** How devices come in when many come at once. */
+export function admissionMetrics(registers: Registry[]) {
+  return {
+    handshakesInProgress: new Gauge({
+      name: 'fleetseal_handshakes_in_progress',
+      help: 'TLS handshakes with devices that have begun and not ended, 64 at most',
+      registers,
+    }),
+    connectionsWaiting: new Gauge({
+      name: 'fleetseal_connections_waiting',
+      help: 'Connections of devices that wait for their turn to begin TLS',
+      registers,
+    }),
+    connectionsRefused: new Counter({
+      name: 'fleetseal_connections_refused_total',
+      help: 'Connections of devices closed before TLS: full, or late because they waited too long',
+      labelNames: ['reason'],
+      registers,
+    }),
+  }
+}
+
 /** What is told of the fleet, and to whom. */
 export function eventMetrics(registers: Registry[]) {
   return {

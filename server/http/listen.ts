@@ -10,6 +10,7 @@ import { createServer as createHttpsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
+import { admissionOf, admitInTurn } from '../admission.ts'
 import type { Context } from '../context.ts'
 import { takeProxied } from '../proxy-header.ts'
 import { followRenewals, secureContext, shareTickets } from '../tls.ts'
@@ -77,12 +78,17 @@ export async function listenHttps(
       requestCert: clientCertificates || options.operatorCertificates === true,
       rejectUnauthorized: false,
       handshakeTimeout: limits.handshakeMs,
+      pauseOnConnect: clientCertificates,
       ALPNProtocols: ['http/1.1'],
     },
     app,
   )
   followRenewals(server, ctx.authorities, clientCertificates)
-  if (clientCertificates) shareTickets(server, ctx, 'device')
+  if (clientCertificates) {
+    shareTickets(server, ctx, 'device')
+    const { handshakeMs: waitMs } = limits
+    admitInTurn(server, { admission: admissionOf(ctx), waitMs, log: ctx.log })
+  }
   takeProxied(server, {
     networks: ctx.config.proxyFrom,
     headerMs: limits.handshakeMs,

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 
+import { admissionOf, admitInTurn, type NotAdmitted } from '../admission.ts'
 import type { Context } from '../context.ts'
 import { type HeaderFault, takeProxied } from '../proxy-header.ts'
 import { followRenewals, secureContext, shareTickets } from '../tls.ts'
@@ -20,7 +21,7 @@ export interface Gate {
  * chains to our device issuers, and its fingerprint. Nothing else reaches the broker.
  */
 export function createGate(
-  ctx: Pick<Context, 'authorities' | 'config' | 'tickets'>,
+  ctx: Pick<Context, 'authorities' | 'config' | 'log' | 'metrics' | 'tickets'>,
   limits: Limits,
   refusals: RefusalLog,
   pass: (socket: TLSSocket, fingerprint: string) => void,
@@ -31,12 +32,19 @@ export function createGate(
     rejectUnauthorized: false,
     ALPNProtocols: ['mqtt'],
     handshakeTimeout: limits.handshakeMs,
+    pauseOnConnect: true,
     noDelay: true,
     keepAlive: true,
     keepAliveInitialDelay: 60_000,
   })
   followRenewals(server, ctx.authorities, true)
   shareTickets(server, ctx, 'mqtt')
+  admitInTurn(server, {
+    admission: admissionOf(ctx),
+    waitMs: limits.handshakeMs,
+    log: ctx.log,
+    refused: (why, remoteAddress) => refusals.record(notAdmitted(why), { remoteAddress }),
+  })
   takeProxied(server, {
     networks: ctx.config.proxyFrom,
     headerMs: limits.handshakeMs,
@@ -90,6 +98,10 @@ function check(socket: TLSSocket): string | Refused {
 function headerProblem(fault: HeaderFault): Refused {
   if (fault === 'gone') return new Refused('connection-broken')
   return new Refused('proxy-header', { fault })
+}
+
+function notAdmitted(why: NotAdmitted): Refused {
+  return new Refused('not-admitted', { why })
 }
 
 /** Health checks and port scans open and close: that is counted, not recorded. */

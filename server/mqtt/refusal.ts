@@ -10,6 +10,7 @@ const harmless = [
   'hook-failed',
   'hook-timeout',
   'keepalive-timeout',
+  'not-admitted',
   'stopping',
   'store-failed',
 ] as const
