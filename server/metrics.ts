@@ -57,6 +57,12 @@ export function createMetrics() {
       help: 'Artifact bytes sent to devices',
       registers,
     }),
+    artifactReads: new Counter({
+      name: 'fleetseal_artifact_reads_total',
+      help: 'Pieces of artifacts sent to devices by HTTPS, from memory where several devices take them, or read from the storage',
+      labelNames: ['from'],
+      registers,
+    }),
     metadataExpires: new Gauge({
       name: 'fleetseal_metadata_expires_seconds',
       help: 'Unix time at which what is published of a role expires; of all models the earliest',

@@ -185,7 +185,12 @@ class Downloads {
       const sent = await sendBytes(
         res,
         { ...bytes, first },
-        { pool: this.#pool, limits: this.#limits, signal },
+        {
+          pool: this.#pool,
+          limits: this.#limits,
+          signal,
+          read: (from) => this.#ctx.metrics.artifactReads.inc({ from }),
+        },
       )
       this.#ctx.metrics.artifactBytes.inc(sent)
     } catch (error) {

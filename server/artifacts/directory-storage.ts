@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 
 import { DomainError } from '../errors.ts'
 import { HandleCache } from './handle-cache.ts'
+import { HotCache } from './hot-cache.ts'
 import type { ArtifactStorage, OpenArtifact, ReceivedBytes } from './storage.ts'
 
 const sha256Pattern = /^[0-9a-f]{64}$/
@@ -25,6 +26,7 @@ export async function openDirectoryStorage(
   await mkdir(incoming, { recursive: true, mode: 0o700 })
   const pathOf = (sha256: string) => join(directory, sha256.slice(0, 2), sha256.slice(2, 4), sha256)
   const handles = new HandleCache()
+  const hot = new HotCache()
   return {
     receive: async (source, { maxBytes }) => {
       const temporary = join(incoming, randomUUID())
@@ -36,8 +38,10 @@ export async function openDirectoryStorage(
         throw asStorageError(error)
       }
     },
-    open: async (sha256): Promise<OpenArtifact | undefined> =>
-      sha256Pattern.test(sha256) ? await handles.open(pathOf(sha256)) : undefined,
+    open: async (sha256): Promise<OpenArtifact | undefined> => {
+      const file = sha256Pattern.test(sha256) ? await handles.open(pathOf(sha256)) : undefined
+      return file && hot.wrap(sha256, file)
+    },
     [Symbol.asyncDispose]: () => handles[Symbol.asyncDispose](),
   }
 }

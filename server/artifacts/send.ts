@@ -1,7 +1,7 @@
 import type { Response } from 'express'
 
 import type { Block, BlockPool } from './block-pool.ts'
-import type { OpenArtifact } from './storage.ts'
+import type { HeldBytes, OpenArtifact } from './storage.ts'
 
 export interface SendLimits {
   /** Of one read, to a reader that takes them quickly and while there is room. */
@@ -30,6 +30,14 @@ export interface Bytes {
   tail?: Buffer | undefined
 }
 
+interface Sending {
+  pool: BlockPool
+  limits: SendLimits
+  signal: AbortSignal
+  /** Told of each piece whether it had to be read, or was in memory. */
+  read: (from: 'memory' | 'storage') => void
+}
+
 /** A block that took longer halves the next one; a quicker one than `quickMs` doubles it. */
 const slowMs = 500
 const quickMs = 50
@@ -42,11 +50,13 @@ const quickMs = 50
 export async function sendBytes(
   res: Response,
   { artifact, stretches, tail, first }: Bytes & { first: Block },
-  { pool, limits, signal }: { pool: BlockPool; limits: SendLimits; signal: AbortSignal },
+  { pool, limits, signal, read }: Sending,
 ): Promise<number> {
   const patience = { timeoutMs: limits.waitMs, signal }
   let block: Block | undefined = first
+  let held: HeldBytes | undefined
   let size = Math.min(limits.firstBlockBytes, limits.maxBlockBytes)
+  let claimed = Math.min(size, stretches[0]?.length ?? 0)
   let sent = 0
   let isWhole = false
   try {
@@ -54,14 +64,27 @@ export async function sendBytes(
       if (lead && !(await taken(res, lead, { limits, signal }))) return sent
       for (let done = 0; done < length;) {
         if (signal.aborted) return sent
-        const most = pool.isRoomy ? size : Math.min(size, limits.firstBlockBytes)
-        block ??= await pool.claim(Math.min(most, length - done), patience)
+        if (!block) {
+          const most = pool.isRoomy ? size : Math.min(size, limits.firstBlockBytes)
+          claimed = Math.min(most, length - done)
+          block = await pool.claim(claimed, patience)
+        }
         const startedAt = performance.now()
-        const got = await artifact.read(block.buffer, start + done, length - done)
-        const bytes = block.buffer.subarray(0, got)
+        // Somebody slow would hold a large piece of memory for a small one.
+        const isQuick = size >= Math.min(limits.firstBlockBytes, limits.maxBlockBytes)
+        held = isQuick ? await artifact.hold?.(start + done) : undefined
+        const bytes = held
+          ? held.bytes.subarray(0, Math.min(claimed, length - done))
+          : await readInto(block.buffer, artifact, {
+              position: start + done,
+              length: length - done,
+            })
+        read(held?.isHit ? 'memory' : 'storage')
+        const got = bytes.length
         if (got === 0 || !(await taken(res, bytes, { limits, signal }))) return sent
         done += got
         sent += got
+        held?.release('reuse')
         block.release('reuse')
         block = undefined
         size = nextSize(size, performance.now() - startedAt, limits)
@@ -72,9 +95,18 @@ export async function sendBytes(
     if (isWhole) res.end()
     // The headers promised more: only a broken connection says that it did not come.
     else res.destroy()
+    held?.release()
     block?.release()
   }
   return sent
+}
+
+async function readInto(
+  buffer: Buffer,
+  artifact: OpenArtifact,
+  { position, length }: { position: number; length: number },
+): Promise<Buffer> {
+  return buffer.subarray(0, await artifact.read(buffer, position, length))
 }
 
 function nextSize(block: number, tookMs: number, limits: SendLimits): number {

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vit
 
 import { type Block, BlockPool } from '../../server/artifacts/block-pool.ts'
 import { artifactRouter } from '../../server/artifacts/device-router.ts'
+import type { OpenArtifact } from '../../server/artifacts/storage.ts'
 import type { DatabaseHandle } from '../../server/db/client.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { type DeviceListener, listenAsDevice } from '../support/device-listener.ts'
@@ -162,6 +163,13 @@ function stall(port: number) {
   return socket
 }
 
+async function openWithoutMemory(sha256: string): Promise<OpenArtifact | undefined> {
+  const artifact = await world.storage.open(sha256)
+  if (!artifact) return undefined
+  const { size, read } = artifact
+  return { size, read, [Symbol.asyncDispose]: async () => await artifact[Symbol.asyncDispose]() }
+}
+
 /** How much of it is in use, and was at most. */
 class CountingPool extends BlockPool {
   used = 0
@@ -214,7 +222,9 @@ describe('bounds', () => {
   test('79: a thousand requesters share the bytes in flight, and each is served', async () => {
     const pool = new CountingPool(16_384, { maxBytes: 262_144, maxWaiting: 1_000 })
     const limits = { maxBlockBytes: 16_384, maxPerDevice: 1_000, waitMs: 60_000 }
-    await using many = await listenAsDevice(artifactRouter(world.ctx, limits, pool))
+    // From memory they would hardly be there at the same time.
+    const ctx = { ...world.ctx, storage: { ...world.storage, open: openWithoutMemory } }
+    await using many = await listenAsDevice(artifactRouter(ctx, limits, pool))
     many.deviceId = device.id
     const range = { Range: 'bytes=100000-165535' }
     const replies = await Promise.all(
@@ -247,6 +257,30 @@ describe('bounds', () => {
     for (const socket of sockets) socket.destroy()
     resolve(0)
     await vi.waitFor(async () => expect((await fetch(`${few.url}${path}`)).status).toBe(200))
+  })
+})
+
+describe('from memory', () => {
+  test('several who take the same are sent it from memory, byte for byte, and it is counted', async () => {
+    const pool = new CountingPool(65_536, { maxBytes: 262_144, maxWaiting: 100 })
+    const limits = { maxBlockBytes: 65_536, maxPerDevice: 100, waitMs: 60_000 }
+    await using many = await listenAsDevice(artifactRouter(world.ctx, limits, pool))
+    many.deviceId = device.id
+    const inMemory = async () => {
+      const { values } = await world.ctx.metrics.artifactReads.get()
+      return values.find(({ labels }) => labels.from === 'memory')?.value ?? 0
+    }
+    const before = await inMemory()
+    const replies = await Promise.all(
+      Array.from({ length: 50 }, async () => {
+        const reply = await fetch(`${many.url}${path}`)
+        return Buffer.from(await reply.arrayBuffer())
+      }),
+    )
+    expect(replies.filter((body) => !body.equals(bytes))).toEqual([])
+    expect(await inMemory()).toBeGreaterThan(before)
+    expect(pool.peak).toBeLessThanOrEqual(262_144)
+    await vi.waitFor(() => expect(pool.used).toBe(0))
   })
 })
 
