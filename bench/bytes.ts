@@ -159,7 +159,7 @@ async function offered(
   await startRollout(site, await publishRelease(site, release))
   await Promise.all(have)
   const sha256 = createHash('sha256').update(image).digest('hex')
-  const file = join(server.dataDir, 'artifacts', sha256)
+  const file = join(server.dataDir, 'artifacts', sha256.slice(0, 2), sha256.slice(2, 4), sha256)
   const sources = agents.all.map(async (_, n): Promise<Source> => {
     const dir = join(server.dataDir, '..', 'devices', `BYTES-${n}`)
     const identity = await findIdentity(await FileDisk.existing(dir))
