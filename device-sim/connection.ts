@@ -19,7 +19,8 @@ export interface ConnectionDeps {
   onMessage: (leaf: string, payload: Buffer) => void
 }
 
-const firstDelayMs = 500
+/** The first try of a fleet that lost its server is spread over so long. */
+const firstDelayMs = 2_000
 /** A connection that lived this long was a good one: the next try comes soon. */
 const stableMs = 10_000
 const connectTimeoutMs = 15_000
@@ -188,7 +189,8 @@ export class Connection {
     if (!this.#isStarted) return
     const longest = Math.min(firstDelayMs * 2 ** this.#failures, this.#deps.reconnectMaxMs)
     this.#failures = Math.min(this.#failures + 1, 20)
-    this.#schedule(longest * (0.5 + Math.random() / 2))
+    // Full jitter: tries of devices that failed in the same moment are spread over the whole delay, and not over its later half.
+    this.#schedule(longest * Math.random())
   }
 
   #close(): void {
