@@ -11,6 +11,7 @@ import { benchMemory } from './memory.ts'
 import { benchNeighbours } from './neighbours.ts'
 import { benchPki } from './pki.ts'
 import { benchPolls } from './polls.ts'
+import { benchReconnectStorm } from './reconnect-storm.ts'
 import { benchReports } from './reports.ts'
 import { benchRollouts } from './rollouts.ts'
 import { benchTell } from './tell.ts'
@@ -29,6 +30,7 @@ export const benches: readonly Bench[] = [
   benchDisable,
   benchNeighbours,
   benchApiStorm,
+  benchReconnectStorm,
   { name: 'pki', title: 'Issuing', budgets: [], run: ({ say }) => benchPki(say) },
   { name: 'delta', title: 'Deltas', budgets: [], run: ({ say }) => benchDelta(say) },
   { name: 'delivery', title: 'Delivery', budgets: [], run: ({ say }) => benchDelivery(say) },

@@ -74,23 +74,32 @@ export class LoadFleet {
   }
 
   async hold(order: Hold): Promise<Churned> {
-    const { first = 0, devices, parallel } = order
+    const { first = 0, devices, parallel, retries = 0 } = order
     const count = new Count()
     let next = first
     const lane = async () => {
       for (let at = next++; at < first + devices; at = next++) {
-        try {
-          const began = performance.now()
-          const connection = await this.#entered(at, order)
-          count.entered(connection, performance.now() - began)
-          this.#held.push(connection)
-        } catch (error) {
-          count.refused(error)
+        for (let tries = 0; tries <= retries; tries++) {
+          if (tries > 0) await backOff(tries)
+          if (await this.#isHeld(at, order, count)) break
         }
       }
     }
     await Promise.all(Array.from({ length: Math.min(parallel, mostParallel) }, lane))
     return count.read()
+  }
+
+  async #isHeld(number: number, order: Hold, count: Count): Promise<boolean> {
+    try {
+      const began = performance.now()
+      const connection = await this.#entered(number, order)
+      count.entered(connection, performance.now() - began)
+      this.#held.push(connection)
+      return true
+    } catch (error) {
+      count.refused(error)
+      return false
+    }
   }
 
   async #entered(number: number, order: Hold): Promise<Connection> {
@@ -205,6 +214,11 @@ class Count {
     const latencies = this.#latencies.read()
     return { connected: this.#connected, resumed: this.#resumed, refused: this.#refused, latencies }
   }
+}
+
+async function backOff(tries: number): Promise<void> {
+  const longestMs = Math.min(2_000 * 2 ** (tries - 1), 30_000)
+  await new Promise<void>((resolve) => setTimeout(resolve, longestMs * Math.random()))
 }
 
 /** Looks every few milliseconds: what is measured has its time noted when it comes. */

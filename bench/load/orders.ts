@@ -57,6 +57,8 @@ export interface Hold extends Where {
   subscribe?: readonly { filter: string; qos: 0 | 1 }[]
   /** With the ticket of the device's last connection. */
   resume?: boolean
+  /** How often a device that was refused tries again, after full jitter of 2 seconds, which double to 30; 0 when absent. */
+  retries?: number
 }
 export type Held = Churned
 
