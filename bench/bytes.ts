@@ -15,6 +15,7 @@ import type { Bench, Env } from './bench.ts'
 import { cpuOf, residentBytes } from './cpu.ts'
 import { createPeerPki, listening, type PeerPki, peerOf } from './peer-servers.ts'
 import { beside, figure, missing, type Row } from './row.ts'
+import { familyOf } from './soak/sample.ts'
 
 const slowEach = 8
 
@@ -49,7 +50,12 @@ async function run(env: Env): Promise<Row[]> {
   const image = randomBytes(env.pick(128, 64, 2) * 1_000_000)
   const database = await env.database()
   const server = stack.use(
-    await startServer({ DATABASE_URL: database.url, FLEETSEAL_LOG_LEVEL: 'warn' }),
+    await startServer({
+      DATABASE_URL: database.url,
+      FLEETSEAL_LOG_LEVEL: 'warn',
+      // A broker process has none of the background work that is not its own.
+      FLEETSEAL_BROKERS: '1',
+    }),
   )
   const devices = env.pick(4, 2, 1)
   const ours = await offered(server, image, devices)
@@ -167,7 +173,7 @@ async function offered(
     await writeFile(join(dir, 'bench.crt'), identity.certificates)
     await writeFile(join(dir, 'bench.key'), identity.key, { mode: 0o600 })
     return {
-      pid: server.pid(),
+      pid: familyOf(server.pid())[1] ?? 0,
       url: `https://localhost:${server.ports.device}/artifacts/${sha256}`,
       credentials: [
         '--cacert',
