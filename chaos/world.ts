@@ -3,7 +3,6 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { loadConfig } from '../server/config.ts'
 import { connectPostgres, type DatabaseHandle } from '../server/db/client.ts'
 import { copyInstallation } from '../test/support/beside.ts'
 import { hardwareId, model, openSite, type Site } from '../test/support/operator.ts'
@@ -127,10 +126,10 @@ async function startOne({
     await Link.open([{ host: '127.0.0.1', port: Number(url.port) }], host?.here),
   )
   url.host = `${host?.here ?? '127.0.0.1'}:${database.port}`
-  const disk = plan.faults.some(({ kind }) => kind === 'fill-disk')
-    ? mountSmallDisk(diskMegabytes)
-    : undefined
+  const wantsDisk = plan.faults.some(({ kind }) => kind === 'fill-disk')
+  const disk = wantsDisk ? mountSmallDisk(diskMegabytes) : undefined
   if (disk) stack.use(disk)
+  else if (wantsDisk && number === 0) skipped.push('no full disk: mounting one is for root')
   const home = join(disk?.path ?? folder, `server-${number}`)
   await mkdir(home, { recursive: true, mode: 0o700 })
   if (beside) await copyInstallation(beside.server, home)
@@ -143,7 +142,7 @@ async function startOne({
         FLEETSEAL_DATA_DIR: home,
         FLEETSEAL_LOG_LEVEL: 'info',
         ...(host && { FLEETSEAL_BIND: host.there }),
-        ...(plan.brokers > 0 && canHaveBrokers() && { FLEETSEAL_BROKERS: String(plan.brokers) }),
+        ...(plan.brokers > 0 && { FLEETSEAL_BROKERS: String(plan.brokers) }),
         ...clock?.environment,
       },
       host?.wrap,
@@ -224,13 +223,4 @@ async function makeParts(given: {
     }
     return new AgentsPart(order, join(folder, `agents-${part}.log`))
   })
-}
-
-function canHaveBrokers(): boolean {
-  try {
-    loadConfig({ DATABASE_URL: 'postgres://localhost/x', FLEETSEAL_BROKERS: '2' })
-    return true
-  } catch {
-    return false
-  }
 }
