@@ -95,11 +95,20 @@ export async function startPostgres(more: Record<string, string> = {}): Promise<
     },
     stall: () => {
       const pids = processesOf(server.pid)
-      for (const pid of pids) process.kill(pid, 'SIGSTOP')
-      return () => {
-        for (const pid of pids) process.kill(pid, 'SIGCONT')
-      }
+      signal(pids, 'SIGSTOP')
+      return () => signal(pids, 'SIGCONT')
     },
+  }
+}
+
+/** Those that have ended meanwhile, such as one that served a connection, hear nothing. */
+function signal(pids: readonly number[], name: NodeJS.Signals): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, name)
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
+    }
   }
 }
 
