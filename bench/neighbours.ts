@@ -34,7 +34,11 @@ async function run(env: Env): Promise<Row[]> {
   await bad.order('use', { credentials, ca })
 
   const order: Publish = { topic, bodies: [event('{n}')], messages, window: 1, perSecond }
-  const p99 = async () => (await load.order('publish', order)).latencies.p99
+  const p99 = async () => {
+    const { failed, latencies } = await load.order('publish', order)
+    if (failed > 0) throw new Error(`${failed} messages were not acknowledged`)
+    return latencies.p99
+  }
   const alone: number[] = []
   const frozen: number[] = []
   const flooded: number[] = []

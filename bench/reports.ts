@@ -69,6 +69,7 @@ async function run(env: Env): Promise<Row[]> {
     window: 1,
     perSecond,
   })
+  if (paced && paced.failed > 0) throw new Error(`${paced.failed} messages were not acknowledged`)
   const micro = { unit: 'µs', digits: 0 }
   return [
     beside('a stored event, server and database', {
