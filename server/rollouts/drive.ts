@@ -1,5 +1,6 @@
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
+import type { Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { executedStates, openStates } from '../protocol/deployment.ts'
@@ -9,7 +10,7 @@ import { abortOf, firstHit, type Hit } from './abort.ts'
 import { isSomeoneToRenew } from './certificates.ts'
 import { notesOf, takeNotes } from './gate-notes.ts'
 import { judgePhase } from './gate.ts'
-import { type Progress, progressesOf } from './progress.ts'
+import { type Progress, progressesOf, progressOf } from './progress.ts'
 import { takeBack } from './rollback-rule.ts'
 import { nextRolloutState, type RolloutAction } from './state.ts'
 import { moveRollout, openPhase, type Rollout, runningAmong, runningRollouts } from './store.ts'
@@ -136,6 +137,7 @@ async function act(
         ...(action === 'finish' || action === 'fail' ? { ended_at: now } : {}),
       }
       const moved = await moveRollout(tx, before, set, now)
+      if (action === 'finish') await mustStillBeOver(tx, before, now)
       if (action === 'advance') await openPhase(tx, before.id, phase_no, now)
       const back = hit?.action === 'rollback' && {
         takenBackBy: (await takeBack(tx, moved, now)) ?? null,
@@ -161,6 +163,16 @@ async function act(
     // Another process, or a person, was quicker: the next pass looks again.
     if (!(error instanceof DomainError && error.code === 'conflict')) throw error
   }
+}
+
+/**
+ * Nobody is admitted while the rollout is held by its move, so this count is the last word: a device that was admitted
+ * after the first count, and before the look found nobody left, is in it.
+ */
+async function mustStillBeOver(tx: Tx, before: Rollout, now: Date): Promise<void> {
+  const decision = decide(before, await progressOf(tx, before), [], now)
+  if (decision?.action === 'finish') return
+  throw new DomainError('conflict', 'A device was admitted meanwhile', { rolloutId: before.id })
 }
 
 /** Runs `look` when it is time to, and answers true (somebody may be left) when it is not. */

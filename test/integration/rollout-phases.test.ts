@@ -73,6 +73,32 @@ test('open one after the other, by what the executed devices showed', async () =
   expect(await brokenInvariants(world)).toEqual([])
 })
 
+test('a device admitted between the count and the look for others keeps the rollout running', async () => {
+  const { ids, rolloutId, release } = await givenStarted(world, 20, [
+    { percent: 50, hold: true },
+    { percent: 100 },
+  ])
+  const first = await meetDevices(world.ctx, ids)
+  for (const id of first)
+    await update(world, id, await deploymentIdOf(world, rolloutId, id), release)
+  await act(world, rolloutId, 'advance', { phase: 1 })
+  let rest: string[] = []
+  // The count found everybody at an end; then the rest is met, and the look finds nobody left.
+  await driveRollouts(world.ctx, async (id, look) => {
+    if (id !== rolloutId) return true
+    rest = await meetDevices(world.ctx, ids)
+    return await look()
+  })
+  expect([...first, ...rest].toSorted()).toEqual(ids.toSorted())
+  expect(rest.length).toBeGreaterThan(0)
+  expect(await stateOf(rolloutId)).toBe('running')
+  for (const id of rest)
+    await update(world, id, await deploymentIdOf(world, rolloutId, id), release)
+  await drive()
+  expect(await stateOf(rolloutId)).toBe('completed')
+  expect(await brokenInvariants(world)).toEqual([])
+})
+
 test('a device that was away is served when it comes back, into its own phase', async () => {
   const { ids, rolloutId, release } = await givenStarted(world, 20, [
     { percent: 50 },
