@@ -17,6 +17,9 @@ const secretNames = [
   'access_token',
   'client_secret',
   'recoveryCode',
+  // Of a redirect to the store of artifacts: it is signed, and good for whoever has it.
+  'location',
+  'link',
 ]
 
 /** One JSON line per event on standard output; secrets are replaced whatever the caller passes. */

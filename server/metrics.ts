@@ -63,6 +63,12 @@ export function createMetrics() {
       labelNames: ['from'],
       registers,
     }),
+    artifactAnswers: new Counter({
+      name: 'fleetseal_artifact_answers_total',
+      help: 'Requests for bytes of artifacts by HTTPS that were granted: sent from here (direct), or by a link to the store (redirect)',
+      labelNames: ['way'],
+      registers,
+    }),
     metadataExpires: new Gauge({
       name: 'fleetseal_metadata_expires_seconds',
       help: 'Unix time at which what is published of a role expires; of all models the earliest',

@@ -27,6 +27,12 @@ export const s3Variables = {
     .optional(),
   FLEETSEAL_S3_PATH_STYLE: z.enum(['on', 'off']).default('on'),
   FLEETSEAL_S3_PLAIN_HTTP: z.enum(['refuse', 'allow']).default('refuse'),
+  FLEETSEAL_S3_REDIRECT: z.enum(['on', 'off']).default('off'),
+  FLEETSEAL_S3_REDIRECT_ENDPOINT: z
+    .url({ protocol: /^https?$/, error: 'must be an https:// URL' })
+    .max(2_048)
+    .optional(),
+  FLEETSEAL_S3_REDIRECT_SECONDS: z.coerce.number().int().min(60).max(3_600).default(300),
 } as const
 
 type Given = z.infer<z.ZodObject<typeof s3Variables>>
@@ -40,6 +46,16 @@ export interface S3Settings {
   /** Before every key; empty, or it ends in a slash. */
   prefix: string
   pathStyle: boolean
+  /** Undefined: devices never learn of the bucket. */
+  redirect?: S3Redirect | undefined
+}
+
+/** Links to objects, for devices that ask for them. */
+export interface S3Redirect {
+  /** By which devices reach the store. */
+  endpoint: string
+  /** How long a link is good. */
+  lifeSeconds: number
 }
 
 /** Ten thousand parts of 8 MiB (artifacts/s3-storage.ts). */
@@ -50,7 +66,12 @@ const together = ['ENDPOINT', 'BUCKET', 'ACCESS_KEY_ID', 'SECRET_ACCESS_KEY'] as
 export function s3Problems(environment: NodeJS.ProcessEnv): string[] {
   const named = together.map((name) => `FLEETSEAL_S3_${name}`)
   const missing = named.filter((name) => !environment[name])
-  if (missing.length === named.length) return []
+  const isRedirecting = environment['FLEETSEAL_S3_REDIRECT'] === 'on'
+  if (missing.length === named.length) {
+    return isRedirecting
+      ? [`FLEETSEAL_S3_REDIRECT: needs a bucket to send devices to: ${named.join(', ')}`]
+      : []
+  }
   const problems = missing.map(
     (name) => `${name}: needed for artifacts in a bucket, with ${named.join(', ')}`,
   )
@@ -59,13 +80,10 @@ export function s3Problems(environment: NodeJS.ProcessEnv): string[] {
       `FLEETSEAL_MAX_ARTIFACT_MB: at most ${maxObjectMegabytes} for artifacts in a bucket`,
     )
   }
+  if (isRedirecting) problems.push(...redirectProblems(environment))
   const endpoint = URL.parse(environment['FLEETSEAL_S3_ENDPOINT'] ?? '')
   if (!endpoint) return problems
-  if (endpoint.username || endpoint.password || endpoint.search || endpoint.hash) {
-    problems.push(
-      'FLEETSEAL_S3_ENDPOINT: must name the server only; keys have variables of their own',
-    )
-  }
+  problems.push(...moreThanServer('FLEETSEAL_S3_ENDPOINT', endpoint))
   const isPlain = endpoint.protocol === 'http:' && !isLoopback(endpoint.hostname)
   if (isPlain && environment['FLEETSEAL_S3_PLAIN_HTTP'] !== 'allow') {
     problems.push(
@@ -73,6 +91,27 @@ export function s3Problems(environment: NodeJS.ProcessEnv): string[] {
     )
   }
   return problems
+}
+
+/** Whoever reads a link on its way has the bytes for as long as it is good: `allow` is about this machine's own network only. */
+function redirectProblems(environment: NodeJS.ProcessEnv): string[] {
+  const given = environment['FLEETSEAL_S3_REDIRECT_ENDPOINT']
+  const name = given ? 'FLEETSEAL_S3_REDIRECT_ENDPOINT' : 'FLEETSEAL_S3_ENDPOINT'
+  const endpoint = URL.parse(environment[name] ?? '')
+  if (!endpoint) return []
+  const problems = given ? moreThanServer(name, endpoint) : []
+  if (endpoint.protocol === 'http:' && !isLoopback(endpoint.hostname)) {
+    problems.push(
+      `${name}: must be https with FLEETSEAL_S3_REDIRECT=on; FLEETSEAL_S3_REDIRECT_ENDPOINT names what devices use where that is another`,
+    )
+  }
+  return problems
+}
+
+function moreThanServer(name: string, { username, password, search, hash }: URL): string[] {
+  return username || password || search || hash
+    ? [`${name}: must name the server only; keys have variables of their own`]
+    : []
 }
 
 /** Undefined: artifacts are in the data directory. */
@@ -94,6 +133,13 @@ export function s3Settings(given: Given): { s3: S3Settings | undefined } {
       secretAccessKey,
       prefix: prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`,
       pathStyle: given.FLEETSEAL_S3_PATH_STYLE === 'on',
+      redirect:
+        given.FLEETSEAL_S3_REDIRECT === 'on'
+          ? {
+              endpoint: given.FLEETSEAL_S3_REDIRECT_ENDPOINT ?? endpoint,
+              lifeSeconds: given.FLEETSEAL_S3_REDIRECT_SECONDS,
+            }
+          : undefined,
     },
   }
 }

@@ -8,8 +8,9 @@ import { BlockPool, downloadBounds } from './block-pool.ts'
 import { multipartOf } from './byte-ranges.ts'
 import { reprDigest } from './digest.ts'
 import { type Selection, selectRange } from './range.ts'
+import { mayRedirect, redirect } from './redirect.ts'
 import { type Bytes, sendBytes, type SendLimits, type Stretch } from './send.ts'
-import type { OpenArtifact } from './storage.ts'
+import { cacheControl, contentType, type OpenArtifact } from './storage.ts'
 
 export interface DownloadLimits extends SendLimits {
   /** Bytes read and not yet taken by a socket, over all downloads. */
@@ -143,8 +144,7 @@ class Downloads {
     const validators = {
       ETag: etag,
       ...(date === undefined ? {} : { 'Last-Modified': date }),
-      // The right to it belongs to one device, so only that device may keep it.
-      'Cache-Control': 'private, max-age=31536000, immutable',
+      'Cache-Control': cacheControl,
     }
     if (fails(req.get('if-match'), etag)) return void res.status(412).set(validators).end()
     if (matches(req.get('if-none-match'), etag)) return void res.status(304).set(validators).end()
@@ -156,6 +156,12 @@ class Downloads {
     const part = selectRange({ range, ifRange }, { size, etag })
     if (part.kind === 'unsatisfiable') {
       return void res.status(416).set('Content-Range', `bytes */${size}`).end()
+    }
+    if (artifact.link && mayRedirect(req, part)) {
+      if (await redirect(res, artifact.link)) {
+        return this.#ctx.metrics.artifactAnswers.inc({ way: 'redirect' })
+      }
+      this.#ctx.log.warn({ sha256 }, 'no link to an artifact could be made; it was sent from here')
     }
     const { status, stretches, tail, ...rest } = planOf(part, size)
     const headers = {
@@ -181,6 +187,7 @@ class Downloads {
     const block = Math.min(firstBlockBytes, maxBlockBytes, bytes.stretches[0]?.length ?? 0)
     const first = await this.#pool.claim(block, { timeoutMs: waitMs, signal })
     res.status(head.status).set(head.headers)
+    this.#ctx.metrics.artifactAnswers.inc({ way: 'direct' })
     try {
       const sent = await sendBytes(
         res,
@@ -209,17 +216,17 @@ interface Plan {
 
 function planOf(asked: Exclude<Selection, { kind: 'unsatisfiable' }>, size: number): Plan {
   if (asked.kind === 'parts') {
-    const { contentType, length, ...body } = multipartOf(asked.parts, size)
+    const { contentType: multipart, length, ...body } = multipartOf(asked.parts, size)
     // Where the heads of the parts would make it longer than the whole, the whole is sent: no answer is longer than the artifact.
     if (length <= size) {
-      const headers = { 'Content-Type': contentType, 'Content-Length': String(length) }
+      const headers = { 'Content-Type': multipart, 'Content-Length': String(length) }
       return { status: 206, headers, ...body }
     }
   }
   const { start, end } = asked.kind === 'part' ? asked : { start: 0, end: size - 1 }
   const length = end - start + 1
   const headers = {
-    'Content-Type': 'application/octet-stream',
+    'Content-Type': contentType,
     'Content-Length': String(length),
     ...(asked.kind === 'part' ? { 'Content-Range': `bytes ${start}-${end}/${size}` } : {}),
   }

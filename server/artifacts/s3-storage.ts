@@ -10,6 +10,7 @@ import { ByteBudget } from './byte-budget.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { type Patience, S3Bucket, statusOf, type UploadPart } from './s3-bucket.ts'
 import { probeBucket, watchBucket } from './s3-health.ts'
+import { type Links, openLinks } from './s3-links.ts'
 import type { ArtifactStorage, OpenArtifact, ReceivedBytes } from './storage.ts'
 
 const sha256Pattern = /^[0-9a-f]{64}$/
@@ -41,9 +42,12 @@ interface Deps {
 export async function openS3Storage(settings: S3Settings, deps: Deps): Promise<ArtifactStorage> {
   const { clock, log, fallback, patience } = deps
   const bucket = await S3Bucket.open(settings, patience)
+  let links: Links | undefined
   try {
+    links = await openLinks(settings)
     await requireBucket(bucket, settings, log)
   } catch (error) {
+    links?.[Symbol.dispose]()
     bucket[Symbol.dispose]()
     throw error
   }
@@ -71,7 +75,9 @@ export async function openS3Storage(settings: S3Settings, deps: Deps): Promise<A
       if (!sha256Pattern.test(sha256)) return undefined
       const size = await bucket.size(keyOf(bucket, sha256))
       if (size === undefined) return await fallback?.open(sha256)
-      return openObject(bucket, blocks, { sha256, size })
+      const object = openObject(bucket, blocks, { sha256, size })
+      const key = keyOf(bucket, sha256)
+      return links ? { ...object, link: async () => await links.to(key) } : object
     },
     remote: {
       name: settings.bucket,
@@ -80,6 +86,7 @@ export async function openS3Storage(settings: S3Settings, deps: Deps): Promise<A
     },
     [Symbol.asyncDispose]: async () => {
       clearInterval(timer)
+      links?.[Symbol.dispose]()
       bucket[Symbol.dispose]()
     },
   }

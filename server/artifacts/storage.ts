@@ -1,3 +1,8 @@
+/** What is said of the bytes of any artifact, whoever sends them. */
+export const contentType = 'application/octet-stream'
+/** The right to it belongs to one device, so only that device may keep it. */
+export const cacheControl = 'private, max-age=31536000, immutable'
+
 /** Bytes that arrived completely but are not kept yet. Disposing what was not kept leaves nothing behind. */
 export interface ReceivedBytes extends AsyncDisposable {
   /** Of all bytes, lower hex. */
@@ -25,6 +30,8 @@ export interface OpenArtifact extends AsyncDisposable {
   read: (buffer: Buffer, position: number, length: number) => Promise<number>
   /** What is in memory from `position` on, at least a byte, where several read it; otherwise undefined, and it has to be read. */
   hold?: (position: number) => Promise<HeldBytes | undefined>
+  /** A URL that gives these bytes to whoever has it, for a short time: a secret. Only where the storage has them and may give such. */
+  link?: () => Promise<string>
 }
 
 /**

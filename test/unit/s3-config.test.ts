@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 
 import { ConfigError, loadConfig } from '../../server/config.ts'
 
@@ -61,4 +61,46 @@ test('backups leave out what is in a bucket, and say so to who asks for it', () 
   expect(() =>
     loadConfig({ ...backups, ...whole, FLEETSEAL_BACKUP_INCLUDE: 'artifacts,kek' }),
   ).toThrow('FLEETSEAL_BACKUP_INCLUDE: artifacts in a bucket')
+})
+
+describe('links for devices', () => {
+  const on = { ...whole, FLEETSEAL_S3_REDIRECT: 'on' }
+
+  test('are off, and when on good for five minutes by the host of the store', () => {
+    expect(loadConfig(whole).s3?.redirect).toBeUndefined()
+    expect(loadConfig(on).s3?.redirect).toEqual({
+      endpoint: 'https://s3.example',
+      lifeSeconds: 300,
+    })
+  })
+
+  test('name the host that devices use, where that is another', () => {
+    const outside = {
+      ...on,
+      FLEETSEAL_S3_ENDPOINT: 'http://10.0.0.1:9000',
+      FLEETSEAL_S3_PLAIN_HTTP: 'allow',
+    }
+    expect(() => loadConfig(outside)).toThrow('FLEETSEAL_S3_ENDPOINT: must be https')
+    const named = { ...outside, FLEETSEAL_S3_REDIRECT_ENDPOINT: 'https://files.example' }
+    expect(loadConfig(named).s3).toMatchObject({
+      endpoint: 'http://10.0.0.1:9000',
+      redirect: { endpoint: 'https://files.example' },
+    })
+  })
+
+  test.each([
+    ['FLEETSEAL_S3_REDIRECT', 'always'],
+    ['FLEETSEAL_S3_REDIRECT_SECONDS', '59'],
+    ['FLEETSEAL_S3_REDIRECT_SECONDS', '3601'],
+    ['FLEETSEAL_S3_REDIRECT_ENDPOINT', 'http://files.example'],
+    ['FLEETSEAL_S3_REDIRECT_ENDPOINT', 'https://a:b@files.example'],
+  ])('%s cannot be %s', (name, value) => {
+    expect(() => loadConfig({ ...on, [name]: value })).toThrow(name)
+  })
+
+  test('without a bucket are refused', () => {
+    expect(() => loadConfig({ FLEETSEAL_S3_REDIRECT: 'on' })).toThrow(
+      'FLEETSEAL_S3_REDIRECT: needs a bucket',
+    )
+  })
 })
