@@ -1,8 +1,8 @@
-import type { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 
 import { PkiError } from '../pki/errors.ts'
 import { fingerprint, parseCertificate } from '../pki/x509/parse.ts'
+import { chainOf, leafOf } from './peer-leaf.ts'
 
 /** The certificate a peer proved to hold, whatever Node thinks of it. */
 export interface Peer {
@@ -13,8 +13,8 @@ export interface Peer {
   /** A certificate of an authority is none of a device, though OpenSSL lets it be a client's. */
   isCa: boolean
   /**
-   * DER, leaf first, as the peer sent it; of a resumed session, and of a certificate that names a device of ours, the leaf alone.
-   * Kept from the first look: Node gives the issuers once for each connection and then never again.
+   * DER, leaf first, as the peer sent it, and on to an anchor of ours where it leads to one; of a resumed session, and of a
+   * certificate that names a device of ours, the leaf alone.
    */
   chain: readonly Buffer[]
 }
@@ -27,26 +27,14 @@ const peers = new WeakMap<TLSSocket, Peer>()
 export function peerOf(socket: TLSSocket): Peer | undefined {
   const known = peers.get(socket)
   if (known) return known
-  const certificate = socket.getPeerX509Certificate()
-  if (!certificate) return undefined
-  const der = certificate.raw
+  const leaf = leafOf(socket)
+  if (!leaf) return undefined
+  const der = leaf.raw
   const deviceId = deviceIdIn(der)
-  const chain = deviceId === undefined ? chainOf(certificate) : [der]
-  const peer = { fingerprint: fingerprint(der), deviceId, isCa: certificate.ca, chain }
+  const chain = deviceId === undefined ? chainOf(socket, maxChain) : [der]
+  const peer = { fingerprint: fingerprint(der), deviceId, isCa: leaf.ca, chain }
   peers.set(socket, peer)
   return peer
-}
-
-function chainOf(leaf: X509Certificate): Buffer[] {
-  const chain: Buffer[] = []
-  let next: X509Certificate | undefined = leaf
-  while (next && chain.length < maxChain) {
-    const { raw }: X509Certificate = next
-    if (chain.some((der) => der.equals(raw))) break
-    chain.push(raw)
-    next = next.issuerCertificate
-  }
-  return chain
 }
 
 function deviceIdIn(der: Buffer): string | undefined {

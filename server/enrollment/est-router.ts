@@ -11,6 +11,7 @@ import { noteEvent } from '../events/record.ts'
 import { clientCertificate, refusedBy } from '../http/device-auth.ts'
 import type { Identity } from '../identity.ts'
 import { peerOf } from '../peer-certificate.ts'
+import { leafOf } from '../peer-leaf.ts'
 import { createEnrollmentAuthenticator, type EnrollmentAuthenticator } from './authenticate.ts'
 import { enroll } from './enroll.ts'
 import {
@@ -236,7 +237,7 @@ class Est {
   }
 
   async #lapsed({ socket }: Request, res: Response): Promise<Identity> {
-    const presented = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined
+    const presented = socket instanceof TLSSocket ? leafOf(socket) : undefined
     if (!presented) throw new DomainError('not-allowed', 'There is no client certificate')
     const address = socket.remoteAddress ?? 'unknown'
     const identity = await this.#noting({ address }, () => identifyLapsed(this.#ctx, presented.raw))

@@ -3,6 +3,7 @@ import { createServer, type Server, type TLSSocket } from 'node:tls'
 
 import { admissionOf, admitInTurn, type NotAdmitted } from '../admission.ts'
 import type { Context } from '../context.ts'
+import { leafOf } from '../peer-leaf.ts'
 import { type HeaderFault, takeProxied } from '../proxy-header.ts'
 import { followRenewals, secureContext, shareTickets } from '../tls.ts'
 import { fingerprintOf } from './identity.ts'
@@ -78,7 +79,7 @@ export function createGate(
 /** @returns the fingerprint, or why the peer does not get in */
 function check(socket: TLSSocket): string | Refused {
   // Of a resumed session it is the certificate of its first handshake. Asked for once: each time costs a copy of it.
-  const certificate = socket.getPeerX509Certificate()
+  const certificate = leafOf(socket)
   if (certificate === undefined) return new Refused('no-certificate')
   const fingerprint = fingerprintOf(certificate)
   if (socket.authorized !== true) {

@@ -1,7 +1,10 @@
+import { type KeyObject, X509Certificate } from 'node:crypto'
+
 import type { AedesOptions, Client, Subscription } from 'aedes'
 
 import type { Context } from '../context.ts'
 import type { Identity } from '../identity.ts'
+import { leafOf, type Leaf } from '../peer-leaf.ts'
 import { deviceLeaves, type DeviceLeaf } from '../protocol/topics.ts'
 import type { GroupCommit } from './group-commit.ts'
 import { asRefused, runHook } from './hook.ts'
@@ -162,12 +165,16 @@ async function prepared(
 ): Promise<unknown> {
   while (session.preparing) await session.preparing.catch(() => {})
   const { fingerprint, socket } = session
-  const key = () => socket.getPeerX509Certificate()?.publicKey
+  const key = () => keyIn(leafOf(socket))
   const work = handler.prepare?.(body, { deviceId, fingerprint, key })
   if (!work) return body
   const preparing = work.finally(() => (session.preparing = undefined))
   session.preparing = preparing
   return await preparing
+}
+
+function keyIn(leaf: Leaf | undefined): KeyObject | undefined {
+  return leaf && new X509Certificate(leaf.raw).publicKey
 }
 
 function subscribe(

@@ -1,4 +1,4 @@
-import { hash, type X509Certificate } from 'node:crypto'
+import { hash } from 'node:crypto'
 
 import type { Context } from '../context.ts'
 import { type Identity, type Verdict } from '../identity.ts'
@@ -9,8 +9,8 @@ import type { Session } from './session.ts'
 type Deps = Pick<Context, 'identities' | 'connections'>
 
 /** SHA-256 of the DER, lower hex. */
-export function fingerprintOf(certificate: X509Certificate): string {
-  return hash('sha256', certificate.raw, 'hex')
+export function fingerprintOf({ raw }: { raw: Buffer }): string {
+  return hash('sha256', raw, 'hex')
 }
 
 /**

@@ -1,10 +1,11 @@
-import type { TLSSocket } from 'node:tls'
+import { TLSSocket } from 'node:tls'
 
 import type { Request } from 'express'
 
 import type { Context } from '../context.ts'
 import { DomainError } from '../errors.ts'
 import { assertOwnPage } from '../http/origin.ts'
+import { leafOf } from '../peer-leaf.ts'
 import { sessionSecretIn } from '../people/session-cookie.ts'
 import { sessionCredential } from '../people/session-credential.ts'
 import type { WorkloadVerifier } from '../workloads/verify.ts'
@@ -54,10 +55,9 @@ function bearer(
   return keyCredential(deps, token) ?? workloads.credential(token)
 }
 
-function certificateIn(req: Request): Buffer | undefined {
-  const socket = req.socket as Partial<TLSSocket>
+function certificateIn({ socket }: Request): Buffer | undefined {
   // Of a resumed session too, where OpenSSL keeps the certificate of the first handshake.
-  return socket.getPeerX509Certificate?.()?.raw
+  return socket instanceof TLSSocket ? leafOf(socket)?.raw : undefined
 }
 
 function changes({ method }: Request): boolean {
