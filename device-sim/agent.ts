@@ -152,6 +152,7 @@ export class DeviceAgent extends EventEmitter<AgentEvents> {
           ...input,
           disk,
           mirrors: config.mirrors,
+          redirectHosts: config.redirectHosts,
           server: () => ({
             ...this.#credentials(),
             host: config.serverHost,

@@ -85,6 +85,16 @@ export const DeviceConfig = z.strictObject({
     )
     .max(4)
     .default([]),
+  /** Stores to which the server may send this device for images, without showing who asks; none: it is sent nowhere. */
+  redirectHosts: z
+    .array(
+      z.strictObject({
+        host: z.string().min(1).max(255).refine(isUrlHost, 'a host as in a URL, without port 443'),
+        ca: z.string().max(65_536).optional(),
+      }),
+    )
+    .max(4)
+    .default([]),
   /** How long a chunk is waited for before it is asked for again; doubled up to 5 minutes. */
   chunkRepairMs: z.int().min(50).max(300_000).default(5_000),
   /** The least rate of a download, in bytes a second over the window (updates.md section 4, step 10). */
@@ -135,6 +145,10 @@ function requireWhole(config: DeviceConfig): DeviceConfig {
     'A constrained device has pinned keys and one component',
     'Enroll it with --constrained, --release-keys and one --component',
   )
+}
+
+function isUrlHost(host: string): boolean {
+  return URL.parse(`https://${host}/`)?.host === host
 }
 
 function parseJson(bytes: Buffer): unknown {

@@ -1,17 +1,12 @@
 import { createHash, type Hash } from 'node:crypto'
-import {
-  type ClientRequest,
-  type IncomingMessage,
-  request as httpRequest,
-  type RequestOptions,
-} from 'node:http'
-import { request as httpsRequest } from 'node:https'
+import type { IncomingMessage } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import { type Disk, DiskError, removeFile } from '../disk.ts'
 import { messageOf } from '../errors.ts'
-import { presenting } from '../tls.ts'
+import { ask, type DownloadServer, type Mirror } from './ask.ts'
 import { type ChunkLink, receiveChunks } from './chunk-transfer.ts'
+import { type StoreHost, StoreRedirects } from './store-redirects.ts'
 import {
   type DownloadRules,
   Failure,
@@ -21,23 +16,6 @@ import {
   rateGuard,
   type Wanted,
 } from './transfer.ts'
-
-export interface DownloadServer {
-  host: string
-  port: number
-  /** The pinned root and the device's own key and chain, PEM. */
-  root: string
-  key: string
-  certificates: string
-}
-
-/** Serves the same bytes to anybody under `/artifacts/<sha256>`; it is not trusted, hashes decide (updates.md section 6). */
-export interface Mirror {
-  /** `https://` or `http://`, without a slash at the end. */
-  url: string
-  /** PEM; the system's when left out. */
-  ca?: string | undefined
-}
 
 export type Outcome =
   /** `notes`: which ways were given up on the way, and why. */
@@ -51,6 +29,8 @@ export interface DownloadInput {
   server: () => DownloadServer
   /** Asked first, one after the other, each once. */
   mirrors?: readonly Mirror[] | undefined
+  /** To which the server may send this device for bytes, by a link. */
+  redirectHosts?: readonly StoreHost[] | undefined
   /** To the broker, for chunks. */
   link: ChunkLink
   wanted: Wanted
@@ -60,7 +40,6 @@ export interface DownloadInput {
 }
 
 const writeBytes = 262_144
-const silenceMs = 30_000
 const firstWaitMs = 500
 const maxWaitMs = 60_000
 
@@ -75,15 +54,22 @@ export async function download(input: DownloadInput): Promise<Outcome> {
   const { delivery } = input.rules
   const { outcome, notes } = await fromMirrors(input)
   if (outcome) return outcome
+  const store = new StoreRedirects(input.redirectHosts ?? [])
   let way: Way = delivery === 'mqtt' ? 'mqtt' : 'https'
   let waitMs = firstWaitMs
   let before = -1
   while (!input.signal.aborted) {
     try {
-      const isWhole = await fetchRest(input, way)
+      const isWhole = await fetchRest(input, way, store)
       if (isWhole) return { done: 'whole', notes }
+      if (store.isFollowed) notes.push(store.giveUp('hash', 'it sent other bytes'))
     } catch (error) {
       if (input.signal.aborted) break
+      if (store.isFollowed && (error instanceof Interruption || error instanceof Failure)) {
+        // What it kept is good for the server to go on from.
+        notes.push(store.giveUp(codeOf(error), error.message))
+        continue
+      }
       if (!(error instanceof Interruption)) return failed(error)
       const size = (await input.disk.size(input.wanted.part)) ?? 0
       // Waiting grows only while nothing comes through.
@@ -111,11 +97,14 @@ async function fromMirrors(
       if (!(error instanceof Interruption || error instanceof Failure)) {
         return { outcome: failed(error), notes }
       }
-      const code = error instanceof Failure ? error.code : 'unreachable'
-      notes.push(`${mirror.url} was not used (${code}): ${error.message}`)
+      notes.push(`${mirror.url} was not used (${codeOf(error)}): ${error.message}`)
     }
   }
   return { outcome: undefined, notes }
+}
+
+function codeOf(error: Interruption | Failure): string {
+  return error instanceof Failure ? error.code : 'unreachable'
 }
 
 /** HTTPS costs the server less; chunks only while the broker is there to bring them. */
@@ -139,6 +128,7 @@ function isNodeError(error: unknown): boolean {
 async function fetchRest(
   { disk, server, link, wanted, rules, ...input }: DownloadInput,
   way: Way,
+  store?: StoreRedirects,
 ): Promise<boolean> {
   const { part, length, sha256 } = wanted
   let kept = (await disk.size(part)) ?? 0
@@ -153,7 +143,10 @@ async function fetchRest(
   }
   if (kept < length || length === 0) {
     const source = way === 'https' || way === 'mqtt' ? server() : way
-    const response = await ask(source, wanted, { from: kept, signal: input.signal })
+    const asked = { from: kept, signal: input.signal }
+    const follow = way === 'https' && store?.isOpen ? store : undefined
+    const first = await ask(source, wanted, { ...asked, asksForLink: follow !== undefined })
+    const response = follow ? await follow.follow(first, asked) : first
     const isConnected = 'url' in source || link.isConnected
     kept = startOf(response, { wanted, kept, isConnected })
     if (kept === 0) await removeFile(disk, part)
@@ -189,46 +182,6 @@ async function hashOf(disk: Disk, part: string): Promise<Hash> {
   const hash = createHash('sha256')
   for await (const piece of disk.chunks(part)) hash.update(piece)
   return hash
-}
-
-async function ask(
-  source: DownloadServer | Mirror,
-  { sha256 }: Wanted,
-  { from, signal }: { from: number; signal: AbortSignal },
-): Promise<IncomingMessage> {
-  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
-  const path = `/artifacts/${sha256}`
-  const common = {
-    agent: false,
-    timeout: silenceMs,
-    signal,
-    headers: {
-      'accept-encoding': 'identity',
-      ...(from > 0 && { range: `bytes=${from}-`, 'if-range': `"${sha256}"` }),
-    },
-  } as const
-  const sent = 'url' in source ? askMirror(source, path, common) : askServer(source, path, common)
-  sent.on('timeout', () => sent.destroy(new Error('The server is silent')))
-  sent.on('error', reject)
-  sent.on('response', resolve)
-  sent.end()
-  try {
-    return await promise
-  } catch (error) {
-    throw new Interruption(messageOf(error), { isUnreachable: true })
-  }
-}
-
-function askServer(server: DownloadServer, path: string, common: RequestOptions): ClientRequest {
-  const { host, port, root } = server
-  return httpsRequest({ ...common, host, port, path, ca: root, ...presenting(server) })
-}
-
-/** The device's certificate is shown to nobody but its server. */
-function askMirror({ url, ca }: Mirror, path: string, common: RequestOptions): ClientRequest {
-  const target = new URL(`${url}${path}`)
-  if (target.protocol === 'http:') return httpRequest(target, common)
-  return httpsRequest(target, { ...common, ...(ca !== undefined && { ca }) })
 }
 
 /** From which byte the answer goes on. Throws for an answer that is no part of the artifact. */
