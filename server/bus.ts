@@ -3,6 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Logger } from 'pino'
 
+import { payloadsOf } from './bus-payloads.ts'
+import { BusPing } from './bus-ping.ts'
+
 /**
  * `identity`: device ids whose right to be connected may have changed. `wake`: devices that have something to fetch.
  * `authority`: authorities that were made, changed their state or had their keys wrapped anew. `session`: devices that are connected
@@ -20,15 +23,22 @@ export interface Bus extends AsyncDisposable {
   publish: (channel: Channel, ids: readonly string[]) => Promise<void>
   subscribe: (channel: Channel, listener: (ids: string[]) => void) => void
   onGap: (listener: () => void) => void
-  /** False while notifications may be missed. */
+  /** False while notifications may be missed: when they are not known to arrive. */
   connected: () => boolean
 }
 
-/** PostgreSQL refuses payloads of 8,000 bytes; 100 UUIDs are 3,900. */
-const idsPerMessage = 100
 const prefix = 'fleetseal_'
-/** Between two pings, and between attempts to connect again. */
-const pauseMs = 2_000
+/** Of one statement: each payload is at most 8 kB. */
+const payloadsAtOnce = 100
+/** An answer that is this much later than it may be is not waited for. */
+const slackMs = 500
+
+export interface BusTiming {
+  /** Between two pings, and between attempts to connect again; up to a tenth more or less. */
+  pauseMs?: number
+  /** So long a ping may take. */
+  answerMs?: number
+}
 
 class Listeners {
   readonly byChannel = new Map<string, ((ids: string[]) => void)[]>()
@@ -57,9 +67,17 @@ export function createLocalBus(): Bus {
   }
 }
 
-/** Over LISTEN/NOTIFY on a connection of its own, re-made at once when it breaks; a ping notices a half-open one. */
-export async function createPostgresBus(url: string, log: Logger): Promise<Bus> {
-  const bus = new PostgresBus(url, log)
+/**
+ * Over LISTEN/NOTIFY on a connection of its own, re-made at once when it breaks. One that no longer brings notifications, because its
+ * TCP is cut without a word or for whatever reason, is found out by a ping to itself after `pauseMs` and `answerMs` at the latest, and
+ * destroyed.
+ */
+export async function createPostgresBus(
+  url: string,
+  log: Logger,
+  timing: BusTiming = {},
+): Promise<Bus> {
+  const bus = new PostgresBus(url, log, timing)
   await bus.start()
   return bus
 }
@@ -68,38 +86,54 @@ class PostgresBus implements Bus {
   readonly #listeners = new Listeners()
   readonly #url: string
   readonly #log: Logger
+  readonly #pauseMs: number
+  readonly #trustMs: number
+  readonly #ping: BusPing
   readonly #stop = new AbortController()
   #client: pg.Client | undefined
+  /** When it was last known that everything before had arrived. */
+  #provenAtMs = 0
   /** Ends the pause of the watch early. */
   #wake = () => {}
   #loop: Promise<void> = Promise.resolve()
 
-  constructor(url: string, log: Logger) {
+  constructor(url: string, log: Logger, { pauseMs = 2_000, answerMs = 2_000 }: BusTiming) {
     this.#url = url
     this.#log = log
+    this.#pauseMs = pauseMs
+    this.#trustMs = pauseMs * 1.1 + answerMs + slackMs
+    this.#ping = new BusPing(answerMs)
   }
 
   subscribe = this.#listeners.subscribe
   onGap = this.#listeners.onGap
-  connected = () => this.#client !== undefined
+  /** Also false in a process that stood still, until it has read what arrived meanwhile. */
+  connected = () =>
+    this.#client !== undefined && performance.now() - this.#provenAtMs <= this.#trustMs
 
   async start(): Promise<void> {
-    this.#client = await this.#connect()
+    await this.#connect()
     this.#loop = this.#watch()
   }
 
   async publish(channel: Channel, ids: readonly string[]): Promise<void> {
+    if (ids.length === 0) return
     // This process must not depend on the round trip: it acts at once, and again, harmlessly, when its own echo arrives.
-    if (ids.length > 0) this.#listeners.deliver(channel, ids.join(','))
-    for (let at = 0; at < ids.length; at += idsPerMessage) {
-      const payload = ids.slice(at, at + idsPerMessage).join(',')
+    this.#listeners.deliver(channel, ids.join(','))
+    const { payloads, tooLong } = payloadsOf(ids)
+    if (tooLong.length > 0)
+      this.#log.error({ channel, count: tooLong.length }, 'too long to notify')
+    for (let at = 0; at < payloads.length; at += payloadsAtOnce) {
       await this.#client
-        ?.query('select pg_notify($1, $2)', [prefix + channel, payload])
+        ?.query('select pg_notify($1, payload) from unnest($2::text[]) as payload', [
+          prefix + channel,
+          payloads.slice(at, at + payloadsAtOnce),
+        ])
         .catch((error: unknown) => this.#log.warn({ err: error }, 'notification not sent'))
     }
   }
 
-  async #connect(): Promise<pg.Client> {
+  async #connect(): Promise<void> {
     const client = new pg.Client({
       connectionString: this.#url,
       keepAlive: true,
@@ -109,12 +143,24 @@ class PostgresBus implements Bus {
     })
     client.on('error', () => {})
     client.once('end', () => this.#lost(client))
-    await client.connect()
-    for (const channel of channels) await client.query(`listen ${prefix}${channel}`)
-    client.on('notification', ({ channel, payload = '' }) =>
-      this.#listeners.deliver(channel.slice(prefix.length), payload),
-    )
-    return client
+    client.on('notification', ({ channel, payload = '' }) => {
+      if (channel === this.#ping.channel) this.#ping.hear(payload)
+      else this.#listeners.deliver(channel.slice(prefix.length), payload)
+    })
+    const abandon = () => client.connection.stream.destroy()
+    this.#stop.signal.addEventListener('abort', abandon)
+    try {
+      await client.connect()
+      const names = [...channels.map((name) => prefix + name), this.#ping.channel]
+      for (const name of names) await client.query(`listen ${name}`)
+    } catch (error) {
+      abandon()
+      throw error
+    } finally {
+      this.#stop.signal.removeEventListener('abort', abandon)
+    }
+    this.#provenAtMs = performance.now()
+    this.#client = client
   }
 
   /** Until it is back, changes are heard of by sweeps only: every moment counts. */
@@ -124,10 +170,12 @@ class PostgresBus implements Bus {
     this.#wake()
   }
 
+  /** Processes that were started together do not ask together. */
   async #pause(): Promise<void> {
     const early = new AbortController()
     this.#wake = () => early.abort()
     const signal = AbortSignal.any([this.#stop.signal, early.signal])
+    const pauseMs = this.#pauseMs * (0.9 + Math.random() * 0.2)
     await sleep(pauseMs, undefined, { signal }).catch(() => {})
   }
 
@@ -136,23 +184,41 @@ class PostgresBus implements Bus {
     while (!signal.aborted) {
       await this.#pause()
       if (signal.aborted) return
+      await this.#prove()
+      if (this.#client || signal.aborted) continue
       try {
-        if (this.#client) await this.#client.query('select 1')
-        else {
-          this.#client = await this.#connect()
-          for (const listener of this.#listeners.gap) listener()
-        }
+        await this.#connect()
+        // In the same turn: nobody finds it connected and what was missed forgotten.
+        for (const listener of this.#listeners.gap) listener()
       } catch (error) {
-        this.#log.warn({ err: error }, 'the notification connection broke; connecting again')
-        await this.#client?.end().catch(() => {})
-        this.#client = undefined
+        if (!signal.aborted) {
+          this.#log.warn({ err: error }, 'the notification connection could not be made again')
+        }
       }
+    }
+  }
+
+  async #prove(): Promise<void> {
+    const client = this.#client
+    if (!client) return
+    if (await this.#ping.isAnswered(client)) {
+      this.#provenAtMs = performance.now()
+    } else if (this.#client === client) {
+      this.#log.warn('the notification connection broke: no answer to a ping; connecting again')
+      this.#client = undefined
+      // Not ended: nobody answers to that either.
+      client.connection.stream.destroy()
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
     await this.#loop
-    await this.#client?.end().catch(() => {})
+    const client = this.#client
+    this.#client = undefined
+    if (!client) return
+    const late = setTimeout(() => client.connection.stream.destroy(), 1_000)
+    await client.end().catch(() => {})
+    clearTimeout(late)
   }
 }

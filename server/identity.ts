@@ -33,6 +33,8 @@ export interface IdentityDirectory {
   /** May this device (by id) act now? From memory; undefined when this process does not know it. */
   deviceAllowed: (deviceId: string) => boolean | undefined
   ready: () => boolean
+  /** Changes may have happened that nobody told this process: who wants to come in is not judged from memory alone. */
+  mayHaveMissed?: () => boolean
   /** Reads what changed since the last time and ends the connections of devices that lost their right. Never rejects. */
   sweep?: () => Promise<void>
 }

@@ -62,6 +62,9 @@ class Directory implements RunningDirectory {
   #lastReadMs = 0
   /** The last sweep failed: something may have been heard of and not read. */
   #isBehind = false
+  /** Times that notifications may have been missed, and how many of them were made good by a sweep that began later. */
+  #gaps = 0
+  #gapsClosed = 0
   #timer: NodeJS.Timeout | undefined
   #stopped = false
 
@@ -74,7 +77,10 @@ class Directory implements RunningDirectory {
   async start(sweepMs: number): Promise<void> {
     const { db, clock, bus } = this.#deps
     bus.subscribe('identity', () => void this.sweep())
-    bus.onGap(() => void this.sweep())
+    bus.onGap(() => {
+      this.#gaps++
+      void this.sweep()
+    })
     this.#feed.begin(await identityHorizon(db))
     let after: string | undefined
     for (let loaded = 0; loaded < maxPreloaded; loaded += pageSize) {
@@ -103,6 +109,9 @@ class Directory implements RunningDirectory {
     // A notification is worth something only while what it points to can be read.
     return age <= staleAfterMs || (this.#deps.bus.connected() && !this.#isBehind)
   }
+
+  mayHaveMissed = (): boolean =>
+    !this.#deps.bus.connected() || this.#gapsClosed !== this.#gaps || this.#isBehind
 
   check = async (fingerprint: string): Promise<Verdict> => {
     const running = this.#checks.get(fingerprint)
@@ -209,6 +218,7 @@ class Directory implements RunningDirectory {
     if (this.#stopped) return
     const { clock, log } = this.#deps
     const startedMs = clock.now().getTime()
+    const gaps = this.#gaps
     try {
       await this.#feed.read(async ({ deviceIds, groupIds }) => {
         if (groupIds.length > 0) this.#touch('all')
@@ -227,6 +237,7 @@ class Directory implements RunningDirectory {
       }
       this.#lastReadMs = startedMs
       this.#isBehind = false
+      this.#gapsClosed = gaps
     } catch (error) {
       this.#isBehind = true
       if (!this.#stopped) log.warn({ err: error }, 'changes of identity could not be read')

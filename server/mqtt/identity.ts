@@ -3,6 +3,7 @@ import { hash } from 'node:crypto'
 import type { Context } from '../context.ts'
 import { type Identity, type Verdict } from '../identity.ts'
 import { uuidPattern } from '../ids.ts'
+import { partWith } from './part.ts'
 import { Refused } from './refusal.ts'
 import type { Session } from './session.ts'
 
@@ -18,7 +19,8 @@ export function fingerprintOf({ raw }: { raw: Buffer }): string {
  * index under the id it claims *before* the status is checked, so that a revocation that arrives in between ends
  * it; a claim that is not the certificate's device is refused.
  *
- * A promise only for a certificate this process has not met: what memory knows is answered at once.
+ * A promise only for a certificate this process has not met, and for all while changes may have been missed: then the
+ * database is asked. Otherwise what memory knows is answered at once.
  *
  * @param clientId of the CONNECT, not yet believed
  * @throws Refused with CONNACK code 2 for a wrong client id, 3 when the status is unknown, else 5
@@ -30,8 +32,9 @@ export function identify(
 ): Identity | Promise<Identity> {
   const { fingerprint, socket } = session
   if (!uuidPattern.test(clientId)) throw new Refused('client-id-mismatch', {}, { returnCode: 2 })
-  deps.connections.add(socket, { fingerprint, deviceId: clientId })
-  const known = deps.identities.peek(fingerprint)
+  deps.connections.add(socket, { fingerprint, deviceId: clientId }, partWith)
+  const isCertain = deps.identities.mayHaveMissed?.() !== true
+  const known = isCertain ? deps.identities.peek(fingerprint) : undefined
   if (known) return admitted(known, session, clientId)
   return verdictOf(deps, fingerprint).then((verdict) => admitted(verdict, session, clientId))
 }
@@ -45,7 +48,7 @@ function admitted(verdict: Verdict, { socket }: Session, clientId: string): Iden
       { returnCode: 2 },
     )
   }
-  if (socket.destroyed) throw new Refused('connection-broken')
+  if (socket.destroyed || !socket.writable) throw new Refused('connection-broken')
   return verdict.identity
 }
 
@@ -65,7 +68,9 @@ export function assertStillAllowed(deps: Deps, session: Session): void | Promise
 }
 
 async function verdictOf({ identities }: Deps, fingerprint: string): Promise<Verdict> {
-  await identities.check(fingerprint)
+  const checked = await identities.check(fingerprint)
+  // Memory may not know of it, and has no say when the database could not be asked.
+  if (!checked.allowed) return checked
   // What `check` answers was read a while ago; memory has also what was announced since.
   return identities.peek(fingerprint) ?? (await identities.check(fingerprint))
 }
