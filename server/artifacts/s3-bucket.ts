@@ -260,15 +260,22 @@ export class S3Bucket implements Disposable {
 
 /** What the store answered with, when it answered: 403, 404… */
 export function statusOf(error: unknown): number | undefined {
+  return failureOf(error)?.status
+}
+
+export function failureOf(error: unknown): StoreFailure | undefined {
   const cause = error instanceof DomainError ? error.cause : undefined
-  return cause instanceof StoreFailure ? cause.status : undefined
+  return cause instanceof StoreFailure ? cause : undefined
 }
 
 /** The store's name for what went wrong, and its status: the rest of its answer may hold an access key or what was signed. */
-class StoreFailure extends Error {
+export class StoreFailure extends Error {
   readonly status: number | undefined
+  /** In which the bucket is, where the store says that. */
+  readonly region: string | undefined
+
   constructor(error: unknown) {
-    const name = error instanceof Error ? error.name : 'Error'
+    const name = error instanceof Error && /^\w{1,64}$/.test(error.name) ? error.name : 'Error'
     const code = error instanceof Error && 'code' in error ? String(error.code) : undefined
     super(code === undefined ? name : `${name} (${code})`)
     const meta: unknown =
@@ -278,7 +285,21 @@ class StoreFailure extends Error {
         ? meta.httpStatusCode
         : undefined
     this.status = typeof status === 'number' ? status : undefined
+    this.region = regionIn(error)
   }
+}
+
+/** Of `x-amz-bucket-region` with a redirect, or of the body with `AuthorizationHeaderMalformed`. */
+function regionIn(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined
+  const response: unknown = '$response' in error ? error.$response : undefined
+  const headers: unknown =
+    typeof response === 'object' && response && 'headers' in response ? response.headers : undefined
+  const told: unknown =
+    typeof headers === 'object' && headers && 'x-amz-bucket-region' in headers
+      ? headers['x-amz-bucket-region']
+      : 'Region' in error && error.Region
+  return typeof told === 'string' && /^[a-z0-9-]{1,64}$/.test(told) ? told : undefined
 }
 
 function unavailable(error: unknown): DomainError {

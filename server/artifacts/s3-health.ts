@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 
-import { type S3Bucket, statusOf } from './s3-bucket.ts'
+import { failureOf, type S3Bucket } from './s3-bucket.ts'
 import type { RemoteFault, RemoteState } from './storage.ts'
 
 /** How long what the last request found is taken for true. */
@@ -21,8 +21,8 @@ export async function probeBucket(bucket: S3Bucket): Promise<RemoteFault | undef
   } catch (error) {
     // What it left is removed with what uploads leave.
     if (step === 'read') await bucket.remove(key).catch(() => {})
-    const why = error instanceof Error && error.cause instanceof Error ? error.cause.message : '?'
-    return { step, status: statusOf(error), why }
+    const failure = failureOf(error)
+    return { step, status: failure?.status, why: failure?.message ?? '?', region: failure?.region }
   }
 }
 

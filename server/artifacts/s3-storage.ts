@@ -11,6 +11,7 @@ import { ReadAhead } from './read-ahead.ts'
 import { type Patience, S3Bucket, statusOf, type UploadPart } from './s3-bucket.ts'
 import { probeBucket, watchBucket } from './s3-health.ts'
 import { type Links, openLinks } from './s3-links.ts'
+import { remedyOf } from './s3-remedy.ts'
 import type { ArtifactStorage, OpenArtifact, ReceivedBytes } from './storage.ts'
 
 const sha256Pattern = /^[0-9a-f]{64}$/
@@ -251,7 +252,6 @@ async function requireBucket(bucket: S3Bucket, settings: S3Settings, log: Logger
     return
   }
   throw new ConfigError(
-    `FLEETSEAL_S3_…: the store refuses to write, read and remove in the bucket ${settings.bucket} (${status} ${why}): ` +
-      'look at FLEETSEAL_S3_BUCKET, FLEETSEAL_S3_REGION, the keys and what they may do',
+    `FLEETSEAL_S3_…: the store refuses to ${fault.step} an object in the bucket ${settings.bucket} (${status} ${why}). ${remedyOf(fault)}`,
   )
 }

@@ -68,4 +68,6 @@ export interface RemoteFault {
   status: number | undefined
   /** The store's name for it; holds no secret. */
   why: string
+  /** In which the store says that the bucket is. */
+  region?: string | undefined
 }

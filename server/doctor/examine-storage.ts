@@ -1,3 +1,4 @@
+import { remedyOf } from '../artifacts/s3-remedy.ts'
 import type { RemoteFault } from '../artifacts/storage.ts'
 import type { Context } from '../context.ts'
 import { error, type Finding, ok, warning } from './finding.ts'
@@ -23,21 +24,6 @@ export function judgeStorage(bucket: string, fault: RemoteFault | undefined): Fi
   }
   const what = `The bucket ${bucket} refuses to ${step} an object (${status} ${why})`
   return step === 'remove'
-    ? warning('storage', what, fixes[step])
-    : error('storage', what, fixOf(fault))
-}
-
-const fixes = {
-  write: 'Allow the keys s3:PutObject, s3:AbortMultipartUpload and s3:ListBucketMultipartUploads',
-  read: 'Allow the keys s3:GetObject and s3:ListBucket',
-  remove:
-    'Allow the keys s3:DeleteObject: what uploads leave behind stays in the bucket until then',
-} as const
-
-function fixOf({ step, status }: RemoteFault): string {
-  if (status === 404) return 'Make the bucket, or set FLEETSEAL_S3_BUCKET to the one that is meant'
-  if (status === 301 || status === 307 || status === 400) {
-    return 'Set FLEETSEAL_S3_REGION and FLEETSEAL_S3_PATH_STYLE as the store wants them (docs/storage.md)'
-  }
-  return `${fixes[step]}; see that the keys are valid and that the clock of this machine is right`
+    ? warning('storage', what, remedyOf(fault))
+    : error('storage', what, remedyOf(fault))
 }
