@@ -14,11 +14,14 @@ export interface ConnectionOwner {
 export class ConnectionIndex {
   readonly #byDevice = new Map<string, Set<Socket>>()
   readonly #owners = new WeakMap<Socket, ConnectionOwner>()
+  readonly #ends = new WeakMap<Socket, (socket: Socket) => void>()
   #size = 0
 
-  add(socket: Socket, owner: ConnectionOwner): void {
+  /** `end`: how it is ended when its owner is cut off, at once and for good; by default it is destroyed. */
+  add(socket: Socket, owner: ConnectionOwner, end?: (socket: Socket) => void): void {
     if (this.#owners.has(socket) || socket.destroyed) return
     this.#owners.set(socket, owner)
+    if (end) this.#ends.set(socket, end)
     const sockets = this.#byDevice.get(owner.deviceId) ?? new Set()
     sockets.add(socket)
     this.#byDevice.set(owner.deviceId, sockets)
@@ -42,7 +45,9 @@ export class ConnectionIndex {
     for (const socket of this.#byDevice.get(deviceId) ?? []) {
       const owner = this.#owners.get(socket)
       if (!owner || !match(owner)) continue
-      socket.destroy()
+      const end = this.#ends.get(socket)
+      if (end) end(socket)
+      else socket.destroy()
       dropped++
     }
     return dropped

@@ -20,6 +20,7 @@ import { defaultLimits, type Limits } from './limits.ts'
 import type { DirectHandler, MessageHandler } from './message.ts'
 import { NodeLease } from './node-lease.ts'
 import { guardParser } from './packet-cap.ts'
+import { partWith } from './part.ts'
 import { grantsOf } from './policy.ts'
 import { Presence } from './presence.ts'
 import { RefusalLog, Refused } from './refusal.ts'
@@ -176,10 +177,10 @@ function watchClone(
 /** CONNACK 0 went out. */
 function enter({ ctx, sessions, presence }: Parts, session: Session): void {
   const { deviceId, socket, replaces } = session
-  if (deviceId === undefined || socket.destroyed) return
+  if (deviceId === undefined || socket.destroyed || !socket.writable) return
   const end = (error: unknown) => {
     sessions.refuse(session, asRefused(error))
-    socket.destroy()
+    partWith(socket)
   }
   session.epoch = presence.nextEpoch()
   presence.set(deviceId, session.epoch, true)
@@ -189,7 +190,7 @@ function enter({ ctx, sessions, presence }: Parts, session: Session): void {
   // lost sight of one of them (broker.md §1.6).
   if (replaces) sessions.refuse(replaces, new Refused('taken-over'))
   session.replaces = undefined
-  before?.socket.destroy()
+  if (before) partWith(before.socket)
   try {
     void assertStillAllowed(ctx, session)?.catch(end)
   } catch (error) {

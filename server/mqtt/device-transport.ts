@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { DomainError } from '../errors.ts'
 import { type ServerLeaf, topicOf } from '../protocol/topics.ts'
 import type { Limits } from './limits.ts'
+import { partWith } from './part.ts'
 import { PublishFrame, publishHead } from './publish-frame.ts'
 import { Refused } from './refusal.ts'
 import type { Session, Sessions } from './session.ts'
@@ -60,7 +61,7 @@ export function createTransport(sessions: Sessions, limits: Limits): DeviceTrans
     },
     disconnect: (deviceId) => {
       const session = sessions.get(deviceId)
-      session?.socket.destroy()
+      if (session) partWith(session.socket)
       return session ? 1 : 0
     },
     isConnected: (deviceId) => sessions.get(deviceId) !== undefined,

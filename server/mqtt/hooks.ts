@@ -11,6 +11,7 @@ import { asRefused, runHook } from './hook.ts'
 import { assertStillAllowed, identify } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { DirectHandler, MessageHandler } from './message.ts'
+import { willPart } from './part.ts'
 import { checkConnect, checkFilter, checkPublish, grantsOf } from './policy.ts'
 import { Refused } from './refusal.ts'
 import type { Session, Sessions } from './session.ts'
@@ -107,6 +108,8 @@ function authenticate({ ctx, sessions }: HookDeps, session: Session): true | Pro
   const enter = ({ deviceId }: Identity): true => {
     session.deviceId = deviceId
     session.replaces = sessions.get(deviceId)
+    // Aedes ends it next.
+    if (session.replaces) willPart(session.replaces.socket)
     return true
   }
   const identity = identify(ctx, session, session.client.id)

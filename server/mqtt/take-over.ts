@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 
 import type { Context } from '../context.ts'
+import { partWith } from './part.ts'
 import type { Met, Presence } from './presence.ts'
 import { Refused } from './refusal.ts'
 import type { Session, Sessions } from './session.ts'
@@ -88,7 +89,7 @@ export class TakeOvers implements AsyncDisposable {
     if (!session || session.epoch === 0 || !(session.epoch < epoch)) return
     this.#onTaken(session, address)
     this.#sessions.refuse(session, new Refused('taken-over'))
-    session.socket.destroy()
+    partWith(session.socket)
   }
 
   async #sweep(): Promise<void> {

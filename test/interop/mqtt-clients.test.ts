@@ -22,7 +22,7 @@ import { enroll } from '../support/talking-device.ts'
 /*
  * Clients that others wrote, at a real server (broker.md, test 44): each connects by mTLS, listens on its own topic, tells of an event
  * that is acknowledged and stored, is closed by the server, and comes back: it is told again what it should be, and tells of
- * another event. The mosquitto clients are in foreign-device.sh.
+ * another event. What the mosquitto clients send and are sent is in foreign-device.sh.
  */
 
 const python = ['python3', '/usr/bin/python3'].find(
@@ -30,6 +30,9 @@ const python = ['python3', '/usr/bin/python3'].find(
 )
 const pahoScript = fileURLToPath(new URL('mqtt-paho.py', import.meta.url))
 const noPaho = python === undefined ? ' (skipped: python3-paho-mqtt is not installed)' : ''
+
+const noSub = spawnSync('mosquitto_sub', ['--help']).error !== undefined
+const noSubText = ' (skipped: mosquitto-clients is not installed)'
 
 const patience = { timeout: 60_000, interval: 50 }
 
@@ -170,3 +173,22 @@ test.skipIf(python === undefined)(`paho-python${noPaho}`, async () => {
   await client.has('told 2')
   expect(await told(device)).toEqual(['1', '2'])
 })
+
+test.skipIf(noSub)(
+  `mosquitto_sub comes back by itself after each end${noSub ? noSubText : ''}`,
+  async () => {
+    const device = await newDevice('MOSQUITTO-1')
+    const { deviceId, certFile, keyFile } = device
+    const where = ['-h', 'localhost', '-p', `${server.ports.mqtt}`, '--cafile', server.ca]
+    const who = ['--cert', certFile, '--key', keyFile, '-i', deviceId, '-V', 'mqttv311']
+    // A bundle goes to whoever subscribes and has said hello; -d says what happens on the wire.
+    const what = ['-d', '-q', '1', '-t', topicOf(deviceId, 'bundle')]
+    await using client = run('stdbuf', ['-oL', 'mosquitto_sub', ...where, ...who, ...what])
+    await client.has('received SUBACK', 1)
+    await kick(device)
+    await client.has('received SUBACK', 2)
+    await site.operator.fleetseal('device', 'disable', 'MOSQUITTO-1', '--reason', 'test')
+    // It asked again, and is told that it may not: the program ends by itself then.
+    await client.has('received CONNACK (5)')
+  },
+)
