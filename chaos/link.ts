@@ -45,6 +45,11 @@ export class Link implements AsyncDisposable {
     return (this.#server.address() as AddressInfo).port
   }
 
+  /** Connections that were begun while it was parted, and wait. */
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
   part(): void {
     this.#parted = true
     for (const pair of this.#pairs) pair.hold()
