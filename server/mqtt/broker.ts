@@ -177,7 +177,7 @@ function watchClone(
 /** CONNACK 0 went out. */
 function enter({ ctx, sessions, presence }: Parts, session: Session): void {
   const { deviceId, socket, replaces } = session
-  if (deviceId === undefined || socket.destroyed || !socket.writable) return
+  if (deviceId === undefined || socket.destroyed || socket.writableEnded) return
   const end = (error: unknown) => {
     sessions.refuse(session, asRefused(error))
     partWith(socket)

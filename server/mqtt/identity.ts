@@ -48,7 +48,7 @@ function admitted(verdict: Verdict, { socket }: Session, clientId: string): Iden
       { returnCode: 2 },
     )
   }
-  if (socket.destroyed || !socket.writable) throw new Refused('connection-broken')
+  if (socket.destroyed || socket.writableEnded) throw new Refused('connection-broken')
   return verdict.identity
 }
 

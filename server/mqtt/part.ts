@@ -7,7 +7,7 @@ import type { Socket } from 'node:net'
  */
 export function partWith(socket: Socket): void {
   if (socket.destroyed) return
-  if (!socket.writable || socket.writableLength > 0) return void socket.destroy()
+  if (socket.writableEnded || socket.writableLength > 0) return void socket.destroy()
   socket.removeAllListeners('readable')
   socket.pause()
   socket.end()
