@@ -93,6 +93,8 @@ describe.skipIf(!hasS3Server)('a link to the store', () => {
     const found = await fetch(link)
     expect(found.headers.get('content-type')).toBe('application/octet-stream')
     expect(Buffer.from(await found.arrayBuffer()).equals(bytes)).toBe(true)
+    const unsigned = await fetch(`${link.origin}${link.pathname}`)
+    expect(unsigned.status).toBe(403)
   })
 
   test('curl follows it, and goes on in the middle', { timeout }, async () => {
