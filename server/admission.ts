@@ -218,6 +218,12 @@ export function networkOf(address = ''): string {
   return [...groups, ...zeros, ...rest].slice(0, 4).join(':')
 }
 
+/**
+ * Connections that the system has made and the process not yet taken. While handshakes are computed that are hundreds: of what finds no room
+ * the system hears again after 1 second, 3, 7, 15, 31 (RFC 6298), which is how long a fleet would take. At most `net.core.somaxconn`.
+ */
+export const listenBacklog = 4_096
+
 const defaults = { atOnce: 64, maxWaiting: 20_000, lentMs: 3_000 }
 const quietMs = 60_000
 

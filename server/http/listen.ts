@@ -10,7 +10,7 @@ import { createServer as createHttpsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
-import { admissionOf, admitInTurn } from '../admission.ts'
+import { admissionOf, admitInTurn, listenBacklog } from '../admission.ts'
 import type { Context } from '../context.ts'
 import { takeProxied } from '../proxy-header.ts'
 import { followRenewals, secureContext, shareTickets } from '../tls.ts'
@@ -149,7 +149,7 @@ async function listen(
   )
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen({ port, host: config.bind, reusePort }, () => {
+    server.listen({ port, host: config.bind, reusePort, backlog: listenBacklog }, () => {
       server.off('error', reject)
       resolve()
     })

@@ -5,6 +5,7 @@ import type { TLSSocket } from 'node:tls'
 
 import { Aedes, type Client } from 'aedes'
 
+import { listenBacklog } from '../admission.ts'
 import type { Context } from '../context.ts'
 import { noteEvent } from '../events/record.ts'
 import { CloneWatch } from './clone-watch.ts'
@@ -101,7 +102,8 @@ export async function startBroker(
     sessions.add(session)
     guardParser(session, limits, (refused) => sessions.refuse(session, refused))
   })
-  gate.server.listen({ port: ctx.config.ports.mqtt, host: ctx.config.bind, reusePort })
+  const { bind: host, ports } = ctx.config
+  gate.server.listen({ port: ports.mqtt, host, reusePort, backlog: listenBacklog })
   await once(gate.server, 'listening')
 
   return {
