@@ -1,6 +1,7 @@
 import { connect, type MqttClient } from 'mqtt'
 
 import { type DeviceLeaf, parseTopic, serverLeaves, topicOf } from '../server/protocol/topics.ts'
+import { backOffMs } from './back-off.ts'
 import { messageOf } from './errors.ts'
 import type { Identity } from './identity.ts'
 import { presenting } from './tls.ts'
@@ -10,7 +11,7 @@ export interface ConnectionDeps {
   host: string
   port: number
   /** Read anew for each try, so that a renewed certificate is used. */
-  identity: () => Identity
+  identity: () => Omit<Identity, 'leaf'>
   reconnectMaxMs: number
   log: Log
   /** Connected and subscribed. */
@@ -19,13 +20,13 @@ export interface ConnectionDeps {
   onMessage: (leaf: string, payload: Buffer) => void
 }
 
-/** The first try of a fleet that lost its server is spread over so long. */
-const firstDelayMs = 2_000
 /** A connection that lived this long was a good one: the next try comes soon. */
 const stableMs = 10_000
 const connectTimeoutMs = 15_000
 const acknowledgeTimeoutMs = 30_000
 const keepaliveSeconds = 60
+/** MQTT 3.1.1 §3.2.2.3: the server is there and takes nobody now. */
+const unavailable = 3
 /** A bundle is at most 64 kB of text, and JSON escapes it. */
 const maxPayloadBytes = 262_144
 const maxPacketBytes = 524_288
@@ -41,7 +42,7 @@ export class Connection {
   #isStarted = false
   #isConnected = false
   #failures = 0
-  /** Code of the last failure to connect, such as `ECONNREFUSED`; undefined while connected. */
+  /** Code of the last failure to connect, such as `ECONNREFUSED` or `CONNACK 3`; undefined while connected. */
   lastError: string | undefined
 
   constructor(deps: ConnectionDeps) {
@@ -137,8 +138,9 @@ export class Connection {
     client.on('close', () => this.#lost(client))
     client.on('error', (error) => {
       if (client !== this.#client) return
-      this.lastError = 'code' in error ? String(error.code) : error.message
-      this.#lost(client)
+      const code = 'code' in error ? error.code : error.message
+      this.lastError = typeof code === 'number' ? `CONNACK ${code}` : String(code)
+      this.#lost(client, code === unavailable)
     })
   }
 
@@ -179,18 +181,18 @@ export class Connection {
     this.#deps.onMessage(parsed.leaf, payload)
   }
 
-  #lost(client: MqttClient): void {
+  #lost(client: MqttClient, isAsked = false): void {
     if (client !== this.#client) return
     this.#close()
-    this.#retry()
+    this.#retry(isAsked)
   }
 
-  #retry(): void {
+  #retry(isAsked = false): void {
     if (!this.#isStarted) return
-    const longest = Math.min(firstDelayMs * 2 ** this.#failures, this.#deps.reconnectMaxMs)
-    this.#failures = Math.min(this.#failures + 1, 20)
-    // Full jitter: tries of devices that failed in the same moment are spread over the whole delay, and not over its later half.
-    this.#schedule(longest * Math.random())
+    const waitMs = backOffMs(this.#failures, { maxMs: this.#deps.reconnectMaxMs, isAsked })
+    this.#failures++
+    if (isAsked) this.#deps.log('the server cannot take this device now', { waitMs })
+    this.#schedule(waitMs)
   }
 
   #close(): void {

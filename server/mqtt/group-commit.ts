@@ -50,6 +50,8 @@ export class GroupCommit implements AsyncDisposable {
   #stopping = false
   /** Messages of a group, by the last ones. */
   #usualSize = 0
+  /** When a group last began with none before it, or ended; by the clock of `since`. */
+  #movedAt = 0
 
   constructor(ctx: Context, limits: Limits) {
     this.#ctx = ctx
@@ -60,6 +62,13 @@ export class GroupCommit implements AsyncDisposable {
   /** Messages that have been taken and not yet answered. */
   get size(): number {
     return this.#messages
+  }
+
+  /** More would be refused, or groups are being committed and none has ended for as long as a device waits. */
+  get isStuck(): boolean {
+    const { inFlight, inFlightBytes, hookMs } = this.#limits
+    if (this.#messages >= inFlight || this.#bytes >= inFlightBytes) return true
+    return this.#groups > 0 && performance.now() - this.#movedAt > hookMs
   }
 
   /**
@@ -126,9 +135,10 @@ export class GroupCommit implements AsyncDisposable {
       const group = this.#take()
       if (group.length === 0) break
       this.#usualSize = (3 * this.#usualSize + group.length) / 4
-      this.#groups++
+      if (this.#groups++ === 0) this.#movedAt = performance.now()
       void this.#run(group).finally(() => {
         this.#groups--
+        this.#movedAt = performance.now()
         for (const { deviceId } of group) this.#committing.delete(deviceId)
         this.#pump()
       })

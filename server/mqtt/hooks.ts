@@ -13,7 +13,7 @@ import type { Limits } from './limits.ts'
 import type { DirectHandler, MessageHandler } from './message.ts'
 import { willPart } from './part.ts'
 import { checkConnect, checkFilter, checkPublish, grantsOf } from './policy.ts'
-import { Refused } from './refusal.ts'
+import { type RefusalReason, Refused } from './refusal.ts'
 import type { Session, Sessions } from './session.ts'
 
 export interface HookDeps {
@@ -88,6 +88,7 @@ type Publish = Parameters<NonNullable<AedesOptions['authorizePublish']>>[1]
 
 /** Sessions are always clean and have no will: what a device should know comes from the database (architecture.md §9). */
 function preConnect(deps: HookDeps, session: Session, packet: Connect): true {
+  // Closed without a word: it is to come again soon, to another process. After a CONNACK that is not 0 some clients never do.
   if (deps.isStopping()) throw new Refused('stopping')
   packet.clean = true
   delete packet.will
@@ -104,8 +105,10 @@ function preConnect(deps: HookDeps, session: Session, packet: Connect): true {
 }
 
 /** Binds the client id to the certificate before Aedes registers it, or any certificate could take over any session. */
-function authenticate({ ctx, sessions }: HookDeps, session: Session): true | Promise<true> {
+function authenticate(deps: HookDeps, session: Session): true | Promise<true> {
+  const { ctx, sessions } = deps
   const enter = ({ deviceId }: Identity): true => {
+    assertRoom(deps, deviceId)
     session.deviceId = deviceId
     session.replaces = sessions.get(deviceId)
     // Aedes ends it next.
@@ -114,6 +117,22 @@ function authenticate({ ctx, sessions }: HookDeps, session: Session): true | Pro
   }
   const identity = identify(ctx, session, session.client.id)
   return identity instanceof Promise ? identity.then(enter) : enter(identity)
+}
+
+/**
+ * A device that was let in and could say nothing would come back at once, and again. One that has a session takes nothing more.
+ *
+ * @throws Refused with CONNACK code 3
+ */
+function assertRoom({ limits, sessions, groups }: HookDeps, deviceId: string): void {
+  if (groups.isStuck) throw notNow('busy')
+  if (sessions.size >= limits.maxSessions && !sessions.get(deviceId))
+    throw notNow('too-many-sessions')
+}
+
+/** MQTT 3.1.1 §3.2.2.3, server unavailable: who reads it comes back later than after a connection that broke. */
+function notNow(reason: RefusalReason): Refused {
+  return new Refused(reason, {}, { returnCode: 3 })
 }
 
 /** The only point before PUBACK (broker.md §1.4): a message is stored and committed here. */

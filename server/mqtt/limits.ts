@@ -9,6 +9,8 @@ export interface Limits {
   /** How long a device may leave what was written to it unread, when the backlog limit has not ended it before (updates.md §6). */
   readonly drainMs: number
   readonly maxConnections: number
+  /** Devices let in. Fewer, so that one more can still be told to come later, which before TLS nobody can be. */
+  readonly maxSessions: number
   /** Declared length of a packet before CONNACK, and after. */
   readonly connectBytes: number
   readonly packetBytes: number
@@ -47,6 +49,7 @@ export const defaultLimits: Limits = Object.freeze({
   hookMs: 5_000,
   drainMs: 30_000,
   maxConnections: 20_000,
+  maxSessions: 18_000,
   connectBytes: 4_096,
   packetBytes: 65_536,
   filters: 8,

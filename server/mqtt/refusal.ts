@@ -13,6 +13,7 @@ const harmless = [
   'not-admitted',
   'stopping',
   'store-failed',
+  'too-many-sessions',
 ] as const
 
 /** Recorded as a security event `mqtt-<reason>` too. */
