@@ -7,6 +7,7 @@ import { plain, type Row } from './row.ts'
 const path = '/api/v1/devices?limit=20'
 /** A load process connects so many at once at most. */
 const ofOneLoad = 500
+const connectRate = 500
 
 /** Without a budget: how long a fleet takes depends on the machine first. */
 export const benchReconnectStorm: Bench = {
@@ -24,18 +25,19 @@ async function run(env: Env): Promise<Row[]> {
   const devices = env.pick(10_000, 2_000, 40)
   await using stack = new AsyncDisposableStack()
   const ours = stack.use(
-    await startOurServer(env, { devices, environment: { FLEETSEAL_CONNECT_RATE: '500' } }),
+    await startOurServer(env, {
+      devices,
+      environment: { FLEETSEAL_CONNECT_RATE: String(connectRate) },
+    }),
   )
   const loads = await startLoads(stack, ours)
-  const rate = await idleRate(loads, ours)
-  env.say(`${rate.toFixed(0)} connects a second, eight at a time`)
   const first = await storm(env, ours, loads)
   await ours.server.kill()
   await ours.server.restart()
   const again = await storm(env, ours, loads)
-  const row = (what: string, { seconds, connected, apiMs, refused }: Storm): Row => ({
+  const row = (what: string, { rate, seconds, connected, apiMs, refused }: Storm): Row => ({
     ...plain(what, `${seconds.toFixed(1)} s`),
-    beside: `${(devices / Math.min(rate, 500)).toFixed(1)} s by the rate; ${devices - connected} lost, ${refused} tries failed; a list meanwhile p99 ${apiMs.toFixed(0)} ms`,
+    beside: `${(devices / Math.min(rate, connectRate)).toFixed(1)} s by ${rate.toFixed(0)} a second; ${devices - connected} lost, ${refused} tries failed; a list meanwhile p99 ${apiMs.toFixed(0)} ms`,
   })
   return [
     row(`${devices} devices connect at once, until all are in`, first),
@@ -77,6 +79,8 @@ async function idleRate([part]: readonly Part[], { server }: OurServer): Promise
 }
 
 interface Storm {
+  /** Connects a second just before, eight at a time. */
+  rate: number
   seconds: number
   connected: number
   /** Tries that were refused and made again. */
@@ -85,7 +89,10 @@ interface Storm {
   apiMs: number
 }
 
-async function storm(env: Env, { server }: OurServer, parts: readonly Part[]): Promise<Storm> {
+async function storm(env: Env, ours: OurServer, parts: readonly Part[]): Promise<Storm> {
+  const { server } = ours
+  const rate = await idleRate(parts, ours)
+  env.say(`${rate.toFixed(0)} connects a second, eight at a time`)
   let isOver = false
   const began = performance.now()
   const all = Promise.all(
@@ -98,19 +105,27 @@ async function storm(env: Env, { server }: OurServer, parts: readonly Part[]): P
     await operator.ask(path)
     waits.push(performance.now() - at)
   }
-  const results = await all
+  const failures = inSum(await all)
   const seconds = (performance.now() - began) / 1_000
   let connected = 0
   for (const { load } of parts) connected += (await load.order('state', {})).held
-  const refused = results.reduce((sum, one) => sum + one, 0)
-  env.say(`${connected} in after ${seconds.toFixed(1)} s`)
-  return { seconds, connected, refused, apiMs: quantile(waits, 0.99) }
+  const refused = Object.values(failures).reduce((sum, one) => sum + one, 0)
+  env.say(
+    `${connected} in after ${seconds.toFixed(1)} s; tries failed: ${JSON.stringify(failures)}`,
+  )
+  return { rate, seconds, connected, refused, apiMs: quantile(waits, 0.99) }
 }
 
-/** Until all devices of the load are in; whoever was refused comes again. Gives how many tries were refused. */
-async function bringIn({ load, devices }: Part, port: number): Promise<number> {
+/** Until all devices of the load are in; whoever was refused comes again. Gives how often each kind of failure was met. */
+async function bringIn({ load, devices }: Part, port: number): Promise<Record<string, number>> {
   await load.order('forget', {})
   const order = { port, devices, parallel: devices, retries: 20 }
-  const { refused } = await load.order('hold', order)
-  return Object.values(refused).reduce((sum, one) => sum + one, 0)
+  return (await load.order('hold', order)).refused
+}
+
+function inSum(all: readonly Record<string, number>[]): Record<string, number> {
+  const sum: Record<string, number> = {}
+  for (const [what, count] of all.flatMap((one) => Object.entries(one)))
+    sum[what] = (sum[what] ?? 0) + count
+  return sum
 }
