@@ -20,8 +20,8 @@ export class OperatorClient implements Disposable {
     return new OperatorClient(server.ports.api, await server.apiKey(), ca)
   }
 
-  /** The status of the answer, whose body is read and thrown away. */
-  async ask(path: string, body?: object): Promise<number> {
+  /** The status of the answer, whose body is read and thrown away. A text is sent as CSV. */
+  async ask(path: string, body?: object | string): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>()
     const sent = https.request(
       {
@@ -32,7 +32,9 @@ export class OperatorClient implements Disposable {
         method: body ? 'POST' : 'GET',
         headers: {
           authorization: `Bearer ${this.#key}`,
-          ...(body && { 'content-type': 'application/json' }),
+          ...(body && {
+            'content-type': typeof body === 'string' ? 'text/csv' : 'application/json',
+          }),
         },
       },
       (answer) => {
@@ -42,7 +44,7 @@ export class OperatorClient implements Disposable {
       },
     )
     sent.once('error', reject)
-    sent.end(body && JSON.stringify(body))
+    sent.end(typeof body === 'object' ? JSON.stringify(body) : body)
     return await promise
   }
 
