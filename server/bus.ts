@@ -30,6 +30,8 @@ export interface Bus extends AsyncDisposable {
 const prefix = 'fleetseal_'
 /** Of one statement: each payload is at most 8 kB. */
 const payloadsAtOnce = 100
+/** Payloads that are kept while there is no connection: 8 MB at most. What they tell is found by sweeps too, only later. */
+const mostUnsent = 1_000
 /** An answer that is this much later than it may be is not waited for. */
 const slackMs = 500
 
@@ -82,6 +84,11 @@ export async function createPostgresBus(
   return bus
 }
 
+interface Message {
+  channel: string
+  payload: string
+}
+
 class PostgresBus implements Bus {
   readonly #listeners = new Listeners()
   readonly #url: string
@@ -93,6 +100,7 @@ class PostgresBus implements Bus {
   #client: pg.Client | undefined
   /** When it was last known that everything before had arrived. */
   #provenAtMs = 0
+  #unsent: Message[] = []
   /** Ends the pause of the watch early. */
   #wake = () => {}
   #loop: Promise<void> = Promise.resolve()
@@ -124,13 +132,35 @@ class PostgresBus implements Bus {
     if (tooLong.length > 0)
       this.#log.error({ channel, count: tooLong.length }, 'too long to notify')
     for (let at = 0; at < payloads.length; at += payloadsAtOnce) {
-      await this.#client
-        ?.query('select pg_notify($1, payload) from unnest($2::text[]) as payload', [
-          prefix + channel,
-          payloads.slice(at, at + payloadsAtOnce),
-        ])
-        .catch((error: unknown) => this.#log.warn({ err: error }, 'notification not sent'))
+      const some = payloads.slice(at, at + payloadsAtOnce)
+      await this.#send(some.map((payload) => ({ channel: prefix + channel, payload })))
     }
+  }
+
+  /** What cannot be sent is kept until it can. */
+  async #send(messages: readonly Message[]): Promise<void> {
+    const client = this.#client
+    try {
+      if (!client) throw new Error('there is no connection for notifications')
+      await client.query(
+        'select pg_notify(channel, payload) from unnest($1::text[], $2::text[]) as sent (channel, payload)',
+        [messages.map(({ channel }) => channel), messages.map(({ payload }) => payload)],
+      )
+    } catch (error) {
+      const room = Math.max(0, mostUnsent - this.#unsent.length)
+      this.#unsent.push(...messages.slice(0, room))
+      const lost = Math.max(0, messages.length - room)
+      this.#log.warn({ err: error, lost }, 'notifications not sent; they are when they can be')
+    }
+  }
+
+  /** Never rejects. */
+  async #resend(): Promise<void> {
+    const messages = this.#unsent
+    if (messages.length === 0) return
+    this.#unsent = []
+    for (let at = 0; at < messages.length; at += payloadsAtOnce)
+      await this.#send(messages.slice(at, at + payloadsAtOnce))
   }
 
   async #connect(): Promise<void> {
@@ -185,11 +215,15 @@ class PostgresBus implements Bus {
       await this.#pause()
       if (signal.aborted) return
       await this.#prove()
-      if (this.#client || signal.aborted) continue
+      if (signal.aborted) return
       try {
-        await this.#connect()
-        // In the same turn: nobody finds it connected and what was missed forgotten.
-        for (const listener of this.#listeners.gap) listener()
+        if (!this.#client) {
+          await this.#connect()
+          // In the same turn: nobody finds it connected and what was missed forgotten.
+          for (const listener of this.#listeners.gap) listener()
+        }
+        // Not waited for: a connection that hangs over it is found out by the ping.
+        void this.#resend()
       } catch (error) {
         if (!signal.aborted) {
           this.#log.warn({ err: error }, 'the notification connection could not be made again')

@@ -112,6 +112,22 @@ test('a connection that is cut without a word is noticed, re-made, and what was 
   await expect.poll(() => ids, patience).toEqual([device.deviceId])
 })
 
+test('what a process tells while its connection is cut is told when it is back', async () => {
+  await using own = new AsyncDisposableStack()
+  const link = own.use(await Link.open([{ host: '127.0.0.1', port: portOf(url) }]))
+  const here = own.use(await createPostgresBus(through(link.port), log, quick))
+  const there = own.use(await createPostgresBus(url, log, quick))
+  const ids = heard(there)
+  link.part()
+  // Not known to be cut yet, and then known.
+  await here.publish('wake', ['early'])
+  await expect.poll(() => here.connected(), patience).toBe(false)
+  await here.publish('wake', ['late', 'later'])
+  expect(ids).toEqual([])
+  link.heal()
+  await expect.poll(() => new Set(ids), patience).toEqual(new Set(['early', 'late', 'later']))
+})
+
 test('a connection that answers statements and brings no notifications is not believed', async () => {
   await using own = new AsyncDisposableStack()
   const proxy = own.use(await DeafProxy.open(portOf(url)))
