@@ -28,10 +28,8 @@ async function run(env: Env): Promise<Row[]> {
   const singles = count / 10
   const { server, database } = stack.use(await startOurServer(env, { devices: 1 }))
   const { fleetseal } = operatorOf(server)
-  const most = `${count * (env.rounds + 2)}`
-  const profile = await fleetseal<{ id: string }>(
-    ...['enrollment', 'create', 'batch', '--group', 'lab', '--quota', most],
-  )
+  const options = ['--group', 'lab', '--quota', `${count * (env.rounds + 2)}`]
+  const profile = await fleetseal<{ id: string }>('enrollment', 'create', 'batch', ...options)
   const operator = stack.use(await OperatorClient.of(server))
   const pool = new pg.Pool({ connectionString: database.url, max: parallel })
   stack.defer(async () => await pool.end())
