@@ -183,6 +183,8 @@ const renderError: ErrorRequestHandler = (error, req, res, next) => {
   const status = known ? problems[known.code][0] : 500
   if (status === 429) res.setHeader('Retry-After', '60')
   if (status === 503) res.setHeader('Retry-After', '5')
+  const waitSeconds = known?.facts['retryAfterSeconds']
+  if (typeof waitSeconds === 'number') res.setHeader('Retry-After', String(waitSeconds))
   // What was not read of the body must not be taken for the next request.
   if (!req.complete) res.setHeader('Connection', 'close')
   const body = Buffer.from(`${known?.message ?? 'Internal error'}\n`, 'utf8')
