@@ -147,6 +147,7 @@ export type AlertRule = {
   createdBy: string
   createdAt: Instant
   changedAt: Instant
+  version: number
 }
 
 export type ApiKey = {
@@ -699,6 +700,7 @@ export type EstPolicy = {
   channelBinding: "optional" | "required"
   serverKey: "P-256" | "P-384" | "Ed25519" | "RSA-2048" | "RSA-3072" | "RSA-4096" | "ML-DSA-44" | "ML-DSA-65" | "ML-DSA-87" | null
   changedAt: Instant | null
+  version: number
 }
 
 export type EstPolicyWanted = {
@@ -1462,6 +1464,7 @@ export type Profile = {
   managed: boolean
   issuerSeries: string | null
   createdAt: Instant
+  version: number
 }
 
 export type ProfileAction = {
@@ -1503,6 +1506,7 @@ export type ProfileMade = {
   managed: boolean
   issuerSeries: string | null
   createdAt: Instant
+  version: number
   webhookSecret: string | null
 }
 
@@ -1841,6 +1845,7 @@ export type ScepPolicy = {
   allowBer: boolean
   url: string
   changedAt: Instant | null
+  version: number
 }
 
 export type ScepPolicyWanted = {
@@ -2021,6 +2026,7 @@ export type Webhook = {
   createdBy: string
   createdAt: Instant
   changedAt: Instant
+  version: number
 }
 
 export type WebhookAction = {
@@ -2080,6 +2086,7 @@ export type WebhookWithSecret = {
   createdBy: string
   createdAt: Instant
   changedAt: Instant
+  version: number
   secret: string | null
 }
 
@@ -2637,6 +2644,7 @@ export interface paths {
               createdBy: string | null
               createdAt: Instant | null
               changedAt: Instant | null
+              version: number | null
             })[]
             nextCursor: string | null
           } }>
@@ -2668,11 +2676,13 @@ export interface paths {
             createdBy: string | null
             createdAt: Instant | null
             changedAt: Instant | null
+            version: number | null
           } }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
         409: Refused<"approval-needed" | "conflict">
+        412: Refused<"precondition-failed">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         422: Refused<"idempotency-mismatch">
@@ -2698,6 +2708,7 @@ export interface paths {
             createdBy: string | null
             createdAt: Instant | null
             changedAt: Instant | null
+            version: number | null
           } }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
@@ -2710,7 +2721,7 @@ export interface paths {
     }
     /** Change what a role of your own may do, for all who have it */
     put: {
-      parameters: { query?: never; path: { name: string }; header?: never }
+      parameters: { query?: never; path: { name: string }; header?: { 'If-Match'?: string } }
       requestBody: { content: { 'application/json': {
             description?: string | undefined
             permissions: ("approvals:decide" | "approvals:read" | "alerts:handle" | "alerts:manage" | "alerts:read" | "artifacts:read" | "artifacts:write" | "audit:manage" | "audit:read" | "authorities:manage" | "authorities:read" | "backups:create" | "backups:read" | "certificates:read" | "certificates:revoke" | "deployments:override" | "deployments:read" | "devices:credentials" | "devices:disable" | "devices:read" | "devices:revoke" | "devices:write" | "enrollment:approve" | "enrollment:read" | "enrollment:write" | "events:read" | "groups:disable" | "groups:read" | "groups:write" | "metadata:manage" | "metadata:read" | "metadata:sign" | "models:read" | "models:write" | "operators:manage" | "operators:read" | "releases:publish" | "releases:read" | "releases:write" | "rollouts:approve" | "rollouts:control" | "rollouts:read" | "rollouts:write" | "self:read" | "self:write" | "server:read" | "settings:read" | "settings:write" | "transparency:read" | "webhooks:manage" | "webhooks:read" | "windows:read" | "windows:write")[]
@@ -2727,12 +2738,14 @@ export interface paths {
             createdBy: string | null
             createdAt: Instant | null
             changedAt: Instant | null
+            version: number | null
           } }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
         404: Refused<"not-found">
         409: Refused<"approval-needed" | "conflict">
+        412: Refused<"precondition-failed">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         429: Refused<"rate-limited">
@@ -2742,7 +2755,7 @@ export interface paths {
     }
     /** Remove a role that nobody has */
     delete: {
-      parameters: { query?: never; path: { name: string }; header?: never }
+      parameters: { query?: never; path: { name: string }; header?: { 'If-Match'?: string } }
       requestBody?: never
       responses: {
         204: Answered<{ "application/json"?: never }>
@@ -2751,6 +2764,7 @@ export interface paths {
         403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
         404: Refused<"not-found">
         409: Refused<"approval-needed" | "conflict">
+        412: Refused<"precondition-failed">
         429: Refused<"rate-limited">
         500: Refused<"internal">
         503: Refused<"busy">
@@ -3932,6 +3946,7 @@ export interface paths {
         403: Refused<"not-allowed">
         404: Refused<"not-found">
         409: Refused<"conflict" | "not-ready">
+        412: Refused<"precondition-failed">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         422: Refused<"idempotency-mismatch">
@@ -4038,7 +4053,7 @@ export interface paths {
   '/enrollment-profiles/{profileId}/issuer': {
     /** Whose authority issues to the devices of a profile, from their next certificate on */
     put: {
-      parameters: { query?: never; path: { profileId: Id }; header?: never }
+      parameters: { query?: never; path: { profileId: Id }; header?: { 'If-Match'?: string } }
       requestBody: { content: { 'application/json': ProfileIssuerWanted } }
       responses: {
         200: Answered<{ 'application/json': Profile }>
@@ -4047,6 +4062,7 @@ export interface paths {
         403: Refused<"not-allowed">
         404: Refused<"not-found">
         409: Refused<"conflict" | "not-ready">
+        412: Refused<"precondition-failed">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         429: Refused<"rate-limited">
@@ -4267,7 +4283,7 @@ export interface paths {
     }
     /** Set how the devices of a profile renew and speak EST; what is left out has its default */
     put: {
-      parameters: { query?: never; path: { profileId: Id }; header?: never }
+      parameters: { query?: never; path: { profileId: Id }; header?: { 'If-Match'?: string } }
       requestBody: { content: { 'application/json': EstPolicyWanted } }
       responses: {
         200: Answered<{ 'application/json': EstPolicy }>
@@ -4276,6 +4292,7 @@ export interface paths {
         403: Refused<"not-allowed">
         404: Refused<"not-found">
         409: Refused<"conflict">
+        412: Refused<"precondition-failed">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         429: Refused<"rate-limited">
@@ -4302,7 +4319,7 @@ export interface paths {
     }
     /** Let the devices of a profile enroll by SCEP, or no longer */
     put: {
-      parameters: { query?: never; path: { profileId: Id }; header?: never }
+      parameters: { query?: never; path: { profileId: Id }; header?: { 'If-Match'?: string } }
       requestBody: { content: { 'application/json': ScepPolicyWanted } }
       responses: {
         200: Answered<{ 'application/json': ScepPolicy }>
@@ -4311,6 +4328,7 @@ export interface paths {
         403: Refused<"not-allowed">
         404: Refused<"not-found">
         409: Refused<"conflict" | "not-ready">
+        412: Refused<"precondition-failed">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         429: Refused<"rate-limited">
@@ -5427,6 +5445,7 @@ export interface paths {
         200: Answered<{ 'application/json': {
             items: (Settings)[]
             nextCursor: string | null
+            revision: number
           } }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
@@ -5439,7 +5458,7 @@ export interface paths {
     }
     /** What one device shall have over its fleet’s settings, within the schema that was signed offline */
     put: {
-      parameters: { query?: never; path: { deviceId: Id }; header?: never }
+      parameters: { query?: never; path: { deviceId: Id }; header?: { 'If-Match'?: string } }
       requestBody: { content: { 'application/json': SettingsWanted } }
       responses: {
         200: Answered<{ 'application/json': Settings }>
@@ -5448,6 +5467,7 @@ export interface paths {
         403: Refused<"not-allowed">
         404: Refused<"not-found">
         409: Refused<"conflict" | "not-ready">
+        412: Refused<"precondition-failed">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         429: Refused<"rate-limited">
@@ -5926,6 +5946,7 @@ export interface paths {
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed" | "quota-exhausted">
         409: Refused<"conflict">
+        412: Refused<"precondition-failed">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         422: Refused<"idempotency-mismatch">
@@ -5970,7 +5991,7 @@ export interface paths {
     }
     /** Change where events go, or which */
     patch: {
-      parameters: { query?: never; path: { endpointId: Id }; header?: never }
+      parameters: { query?: never; path: { endpointId: Id }; header?: { 'If-Match'?: string } }
       requestBody: { content: { 'application/json': WebhookChange } }
       responses: {
         200: Answered<{ 'application/json': Webhook }>
@@ -5979,6 +6000,7 @@ export interface paths {
         403: Refused<"not-allowed">
         404: Refused<"not-found">
         409: Refused<"conflict">
+        412: Refused<"precondition-failed">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         429: Refused<"rate-limited">
@@ -5988,7 +6010,7 @@ export interface paths {
     }
     /** Send nothing there any more; what waits for it is dropped */
     delete: {
-      parameters: { query?: never; path: { endpointId: Id }; header?: never }
+      parameters: { query?: never; path: { endpointId: Id }; header?: { 'If-Match'?: string } }
       requestBody?: never
       responses: {
         204: Answered<{ "application/json"?: never }>
@@ -5997,6 +6019,7 @@ export interface paths {
         403: Refused<"not-allowed">
         404: Refused<"not-found">
         409: Refused<"conflict">
+        412: Refused<"precondition-failed">
         429: Refused<"rate-limited">
         500: Refused<"internal">
         503: Refused<"busy">
@@ -6148,6 +6171,7 @@ export interface paths {
         403: Refused<"not-allowed" | "quota-exhausted">
         404: Refused<"not-found">
         409: Refused<"conflict">
+        412: Refused<"precondition-failed">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         422: Refused<"idempotency-mismatch">
@@ -6160,7 +6184,7 @@ export interface paths {
   '/alert-rules/{ruleId}': {
     /** Put another rule in its place; its alerts stay */
     put: {
-      parameters: { query?: never; path: { ruleId: Id }; header?: never }
+      parameters: { query?: never; path: { ruleId: Id }; header?: { 'If-Match'?: string } }
       requestBody: { content: { 'application/json': NewAlertRule } }
       responses: {
         200: Answered<{ 'application/json': AlertRule }>
@@ -6169,6 +6193,7 @@ export interface paths {
         403: Refused<"not-allowed">
         404: Refused<"not-found">
         409: Refused<"conflict">
+        412: Refused<"precondition-failed">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         429: Refused<"rate-limited">
@@ -6178,7 +6203,7 @@ export interface paths {
     }
     /** Remove a rule, with its alerts */
     delete: {
-      parameters: { query?: never; path: { ruleId: Id }; header?: never }
+      parameters: { query?: never; path: { ruleId: Id }; header?: { 'If-Match'?: string } }
       requestBody?: never
       responses: {
         204: Answered<{ "application/json"?: never }>
@@ -6187,6 +6212,7 @@ export interface paths {
         403: Refused<"not-allowed">
         404: Refused<"not-found">
         409: Refused<"conflict">
+        412: Refused<"precondition-failed">
         429: Refused<"rate-limited">
         500: Refused<"internal">
         503: Refused<"busy">

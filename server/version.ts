@@ -21,7 +21,12 @@ export function assertVersion(present: string | undefined, wanted: Versions | un
 }
 
 interface Row {
-  table: 'device_group' | 'model' | 'maintenance_window' | 'blackout_calendar'
+  table:
+    | 'device_group'
+    | 'model'
+    | 'maintenance_window'
+    | 'blackout_calendar'
+    | 'enrollment_profile'
   id: string
 }
 

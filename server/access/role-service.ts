@@ -7,6 +7,7 @@ import { DomainError } from '../errors.ts'
 import type { Actor } from '../http/access.ts'
 import type { Permission } from '../protocol/permissions.ts'
 import { accessLimits } from '../protocol/principal.ts'
+import { assertVersion, type Versions } from '../version.ts'
 import { mustHold } from './escalation.ts'
 import { mustBeGroups } from './grant-service.ts'
 import { grantOf, isBuiltIn } from './grants.ts'
@@ -28,6 +29,8 @@ export interface RoleCommand {
   description: string
   permissions: readonly Permission[]
   groupIds: readonly string[]
+  /** What it has to be now; whatever it is when undefined. */
+  ifMatch?: Versions | undefined
   by: Actor
   /** Of others, by policy. */
   consent: Consent
@@ -55,7 +58,7 @@ export async function createRole({ db, clock }: Deps, command: RoleCommand): Pro
     await mustBeGroups(tx, wanted.group_ids)
     const agreed = await consent(tx, null)
     const role = { ...wanted, created_by: by.id, created_at: now, changed_at: now }
-    await insertRole(tx, role)
+    const version = await insertRole(tx, role)
     await recordAudit(tx, {
       at: now,
       actor: by.id,
@@ -64,17 +67,17 @@ export async function createRole({ db, clock }: Deps, command: RoleCommand): Pro
       facts: { ...factsOf(role), ...agreed },
       requestId: by.requestId,
     })
-    return role
+    return { ...role, version }
   })
 }
 
 /**
  * Changes what a role may do, for all who have it, from their next request on.
  *
- * @throws DomainError `not-found`; `conflict` for a role that is always there; `not-allowed` for what its changer may not do himself
+ * @throws DomainError `not-found`; `precondition-failed`; `conflict` for a role that is always there; `not-allowed` for what its changer may not do himself
  */
 export async function changeRole({ db, clock }: Deps, command: RoleCommand): Promise<Role> {
-  const { name, by, consent } = command
+  const { name, ifMatch, by, consent } = command
   const now = clock.now()
   if (isBuiltIn(name)) throw alwaysThere(name)
   const wanted = contentOf(command)
@@ -82,10 +85,11 @@ export async function changeRole({ db, clock }: Deps, command: RoleCommand): Pro
   return await inTransaction(db, async (tx) => {
     await lockAccess(tx)
     const before = await getRole(tx, name)
+    assertVersion(String(before.version), ifMatch)
     if (isSame(before, wanted)) return before
     await mustBeGroups(tx, wanted.group_ids, before.group_ids)
     const agreed = await consent(tx, factsOf(before))
-    await updateRole(tx, { ...wanted, changed_at: now })
+    const version = await updateRole(tx, { ...wanted, changed_at: now })
     await recordAudit(tx, {
       at: now,
       actor: by.id,
@@ -94,20 +98,26 @@ export async function changeRole({ db, clock }: Deps, command: RoleCommand): Pro
       facts: { from: factsOf(before), to: factsOf(wanted), ...agreed },
       requestId: by.requestId,
     })
-    return { ...before, ...wanted, changed_at: now }
+    return { ...before, ...wanted, changed_at: now, version }
   })
 }
 
-/** @throws DomainError `not-found`; `conflict` while somebody has it, or when it is always there */
+/** @throws DomainError `not-found`; `precondition-failed`; `conflict` while somebody has it, or when it is always there */
 export async function removeRole(
   { db, clock }: Deps,
-  { name, by, consent }: { name: string; by: Actor; consent: Consent },
+  {
+    name,
+    ifMatch,
+    by,
+    consent,
+  }: { name: string; ifMatch?: Versions | undefined; by: Actor; consent: Consent },
 ): Promise<void> {
   const now = clock.now()
   if (isBuiltIn(name)) throw alwaysThere(name)
   await inTransaction(db, async (tx) => {
     await lockAccess(tx)
     const role = await getRole(tx, name)
+    assertVersion(String(role.version), ifMatch)
     const holders = (await holdersOf(tx, [name])).get(name) ?? 0
     if (holders > 0) {
       throw new DomainError(

@@ -72,6 +72,7 @@ export const accessRoutes = [
     refuses: ['approval-needed', 'quota-exhausted'],
     status: 201,
     creates: true,
+    versioned: 'version',
     body: NewRoleBody,
     response: RoleView,
     handle: async ({ ctx, body, actor }) => {
@@ -90,6 +91,7 @@ export const accessRoutes = [
     summary: 'One role',
     permission: 'operators:read',
     scope: 'fleet',
+    versioned: 'version',
     params: RoleParams,
     response: RoleView,
     handle: async ({ ctx, params: { name } }) => {
@@ -106,14 +108,15 @@ export const accessRoutes = [
     scope: 'fleet',
     stepUp: true,
     refuses: ['approval-needed', 'quota-exhausted'],
+    versioned: 'version',
     params: RoleParams,
     body: RoleBody,
     response: RoleView,
-    handle: async ({ ctx, params: { name }, body, actor }) => {
+    handle: async ({ ctx, params: { name }, body, actor, ifMatch }) => {
       const role = await withRoleConsent(
         ctx,
         { subject: name, asked: body, by: actor },
-        (consent) => changeRole(ctx, { name, ...body, by: actor, consent }),
+        (consent) => changeRole(ctx, { name, ...body, ifMatch, by: actor, consent }),
       )
       return roleView(role, (await holdersOf(ctx.db, [name])).get(name) ?? 0)
     },
@@ -128,12 +131,13 @@ export const accessRoutes = [
     stepUp: true,
     refuses: ['approval-needed', 'quota-exhausted'],
     status: 204,
+    versioned: 'version',
     params: RoleParams,
     response: z.undefined(),
-    handle: async ({ ctx, params: { name }, actor }) => {
+    handle: async ({ ctx, params: { name }, actor, ifMatch }) => {
       const asked = { remove: true }
       await withRoleConsent(ctx, { subject: name, asked, by: actor }, (consent) =>
-        removeRole(ctx, { name, by: actor, consent }),
+        removeRole(ctx, { name, ifMatch, by: actor, consent }),
       )
       return undefined
     },
@@ -201,6 +205,7 @@ function roleView(role: Role | (typeof builtInRoles)[number], holders: number): 
       createdBy: null,
       createdAt: null,
       changedAt: null,
+      version: null,
     }
   }
   return {
@@ -213,6 +218,7 @@ function roleView(role: Role | (typeof builtInRoles)[number], holders: number): 
     createdBy: role.created_by,
     createdAt: role.created_at.toISOString(),
     changedAt: role.changed_at.toISOString(),
+    version: role.version,
   }
 }
 

@@ -21,18 +21,31 @@ export async function listRoles(db: Db): Promise<Role[]> {
   return await db.selectFrom('access_role').selectAll().orderBy('name').execute()
 }
 
-export async function insertRole(tx: Tx, role: Role): Promise<void> {
-  await tx.insertInto('access_role').values(role).execute()
+/** Returns its version. */
+export async function insertRole(tx: Tx, role: Omit<Role, 'version'>): Promise<number> {
+  const { version } = await tx
+    .insertInto('access_role')
+    .values(role)
+    .returning('version')
+    .executeTakeFirstOrThrow()
+  return version
 }
 
+/** Returns the version that it has now. */
 export async function updateRole(
   tx: Tx,
   {
     name,
     ...changes
   }: Pick<Role, 'name' | 'description' | 'permissions' | 'group_ids' | 'changed_at'>,
-): Promise<void> {
-  await tx.updateTable('access_role').set(changes).where('name', '=', name).execute()
+): Promise<number> {
+  const { version } = await tx
+    .updateTable('access_role')
+    .set(changes)
+    .where('name', '=', name)
+    .returning('version')
+    .executeTakeFirstOrThrow()
+  return version
 }
 
 export async function deleteRole(tx: Tx, name: string): Promise<void> {

@@ -31,6 +31,8 @@ export const RoleView = z.object({
   createdBy: z.string().nullable(),
   createdAt: z.iso.datetime().nullable(),
   changedAt: z.iso.datetime().nullable(),
+  /** For `If-Match`: another one after each change; null for a role that is always there. */
+  version: z.int().nullable(),
 })
 export type RoleView = z.infer<typeof RoleView>
 

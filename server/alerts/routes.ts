@@ -107,6 +107,7 @@ export const alertRoutes = [
     refuses: ['not-found', 'quota-exhausted'],
     status: 201,
     creates: true,
+    versioned: 'version',
     body: RuleBody,
     response: RuleView,
     handle: async ({ ctx, body, actor, newId }) =>
@@ -119,11 +120,12 @@ export const alertRoutes = [
     summary: 'Put another rule in its place; its alerts stay',
     permission: 'alerts:manage',
     scope: 'fleet',
+    versioned: 'version',
     params: RuleParams,
     body: RuleBody,
     response: RuleView,
-    handle: async ({ ctx, params, body, actor }) =>
-      ruleView(await changeRule(ctx, params.ruleId, body, by(actor))),
+    handle: async ({ ctx, params, body, actor, ifMatch }) =>
+      ruleView(await changeRule(ctx, params.ruleId, body, { ifMatch, ...by(actor) })),
   }),
 
   route({
@@ -133,10 +135,11 @@ export const alertRoutes = [
     permission: 'alerts:manage',
     scope: 'fleet',
     status: 204,
+    versioned: 'version',
     params: RuleParams,
     response: z.undefined(),
-    handle: async ({ ctx, params, actor }) => {
-      await removeRule(ctx, params.ruleId, by(actor))
+    handle: async ({ ctx, params, actor, ifMatch }) => {
+      await removeRule(ctx, params.ruleId, { ifMatch, ...by(actor) })
       return undefined
     },
   }),
@@ -267,6 +270,7 @@ function ruleView(row: Rule): RuleView {
     createdBy: row.created_by,
     createdAt: row.created_at.toISOString(),
     changedAt: row.changed_at.toISOString(),
+    version: row.version,
   }
 }
 

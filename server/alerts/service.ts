@@ -5,6 +5,7 @@ import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import { enqueue } from '../outbox/outbox.ts'
+import { assertVersion, type Versions } from '../version.ts'
 import { retryMail } from './mail-store.ts'
 import { testMail } from './mail-text.ts'
 import { type AlertAction, nextAlertState } from './state.ts'
@@ -31,6 +32,11 @@ type Deps = Pick<Context, 'db' | 'clock' | 'config'>
 export interface By {
   actor: string
   requestId?: string
+}
+
+interface ByOfSeen extends By {
+  /** What it has to be now; whatever it is when undefined. */
+  ifMatch?: Versions | undefined
 }
 
 /** @throws DomainError `not-found`, `illegal-transition`, `conflict` when it changed meanwhile */
@@ -73,16 +79,17 @@ export async function createRule(
   })
 }
 
-/** @throws DomainError `not-found`, `conflict` for a name that is taken */
+/** @throws DomainError `not-found`, `precondition-failed`, `conflict` for a name that is taken */
 export async function changeRule(
   { db, clock }: Deps,
   id: string,
   body: RuleBody,
-  by: By,
+  { ifMatch, ...by }: ByOfSeen,
 ): Promise<Rule> {
   const now = clock.now()
   return await inTransaction(db, async (tx) => {
     const before = await lockRule(tx, id)
+    assertVersion(String(before.version), ifMatch)
     await requireChannels(tx, body.channelIds)
     if (![undefined, id].includes(await ruleNamed(tx, body.name))) throw nameTaken(body.name)
     await updateRule(tx, id, { ...columnsOf(body), changed_at: now })
@@ -91,10 +98,15 @@ export async function changeRule(
   })
 }
 
-/** @throws DomainError `not-found` */
-export async function removeRule({ db, clock }: Deps, id: string, by: By): Promise<void> {
+/** @throws DomainError `not-found`, `precondition-failed` */
+export async function removeRule(
+  { db, clock }: Deps,
+  id: string,
+  { ifMatch, ...by }: ByOfSeen,
+): Promise<void> {
   await inTransaction(db, async (tx) => {
-    const { name } = await lockRule(tx, id)
+    const { name, version } = await lockRule(tx, id)
+    assertVersion(String(version), ifMatch)
     await deleteRule(tx, id)
     await audit(tx, 'alert-rule.delete', id, { name }, by, clock.now())
   })

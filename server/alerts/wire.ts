@@ -89,6 +89,8 @@ export const RuleView = z.object({
   createdBy: z.string(),
   createdAt: instant,
   changedAt: instant,
+  /** For `If-Match`: another one after each change of what people write in it. */
+  version: z.int(),
 })
 export type RuleView = z.infer<typeof RuleView>
 

@@ -1,3 +1,5 @@
+import type { Generated } from 'kysely'
+
 /** Who may do what: migration 0039. */
 
 export interface AccessRoleTable {
@@ -8,6 +10,8 @@ export interface AccessRoleTable {
   created_by: string
   created_at: Date
   changed_at: Date
+  /** Of what people write in it (server/version.ts). */
+  version: Generated<number>
 }
 
 export interface AccessGrantTable {

@@ -34,6 +34,8 @@ export interface AlertRuleTable {
   created_by: string
   created_at: Date
   changed_at: Date
+  /** Of what people write in it (server/version.ts). */
+  version: Generated<number>
 }
 
 export interface AlertTable {

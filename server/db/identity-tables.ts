@@ -145,6 +145,8 @@ export interface EnrollmentProfileTable {
   created_at: Date
   /** Made by somebody who is limited to groups: it takes no device of others. */
   limited: Generated<boolean>
+  /** Of what people write in it (server/version.ts). */
+  version: Generated<number>
 }
 
 export interface EnrollmentTokenTable {
@@ -215,6 +217,8 @@ export interface EstPolicyTable {
   server_key: string | null
   overlap_days: number | null
   changed_at: Date
+  /** Of what people write in it (server/version.ts). */
+  version: Generated<number>
 }
 
 export interface ScepPolicyTable {
@@ -224,6 +228,8 @@ export interface ScepPolicyTable {
   allow_triple_des: boolean
   allow_ber: boolean
   changed_at: Date
+  /** Of what people write in it (server/version.ts). */
+  version: Generated<number>
 }
 
 export interface ScepTransactionTable {

@@ -24,6 +24,8 @@ export interface WebhookEndpointTable {
   created_by: string
   created_at: Date
   changed_at: Date
+  /** Of what people write in it (server/version.ts). */
+  version: Generated<number>
 }
 
 export interface OutboxEventTable {

@@ -2,7 +2,7 @@ import { hkdfSync, timingSafeEqual } from 'node:crypto'
 
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
-import type { Db } from '../db/client.ts'
+import type { Db, Tx } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import type { Reach } from '../protocol/reach.ts'
@@ -14,6 +14,7 @@ import {
   getProfile,
   insertToken,
   listTokens,
+  lockProfile,
   type Profile,
   type Token,
 } from './store.ts'
@@ -114,4 +115,10 @@ export async function findProfileByName(db: Db, name: string): Promise<Profile |
 
 export async function getProfileById(db: Db, id: string): Promise<Profile> {
   return await getProfile(db, id)
+}
+
+/** For changes of its policies: one at a time. @throws DomainError `not-found` */
+export async function lockProfileById(tx: Tx, id: string): Promise<Profile> {
+  await lockProfile(tx, id)
+  return await getProfile(tx, id)
 }

@@ -11,6 +11,7 @@ export const estPolicyRoutes = [
     summary: 'How the devices of a profile renew and speak EST',
     permission: 'enrollment:read',
     scope: 'devices',
+    versioned: 'version',
     params: ProfileParams,
     response: EstPolicyView,
     handle: async ({ ctx, reach, params: { profileId } }) => {
@@ -27,13 +28,14 @@ export const estPolicyRoutes = [
       'Set how the devices of a profile renew and speak EST; what is left out has its default',
     permission: 'enrollment:write',
     scope: 'devices',
+    versioned: 'version',
     params: ProfileParams,
     body: EstPolicyBody,
     response: EstPolicyView,
-    handle: async ({ ctx, reach, params: { profileId }, body, actor }) => {
+    handle: async ({ ctx, reach, params: { profileId }, body, actor, ifMatch }) => {
       await requireProfile(ctx.db, profileId, reach)
       const by = { actor: actor.id, requestId: actor.requestId }
-      return view(await setEstPolicy(ctx, { profileId, body, ...by }))
+      return view(await setEstPolicy(ctx, { profileId, body, ifMatch, ...by }))
     },
   }),
 ]
@@ -53,5 +55,6 @@ function view({ renewal, renewalKey, overlapDays, ...policy }: EstPolicy): EstPo
     channelBinding: policy.channelBinding,
     serverKey: policy.serverKey,
     changedAt: policy.changedAt?.toISOString() ?? null,
+    version: policy.version,
   }
 }

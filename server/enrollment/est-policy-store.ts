@@ -9,6 +9,7 @@ import { certificateComponent } from '../deployments/state.ts'
 import { type DeploymentState, endedStates } from '../protocol/deployment.ts'
 
 export type EstPolicyRow = Selectable<EstPolicyTable>
+export type EstPolicyContent = Omit<EstPolicyRow, 'version'>
 
 export async function findEstPolicy(db: Db, profileId: string): Promise<EstPolicyRow | undefined> {
   return await db
@@ -31,7 +32,7 @@ export async function findEstPolicyOfDevice(
 }
 
 /** Returns false when it was like this already. */
-export async function saveEstPolicy(tx: Tx, row: EstPolicyRow): Promise<boolean> {
+export async function saveEstPolicy(tx: Tx, row: EstPolicyContent): Promise<boolean> {
   const before = await tx
     .selectFrom('est_policy')
     .selectAll()
@@ -39,8 +40,10 @@ export async function saveEstPolicy(tx: Tx, row: EstPolicyRow): Promise<boolean>
     .forUpdate()
     .executeTakeFirst()
   const { profile_id: _, ...columns } = row
-  const changedAt = row.changed_at
-  if (before && isDeepStrictEqual({ ...before, changed_at: changedAt }, row)) return false
+  if (before) {
+    const { version: __, ...content } = { ...before, changed_at: row.changed_at }
+    if (isDeepStrictEqual(content, row)) return false
+  }
   await tx
     .insertInto('est_policy')
     .values(row)

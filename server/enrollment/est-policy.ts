@@ -6,7 +6,9 @@ import type { Context } from '../context.ts'
 import type { Db } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
+import { assertVersion, type Versions } from '../version.ts'
 import {
+  type EstPolicyContent,
   type EstPolicyRow,
   findEstPolicy,
   findEstPolicyOfDevice,
@@ -14,7 +16,7 @@ import {
 } from './est-policy-store.ts'
 import { defaultRenewalRules, type RenewalRules } from './renewal-window.ts'
 import { keyAlgorithms } from './state.ts'
-import { getProfile } from './store.ts'
+import { getProfile, lockProfile } from './store.ts'
 import type { EstPolicyBody } from './wire.ts'
 
 /** How the devices of a profile renew and speak EST. */
@@ -27,6 +29,8 @@ export interface EstPolicy {
   channelBinding: 'optional' | 'required'
   serverKey: (typeof keyAlgorithms)[number] | null
   changedAt: Date | null
+  /** 0: the default. */
+  version: number
 }
 
 const defaults: EstPolicy = {
@@ -37,6 +41,7 @@ const defaults: EstPolicy = {
   channelBinding: 'optional',
   serverKey: null,
   changedAt: null,
+  version: 0,
 }
 
 /** The policy of a profile; the default one where nobody said anything, and for a device without a profile. */
@@ -70,12 +75,14 @@ export function policyIn(row: EstPolicyRow | undefined): EstPolicy {
     channelBinding: row.channel_binding,
     serverKey: keyAlgorithms.find((algorithm) => algorithm === row.server_key) ?? null,
     changedAt: row.changed_at,
+    version: row.version,
   }
 }
 
 export interface SetEstPolicy {
   profileId: string
   body: EstPolicyBody
+  ifMatch?: Versions | undefined
   actor: string
   requestId: string
 }
@@ -84,16 +91,19 @@ export interface SetEstPolicy {
  * Sets the policy of a profile, all of it. Saying the same again changes nothing. It counts from the next request on, also for
  * certificates there are.
  *
- * @throws DomainError `not-found`, `invalid-request`
+ * @throws DomainError `not-found`, `precondition-failed`, `invalid-request`
  */
 export async function setEstPolicy(
   { db, clock }: Pick<Context, 'db' | 'clock'>,
-  { profileId, body, actor, requestId }: SetEstPolicy,
+  { profileId, body, ifMatch, actor, requestId }: SetEstPolicy,
 ): Promise<EstPolicy> {
   const now = clock.now()
   const row = rowOf(profileId, body, now)
   return await inTransaction(db, async (tx) => {
+    await lockProfile(tx, profileId)
     const profile = await getProfile(tx, profileId)
+    const before = policyIn(await findEstPolicy(tx, profileId))
+    assertVersion(String(before.version), ifMatch)
     if (body.serverKey !== null && !profile.key_policy.includes(body.serverKey)) {
       throw refused('serverKey', 'must be a kind of key that the profile allows')
     }
@@ -101,10 +111,9 @@ export async function setEstPolicy(
       // Each key is another request: none of them would ever be the one that was approved.
       throw refused('serverKey', 'cannot be offered where requests wait for approval')
     }
-    const before = policyIn(await findEstPolicy(tx, profileId))
     if (await saveEstPolicy(tx, row)) {
       const { csrAttributes, ...facts } = body
-      const { csrAttributes: attributesBefore, ...policyBefore } = before
+      const { csrAttributes: attributesBefore, version: _, ...policyBefore } = before
       await recordAudit(tx, {
         at: now,
         actor,
@@ -122,7 +131,7 @@ export async function setEstPolicy(
   })
 }
 
-function rowOf(profileId: string, body: EstPolicyBody, now: Date): EstPolicyRow {
+function rowOf(profileId: string, body: EstPolicyBody, now: Date): EstPolicyContent {
   const { renewal } = body
   return {
     profile_id: profileId,

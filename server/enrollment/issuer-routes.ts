@@ -12,13 +12,14 @@ export const profileIssuerRoutes = [
     permission: 'enrollment:write',
     scope: 'devices',
     refuses: ['not-ready'],
+    versioned: 'version',
     params: ProfileParams,
     body: ProfileIssuerBody,
     response: ProfileView,
-    handle: async ({ ctx, reach, params: { profileId }, body: { series }, actor }) => {
+    handle: async ({ ctx, reach, params: { profileId }, body: { series }, actor, ifMatch }) => {
       await requireProfile(ctx.db, profileId, reach)
       const by = { actor: actor.id, requestId: actor.requestId }
-      return view(await setIssuer(ctx, { profileId, series, ...by }))
+      return view(await setIssuer(ctx, { profileId, series, ifMatch, ...by }))
     },
   }),
 ]

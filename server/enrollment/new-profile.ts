@@ -19,7 +19,7 @@ export function newProfile(
   id: string,
   body: NewProfileBody,
   { now, kek, privateWebhooks }: { now: Date; kek: Buffer; privateWebhooks: boolean },
-): Omit<Profile, 'limited'> {
+): Omit<Profile, 'limited' | 'version'> {
   const { auth, validFrom, validUntil, idPattern, webhook } = body
   if (validFrom && validUntil && validFrom >= validUntil) {
     throw refused('validUntil', 'must be after validFrom')

@@ -47,6 +47,7 @@ export const enrollmentRoutes = [
     refuses: ['not-found', 'not-ready'],
     status: 201,
     creates: true,
+    versioned: 'version',
     body: NewProfileBody,
     response: NewProfileView,
     handle: async ({ ctx, reach, body, actor, newId }) => {
@@ -64,6 +65,7 @@ export const enrollmentRoutes = [
     summary: 'One enrollment profile',
     permission: 'enrollment:read',
     scope: 'devices',
+    versioned: 'version',
     params: ProfileParams,
     response: ProfileView,
     handle: async ({ ctx, reach, params }) => {
@@ -176,6 +178,7 @@ export function view(profile: Profile): ProfileView {
     managed: profile.managed,
     issuerSeries: profile.issuer_series,
     createdAt: profile.created_at.toISOString(),
+    version: profile.version,
   }
 }
 

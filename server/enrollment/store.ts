@@ -11,7 +11,7 @@ export type Profile = Selectable<EnrollmentProfileTable>
 export type Token = Selectable<EnrollmentTokenTable>
 
 /** Returns false when the id or the name is taken. */
-export async function insertProfile(tx: Tx, row: Profile): Promise<boolean> {
+export async function insertProfile(tx: Tx, row: Omit<Profile, 'version'>): Promise<boolean> {
   const inserted = await tx
     .insertInto('enrollment_profile')
     .values(row)
@@ -69,6 +69,16 @@ export async function getProfile(db: Db, id: string): Promise<Profile> {
   const row = await findProfile(db, { id })
   if (!row) throw new DomainError('not-found', 'No such enrollment profile', { profileId: id })
   return row
+}
+
+/** Who changes its policies takes turns, also while there is none yet. Devices enroll meanwhile, up to where they are counted. */
+export async function lockProfile(tx: Tx, id: string): Promise<void> {
+  await tx
+    .selectFrom('enrollment_profile')
+    .select('id')
+    .where('id', '=', id)
+    .forNoKeyUpdate()
+    .execute()
 }
 
 /** Newest first. `before` is the id of the last one seen. */

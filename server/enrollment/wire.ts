@@ -101,6 +101,8 @@ export const ProfileView = z.object({
   managed: z.boolean(),
   issuerSeries: z.string().nullable(),
   createdAt: z.iso.datetime(),
+  /** For `If-Match`: another one after each change of whose authority issues. */
+  version: z.int(),
 })
 export type ProfileView = z.infer<typeof ProfileView>
 
@@ -150,6 +152,8 @@ export const EstPolicyView = z.object({
   serverKey: z.enum(keyAlgorithms).nullable(),
   /** Null while it is the default. */
   changedAt: z.iso.datetime().nullable(),
+  /** For `If-Match`: another one after each change; 0 while it is the default. */
+  version: z.int(),
 })
 export type EstPolicyView = z.infer<typeof EstPolicyView>
 

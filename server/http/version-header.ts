@@ -4,7 +4,7 @@ import { DomainError } from '../errors.ts'
 import type { Versions } from '../version.ts'
 
 /** The field of an answer that names its version. */
-export type VersionField = 'version' | 'definitionHash'
+export type VersionField = 'version' | 'definitionHash' | 'revision'
 
 const maxTags = 10
 const tag = /^(W\/)?"([\x21\x23-\x7e]{0,64})"$/

@@ -3,13 +3,16 @@ import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
 import type { Db } from '../db/client.ts'
 import { inTransaction } from '../db/transaction.ts'
-import { getProfileById, type Profile } from '../enrollment/challenge.ts'
+import { lockProfileById, type Profile } from '../enrollment/challenge.ts'
+import { assertVersion, type Versions } from '../version.ts'
 import { findScepPolicy, saveScepPolicy } from './store.ts'
 import type { ScepPolicyBody } from './wire.ts'
 
 export interface ScepPolicy extends Required<ScepLeniency> {
   enabled: boolean
   changedAt: Date | null
+  /** 0: the default. */
+  version: number
 }
 
 const off: ScepPolicy = {
@@ -18,6 +21,7 @@ const off: ScepPolicy = {
   allowTripleDes: false,
   allowBer: false,
   changedAt: null,
+  version: 0,
 }
 
 export async function scepPolicyOf(db: Db, profileId: string): Promise<ScepPolicy> {
@@ -29,25 +33,28 @@ export async function scepPolicyOf(db: Db, profileId: string): Promise<ScepPolic
     allowTripleDes: row.allow_triple_des,
     allowBer: row.allow_ber,
     changedAt: row.changed_at,
+    version: row.version,
   }
 }
 
 export interface SetScepPolicy {
   profileId: string
   body: ScepPolicyBody
+  ifMatch?: Versions | undefined
   actor: string
   requestId: string
 }
 
-/** Sets all of it. Saying the same again changes nothing. Throws DomainError `not-found`. */
+/** Sets all of it. Saying the same again changes nothing. Throws DomainError `not-found`, `precondition-failed`. */
 export async function setScepPolicy(
   { db, clock }: Pick<Context, 'db' | 'clock'>,
-  { profileId, body, actor, requestId }: SetScepPolicy,
+  { profileId, body, ifMatch, actor, requestId }: SetScepPolicy,
 ): Promise<{ profile: Profile; policy: ScepPolicy }> {
   const now = clock.now()
   return await inTransaction(db, async (tx) => {
-    const profile = await getProfileById(tx, profileId)
-    const before = await scepPolicyOf(tx, profileId)
+    const profile = await lockProfileById(tx, profileId)
+    const { version, ...before } = await scepPolicyOf(tx, profileId)
+    assertVersion(String(version), ifMatch)
     const isNew = await saveScepPolicy(tx, {
       profile_id: profileId,
       enabled: body.enabled,

@@ -32,6 +32,7 @@ export const scepRoutes = [
     summary: 'Whether the devices of a profile may enroll by SCEP, and how',
     permission: 'enrollment:read',
     scope: 'devices',
+    versioned: 'version',
     params: ScepParams,
     response: ScepPolicyView,
     handle: async ({ ctx, reach, params: { profileId } }) => {
@@ -48,13 +49,14 @@ export const scepRoutes = [
     permission: 'enrollment:write',
     scope: 'devices',
     refuses: ['not-ready'],
+    versioned: 'version',
     params: ScepParams,
     body: ScepPolicyBody,
     response: ScepPolicyView,
-    handle: async ({ ctx, reach, params: { profileId }, body, actor }) => {
+    handle: async ({ ctx, reach, params: { profileId }, body, actor, ifMatch }) => {
       await requireProfile(ctx.db, profileId, reach)
       const by = { actor: actor.id, requestId: actor.requestId }
-      const { profile, policy } = await setScepPolicy(ctx, { profileId, body, ...by })
+      const { profile, policy } = await setScepPolicy(ctx, { profileId, body, ifMatch, ...by })
       return policyView(ctx.config, profile, policy)
     },
   }),

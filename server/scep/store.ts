@@ -20,14 +20,20 @@ export async function findScepPolicy(
 }
 
 /** Returns false when it was like this already. */
-export async function saveScepPolicy(tx: Tx, row: ScepPolicyRow): Promise<boolean> {
+export async function saveScepPolicy(
+  tx: Tx,
+  row: Omit<ScepPolicyRow, 'version'>,
+): Promise<boolean> {
   const before = await tx
     .selectFrom('scep_policy')
     .selectAll()
     .where('profile_id', '=', row.profile_id)
     .forUpdate()
     .executeTakeFirst()
-  if (before && isDeepStrictEqual({ ...before, changed_at: row.changed_at }, row)) return false
+  if (before) {
+    const { version: __, ...content } = { ...before, changed_at: row.changed_at }
+    if (isDeepStrictEqual(content, row)) return false
+  }
   const { profile_id: _, ...columns } = row
   await tx
     .insertInto('scep_policy')

@@ -24,6 +24,8 @@ export const ScepPolicyView = z.object({
   url: z.string(),
   /** Null while it is the default. */
   changedAt: z.iso.datetime().nullable(),
+  /** For `If-Match`: another one after each change; 0 while it is the default. */
+  version: z.int(),
 })
 export type ScepPolicyView = z.infer<typeof ScepPolicyView>
 

@@ -1,9 +1,17 @@
+import { z } from 'zod'
+
 import { requireDevice } from '../devices/reach.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { setSettings } from './service.ts'
-import { type DeviceSettings, listSettings } from './store.ts'
+import { type DeviceSettings, listSettings, newestRevision } from './store.ts'
 import { SettingsBody, SettingsParams, SettingsView } from './wire.ts'
+
+const SettingsPage = z.object({
+  ...Page(SettingsView).shape,
+  /** Of the newest, for `If-Match`: 0 while there are none. */
+  revision: z.int(),
+})
 
 export const settingsRoutes = [
   route({
@@ -14,12 +22,15 @@ export const settingsRoutes = [
     scope: 'devices',
     params: SettingsParams,
     query: PageQuery,
-    response: Page(SettingsView),
+    versioned: 'revision',
+    response: SettingsPage,
     handle: async ({ ctx, reach, params: { deviceId }, query: { cursor, limit } }) => {
       await requireDevice(ctx.db, deviceId, reach)
       const before = cursor === undefined ? undefined : Number(cursor)
       const rows = await listSettings(ctx.db, deviceId, { before, limit: limit + 1 })
-      return pageOf(rows, limit, view, ({ revision }) => String(revision))
+      const revision =
+        before === undefined ? (rows[0]?.revision ?? 0) : await newestRevision(ctx.db, deviceId)
+      return { ...pageOf(rows, limit, view, (row) => String(row.revision)), revision }
     },
   }),
 
@@ -31,13 +42,14 @@ export const settingsRoutes = [
     permission: 'settings:write',
     scope: 'devices',
     refuses: ['not-ready'],
+    versioned: 'revision',
     params: SettingsParams,
     body: SettingsBody,
     response: SettingsView,
-    handle: async ({ ctx, reach, params: { deviceId }, body: { settings }, actor }) => {
+    handle: async ({ ctx, reach, params: { deviceId }, body: { settings }, actor, ifMatch }) => {
       await requireDevice(ctx.db, deviceId, reach)
       const by = { actor: actor.id, requestId: actor.requestId }
-      return view(await setSettings(ctx, { deviceId, settings, ...by }))
+      return view(await setSettings(ctx, { deviceId, settings, ifMatch, ...by }))
     },
   }),
 ]

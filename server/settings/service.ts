@@ -7,6 +7,7 @@ import { wakeDevices } from '../deployments/wake.ts'
 import { DomainError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import { schemaOfModel } from '../releases/settings-content.ts'
+import { assertVersion, type Versions } from '../version.ts'
 import {
   type Configurable,
   type DeviceSettings,
@@ -18,6 +19,8 @@ import {
 export interface SetSettings {
   deviceId: string
   settings: Readonly<Record<string, unknown>>
+  /** The revision that the newest has to have, 0 for none; whatever it is when undefined. */
+  ifMatch?: Versions | undefined
   actor: string
   requestId: string
 }
@@ -26,11 +29,11 @@ type Deps = Pick<Context, 'db' | 'clock' | 'config' | 'storage' | 'bus'>
 
 /**
  * What one device shall have over its fleet's settings, all of it: what is not named falls back to the fleet's. The same again
- * changes nothing. Throws DomainError `conflict` for a device that cannot be configured, `not-ready` while its model has no
+ * changes nothing. Throws DomainError `conflict` for a device that cannot be configured, `precondition-failed`, `not-ready` while its model has no
  * published schema, `invalid-request` with `problems` for what the schema does not allow.
  */
 export async function setSettings(ctx: Deps, command: SetSettings): Promise<DeviceSettings> {
-  const { deviceId, actor, requestId } = command
+  const { deviceId, ifMatch, actor, requestId } = command
   const text = textOf(command.settings)
   await requireAllowed(ctx, await findDevice(ctx.db, deviceId), text)
   const { sha256, size } = await uploadArtifact(ctx, {
@@ -43,6 +46,7 @@ export async function setSettings(ctx: Deps, command: SetSettings): Promise<Devi
   const now = ctx.clock.now()
   const row = await inTransaction(ctx.db, async (tx) => {
     const newest = await lockNewest(tx, deviceId)
+    assertVersion(String(newest?.revision ?? 0), ifMatch)
     const holds = newest?.state === 'wanted' || newest?.state === 'applied'
     if (newest && holds && newest.sha256 === sha256) return newest
     const next: DeviceSettings = {

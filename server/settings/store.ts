@@ -32,6 +32,11 @@ export async function listSettings(
   return await query.orderBy('revision', 'desc').limit(limit).execute()
 }
 
+/** 0 while there are none. */
+export async function newestRevision(db: Db, deviceId: string): Promise<number> {
+  return (await listSettings(db, deviceId, { limit: 1 }))[0]?.revision ?? 0
+}
+
 /** What the device shall have now, locked until the transaction ends; undefined when it was never told anything. */
 export async function lockNewest(tx: Tx, deviceId: string): Promise<DeviceSettings | undefined> {
   // The device's row, so that two operators take turns also when there is nothing yet.

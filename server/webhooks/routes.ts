@@ -31,6 +31,7 @@ export const webhookRoutes = [
     refuses: ['quota-exhausted'],
     status: 201,
     creates: true,
+    versioned: 'version',
     body: NewEndpointBody,
     response: EndpointSecretView,
     handle: async ({ ctx, body, actor, newId: id }) => {
@@ -62,6 +63,7 @@ export const webhookRoutes = [
     summary: 'One address, and what waits for it',
     permission: 'webhooks:read',
     scope: 'fleet',
+    versioned: 'version',
     params: EndpointParams,
     response: EndpointView,
     handle: async ({ ctx, params }) => view(await getEndpoint(ctx.db, params.endpointId)),
@@ -73,12 +75,13 @@ export const webhookRoutes = [
     summary: 'Change where events go, or which',
     permission: 'webhooks:manage',
     scope: 'fleet',
+    versioned: 'version',
     params: EndpointParams,
     body: EndpointPatch,
     example: { types: ['device.registered'], description: 'The inventory' },
     response: EndpointView,
-    handle: async ({ ctx, params, body, actor }) =>
-      view(await changeEndpoint(ctx, params.endpointId, body, by(actor))),
+    handle: async ({ ctx, params, body, actor, ifMatch }) =>
+      view(await changeEndpoint(ctx, params.endpointId, body, { ifMatch, ...by(actor) })),
   }),
 
   route({
@@ -88,10 +91,11 @@ export const webhookRoutes = [
     permission: 'webhooks:manage',
     scope: 'fleet',
     status: 204,
+    versioned: 'version',
     params: EndpointParams,
     response: z.undefined(),
-    handle: async ({ ctx, params, actor }) => {
-      await removeEndpoint(ctx, params.endpointId, by(actor))
+    handle: async ({ ctx, params, actor, ifMatch }) => {
+      await removeEndpoint(ctx, params.endpointId, { ifMatch, ...by(actor) })
       return undefined
     },
   }),
@@ -163,6 +167,7 @@ function view(row: EndpointDetails): EndpointView {
     createdBy: row.created_by,
     createdAt: row.created_at.toISOString(),
     changedAt: row.changed_at.toISOString(),
+    version: row.version,
   }
 }
 

@@ -9,6 +9,7 @@ import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import { enqueue } from '../outbox/outbox.ts'
 import type { EventType } from '../outbox/wire.ts'
+import { assertVersion, type Versions } from '../version.ts'
 import { readWebhookUrl } from './address.ts'
 import { mostWaiting, replayEvents } from './delivery-store.ts'
 import { secretText } from './sign.ts'
@@ -27,6 +28,11 @@ import type { endpointActions, ReplayBody } from './wire.ts'
 interface By {
   actor: string
   requestId?: string
+}
+
+interface ByOfSeen extends By {
+  /** What it has to be now; whatever it is when undefined. */
+  ifMatch?: Versions | undefined
 }
 
 type Deps = Pick<Context, 'db' | 'clock' | 'kek' | 'config'>
@@ -76,7 +82,7 @@ const nothingYet = {
   missed_until: null,
 }
 
-/** @throws DomainError `not-found`, `invalid-request` for an address that is not allowed */
+/** @throws DomainError `not-found`, `precondition-failed`, `invalid-request` for an address that is not allowed */
 export async function changeEndpoint(
   { db, clock, config }: Deps,
   id: string,
@@ -86,12 +92,13 @@ export async function changeEndpoint(
     types?: EventType[] | undefined
     groupIds?: string[] | undefined
   },
-  by: By,
+  { ifMatch, ...by }: ByOfSeen,
 ): Promise<EndpointDetails> {
   const url = patch.url === undefined ? undefined : allowedUrl(config, patch.url)
   const now = clock.now()
   await inTransaction(db, async (tx) => {
     const before = await lockEndpoint(tx, id)
+    assertVersion(String(before.version), ifMatch)
     const after = {
       url: url ?? before.url,
       description: patch.description ?? before.description,
@@ -112,10 +119,15 @@ function told({ url, description, types, group_ids }: Endpoint) {
   return { url, description, types, group_ids }
 }
 
-/** What waits for it and its dead letters go with it. @throws DomainError `not-found` */
-export async function removeEndpoint({ db, clock }: Deps, id: string, by: By): Promise<void> {
+/** What waits for it and its dead letters go with it. @throws DomainError `not-found`, `precondition-failed` */
+export async function removeEndpoint(
+  { db, clock }: Deps,
+  id: string,
+  { ifMatch, ...by }: ByOfSeen,
+): Promise<void> {
   await inTransaction(db, async (tx) => {
-    const { url } = await lockEndpoint(tx, id)
+    const { url, version } = await lockEndpoint(tx, id)
+    assertVersion(String(version), ifMatch)
     await deleteEndpoint(tx, id)
     await audit(tx, 'webhook.delete', id, { url }, { ...by, now: clock.now() })
   })

@@ -66,6 +66,8 @@ export const EndpointView = z.object({
   createdBy: z.string(),
   createdAt: instant,
   changedAt: instant,
+  /** For `If-Match`: another one after each change of what people write in it. */
+  version: z.int(),
 })
 export type EndpointView = z.infer<typeof EndpointView>
 

@@ -36,6 +36,27 @@ interface Changeable {
   method: string
   changes: object[]
   clear?: boolean
+  /** Nobody can remove it. */
+  stays?: boolean
+}
+
+const alertRule = (windowSeconds: number) => ({
+  name: `rule ${windowSeconds} ${crypto.randomUUID()}`,
+  kinds: '*',
+  windowSeconds,
+})
+
+async function profile(): Promise<string> {
+  const { id: groupId } = await made('/groups', { name: `group ${crypto.randomUUID()}` })
+  const name = `p-${crypto.randomUUID().slice(0, 13)}`
+  return (
+    await made('/enrollment-profiles', {
+      name,
+      groupId,
+      auth: { type: 'token' },
+      registration: 'just-in-time',
+    })
+  ).id
 }
 
 /** What can be changed: where, how, and what another change is. */
@@ -91,6 +112,54 @@ const changeable: Changeable[] = [
     },
     method: 'PUT',
     changes: ['one', 'two', 'three'].map((word) => ({ justification: `because of ${word}` })),
+    stays: true,
+  },
+  {
+    what: 'a role',
+    make: async () => {
+      const name = `r-${crypto.randomUUID().slice(0, 13)}`
+      await made('/roles', { name, description: '', permissions: ['devices:read'] })
+      return `/roles/${name}`
+    },
+    method: 'PUT',
+    changes: ['devices:read', 'groups:read', 'audit:read'].map((permission) => ({
+      description: permission,
+      permissions: [permission],
+    })),
+  },
+  {
+    what: 'a webhook',
+    make: async () => {
+      const body = { url: 'https://example.com/hook', types: ['device.registered'] }
+      return `/webhooks/${(await made('/webhooks', body)).id}`
+    },
+    method: 'PATCH',
+    changes: ['one', 'two', 'three'].map((description) => ({ description })),
+    clear: true,
+  },
+  {
+    what: 'an alert rule',
+    make: async () => `/alert-rules/${(await made('/alert-rules', alertRule(60))).id}`,
+    method: 'PUT',
+    changes: [120, 180, 240].map((windowSeconds) => alertRule(windowSeconds)),
+    clear: true,
+  },
+  {
+    what: 'the EST policy of a profile',
+    make: async () => `/enrollment-profiles/${await profile()}/est`,
+    method: 'PUT',
+    changes: [30, 40, 50].map((opensPercent) => ({ renewal: { opensPercent } })),
+    stays: true,
+  },
+  {
+    what: 'the SCEP policy of a profile',
+    make: async () => `/enrollment-profiles/${await profile()}/scep`,
+    method: 'PUT',
+    changes: [{}, { allowSha1: true }, { allowBer: true }].map((rules) => ({
+      enabled: true,
+      ...rules,
+    })),
+    stays: true,
   },
 ]
 
@@ -126,7 +195,7 @@ test.each(changeable)(
   },
 )
 
-test.each(changeable.filter(({ what }) => !what.includes('model')))(
+test.each(changeable.filter(({ stays }) => stays !== true))(
   '$what is removed as it was seen, or stays',
   async ({ make, method, changes }) => {
     const path = await make()
@@ -181,4 +250,56 @@ test('many at once, who each add a word to what they read: no word is lost', asy
     ),
     { seed: 7, numRuns: 8 },
   )
+})
+
+test.each(['est', 'scep'])('two who say the first %s policy: one of them', async (protocol) => {
+  const path = `/enrollment-profiles/${await profile()}/${protocol}`
+  const seen = (await ask('GET', path)).headers.get('etag') ?? ''
+  expect(seen).toBe('"0"')
+  const bodies = [1, 2, 3].map((days) =>
+    protocol === 'est'
+      ? { renewal: { graceDays: days } }
+      : { enabled: true, allowSha1: days > 1, allowBer: days > 2 },
+  )
+  const replies = await Promise.all(bodies.map((body) => ask('PUT', path, body, seen)))
+  expect(replies.map(({ status }) => String(status)).toSorted()).toEqual(['200', '412', '412'])
+  const won = replies.find(({ status }) => status === 200)
+  const now = await ask('GET', path)
+  expect(now.body).toEqual(won?.body)
+  expect(now.headers.get('etag')).toBe(won?.headers.get('etag'))
+})
+
+test('two who change a role, a webhook or an alert rule as they saw it: one of them', async () => {
+  for (const { make, method, changes, what, clear } of changeable) {
+    if (!['a role', 'a webhook', 'an alert rule'].includes(what)) continue
+    const path = await make()
+    const [first, second, third] = changes
+    const seen = (await ask(method, path, first)).headers.get('etag') ?? ''
+    const replies = await Promise.all([second, third].map((body) => ask(method, path, body, seen)))
+    expect(replies.map(({ status }) => String(status)).toSorted(), what).toEqual(['200', '412'])
+    if (clear) await ask('DELETE', path)
+  }
+})
+
+test('what the server counts in a profile is not what people wrote', async () => {
+  const path = `/enrollment-profiles/${await profile()}`
+  const seen = (await ask('GET', path)).headers.get('etag') ?? ''
+  expect(seen).toMatch(/^"\d+"$/)
+  await handle.db.updateTable('enrollment_profile').set({ used: 1, hour_used: 1 }).execute()
+  expect((await ask('GET', path)).headers.get('etag')).toBe(seen)
+})
+
+test('a role that is always there has no version', async () => {
+  const { headers, body } = await ask('GET', '/roles/viewer')
+  expect(body['version']).toBeNull()
+  expect(headers.get('etag')).toBeNull()
+})
+
+test('a webhook that is switched off and on is the one that was seen', async () => {
+  const body = { url: 'https://example.com/hook', types: ['device.registered'] }
+  const { id, tag } = await made('/webhooks', body)
+  await ask('POST', `/webhooks/${id}/actions`, { action: 'disable' })
+  const seen = await ask('GET', `/webhooks/${id}`)
+  expect(seen.headers.get('etag')).toBe(tag)
+  expect((await ask('DELETE', `/webhooks/${id}`, undefined, tag ?? '')).status).toBe(204)
 })

@@ -127,7 +127,12 @@ test('a profile moves to another issuer, and its devices with their next certifi
   await setIssuer(ctx, { ...command, series: 'pq' })
   await setIssuer(ctx, { ...command, series: 'pq' })
   expect(issuedBy(await world.enrollWith(token, newRequest(unique('SN')).csr), pq)).toBe(true)
-  await setIssuer(ctx, { ...command, series: null })
+  // Who saw it as it was before changes nothing, and who saw it as it is does.
+  const again = await setIssuer(ctx, { ...command, series: null })
+  const { version } = await setIssuer(ctx, { ...command, series: 'pq' })
+  const stale = { ...command, series: null, ifMatch: [String(again.version)] }
+  await expect(setIssuer(ctx, stale)).rejects.toMatchObject({ code: 'precondition-failed' })
+  await setIssuer(ctx, { ...command, series: null, ifMatch: [String(version)] })
   expect(issuedBy(await world.enrollWith(token, newRequest(unique('SN')).csr), pq)).toBe(false)
   // The last of a series goes when nobody needs it.
   await expect(act(ctx.authorities.devices.id, 'retire')).rejects.toMatchObject({
@@ -144,7 +149,7 @@ test('a profile moves to another issuer, and its devices with their next certifi
     .select('facts')
     .where('action', '=', 'enrollment-profile.set-issuer')
     .execute()
-  expect(audits).toHaveLength(4)
+  expect(audits).toHaveLength(6)
 })
 
 test('only issuers of devices have several series, and one is active in each', async () => {
