@@ -139,14 +139,14 @@ export function heardAfterEnd(given: {
     )
 }
 
+/** `Node.js v…` is the last line of a process that ended with an exception. */
+const badWord =
+  /"level":[6-9]\d|a promise was rejected|uncaughtException|unhandledRejection|UnhandledPromiseRejection|MaxListenersExceededWarning|FATAL ERROR|heap out of memory|^Node\.js v\d/
+
 /** Words of a program that did not bear what happened. */
 export function badWords(output: string): string[] {
   return output
     .split('\n')
-    .filter((line) =>
-      /"level":60|a promise was rejected|uncaughtException|FATAL ERROR|heap out of memory/.test(
-        line,
-      ),
-    )
+    .filter((line) => badWord.test(line))
     .map((line) => `a server said: ${line.slice(0, 300)}`)
 }

@@ -20,6 +20,7 @@ import {
   notConverged,
   twiceIssued,
 } from './judge.ts'
+import { brokenWhenLeaving, holdings } from './leave.ts'
 import { Operators } from './operator.ts'
 import type { Plan } from './plan.ts'
 import { openWorld, seenFromHere, type World } from './world.ts'
@@ -90,6 +91,7 @@ async function story(
   broken: string[],
 ): Promise<string> {
   const { site, parts } = world
+  const before = holdings(world)
   for (const part of parts.slice(0, 2)) part.start()
   await until('the devices are up', () => parts.slice(0, 2).every(({ isUp }) => isUp))
   const crew = stack.use(await startCrew(world))
@@ -139,8 +141,11 @@ async function story(
     .catch((error: Error) => broken.push(error.message))
   for (const [number, { server }] of world.servers.entries())
     if (!existsSync(`/proc/${server.pid()}`)) broken.push(`server ${number} ended by itself`)
+  await crew[Symbol.asyncDispose]()
+  const leaving = await brokenWhenLeaving(world, database, before, plan.brokers + 1)
+  broken.push(...leaving.broken)
   const told = talkers.reduce((sum, one) => sum + one.acknowledged.length, 0)
-  return `${told} events and ${acknowledged.length} reports acknowledged, ${operators.answered} lists answered`
+  return `${told} events and ${acknowledged.length} reports acknowledged, ${operators.answered} lists answered, ${leaving.residentMb} MB`
 }
 
 /** Every deployment, and each device has told all it has to tell. */
