@@ -28,11 +28,12 @@ export async function brokenWhenLeaving(
   database: pg.Client,
   before: readonly Holding[],
   processes: number,
-): Promise<{ broken: string[]; residentMb: number }> {
+): Promise<{ broken: string[]; residentMb: number; seconds: number }> {
   const connected = () =>
     world.parts.flatMap(({ views }) =>
       views.flatMap(({ deviceId, connected: isHere }) => (isHere ? [deviceId] : [])),
     )
+  const beganMs = performance.now()
   const broken = await settled(async () => await wrongPresence(database, connected()))
   broken.push(...(await endedOverSomebody(database)), ...(await brokenExport(world.site)))
   for (const part of world.parts) await part.kill()
@@ -47,7 +48,7 @@ export async function brokenWhenLeaving(
     return [...open, ...(await wrongPresence(database, []))]
   }
   broken.push(...(await settled(left)))
-  return { broken, residentMb }
+  return { broken, residentMb, seconds: (performance.now() - beganMs) / 1_000 }
 }
 
 /** What is still wrong when the time is over, or nothing as soon as nothing is. */

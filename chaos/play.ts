@@ -145,7 +145,7 @@ async function story(
   const leaving = await brokenWhenLeaving(world, database, before, plan.brokers + 1)
   broken.push(...leaving.broken)
   const told = talkers.reduce((sum, one) => sum + one.acknowledged.length, 0)
-  return `${told} events and ${acknowledged.length} reports acknowledged, ${operators.answered} lists answered, ${leaving.residentMb} MB`
+  return `${told} events and ${acknowledged.length} reports acknowledged, ${operators.answered} lists answered, ${leaving.residentMb} MB, nothing left after ${leaving.seconds.toFixed(0)} s`
 }
 
 /** Every deployment, and each device has told all it has to tell. */
