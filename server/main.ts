@@ -45,7 +45,10 @@ function announce({ host, ports, ctx }: RunningServer): void {
 
 async function main(): Promise<number> {
   const config = loadConfig(process.env)
-  const log = createLogger(config.logLevel)
+  const isOneOfSeveral = parent !== undefined || config.role !== 'all' || config.brokers > 0
+  const plain = createLogger(config.logLevel)
+  // They write to one output: each line says whose it is.
+  const log = isOneOfSeveral ? plain.child({ pid: process.pid }) : plain
   process.on('unhandledRejection', (error) => {
     log.fatal({ err: error }, 'a promise was rejected and nobody looked')
     process.exit(1)

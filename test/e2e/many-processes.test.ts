@@ -124,6 +124,7 @@ test(
     await isDisabled(site, agents, 1)
     await connected(4)
     await eventually(() => brokerPids(server)[3])
+    expect(server.output()).toMatch(new RegExp(`"pid":${second},.*"msg":"stopped"`))
     expect(JSON.parse(await ask(server, '/readyz'))).toMatchObject({
       status: 'ready',
       brokers: { wanted: 2, running: 2 },
