@@ -67,7 +67,7 @@ export function processProblems(environment: NodeJS.ProcessEnv): string[] {
   const brokers = Number(environment['FLEETSEAL_BROKERS'] ?? 0)
   const isAlone = !environment['DATABASE_URL']
   const problems: string[] = []
-  if (role !== 'all' && isAlone) {
+  if ((role === 'api' || role === 'broker') && isAlone) {
     problems.push(
       `FLEETSEAL_ROLE: only one process can open the embedded database, so "${role}" needs PostgreSQL: set DATABASE_URL`,
     )

@@ -17,17 +17,18 @@ const listening: Readonly<Record<string, string>> = {
 
 /** By error code of Node, or SQLSTATE of PostgreSQL. */
 const database: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nobody answers there',
-  ENOTFOUND: 'there is no such host',
-  EAI_AGAIN: 'the name of its host cannot be looked up',
-  ETIMEDOUT: 'it does not answer',
-  EHOSTUNREACH: 'its host cannot be reached',
+  ECONNREFUSED: 'nobody answers there: start PostgreSQL, or correct the host and port',
+  ENOTFOUND: 'there is no such host: correct it',
+  EAI_AGAIN: 'the name of its host cannot be looked up: correct it, or the DNS of this machine',
+  ETIMEDOUT: 'it does not answer: look for a firewall on the way, or correct the host and port',
+  EHOSTUNREACH: 'its host cannot be reached: look at the network, or correct the host',
   '25006': 'it takes no changes, so it is a standby or set to be read only: give the primary',
-  '28000': 'it does not let this user in',
-  '28P01': 'the password is wrong',
-  '3D000': 'there is no such database',
-  '53300': 'it has too many connections',
-  '57P03': 'it is starting up, or shutting down',
+  '28000': 'it does not let this user in: correct the user, or allow it in pg_hba.conf',
+  '28P01': 'the password is wrong: correct it',
+  '3D000': 'there is no such database: make it with createdb, or correct the name',
+  '53300':
+    'it has too many connections: raise its max_connections, or lower FLEETSEAL_DATABASE_CONNECTIONS',
+  '57P03': 'it is starting up, or shutting down: start again in a moment',
 }
 
 /**

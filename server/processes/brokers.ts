@@ -188,7 +188,12 @@ class Brokers implements BrokerProcesses, AsyncDisposable {
       if (signal.aborted) return
       if (performance.now() - beganAtMs > steadyMs) pauseMs = firstPauseMs
       const facts = { process: n, brokerPid: child.pid, code: child.exitCode, pauseMs }
-      log.error({ ...facts, signal: child.signalCode }, 'a broker process ended; starting it again')
+      // Told to end, by whoever restarts one after the other, it ends with 0.
+      const level = child.exitCode === 0 ? 'info' : 'error'
+      log[level](
+        { ...facts, signal: child.signalCode },
+        'a broker process ended; starting it again',
+      )
       metrics.brokerRestarts.inc()
       await sleep(pauseMs, undefined, { signal }).catch(() => {})
       if (signal.aborted) return
