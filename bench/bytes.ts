@@ -12,10 +12,9 @@ import { openSite, publishRelease, startRollout } from '../test/support/operator
 import { freePort } from '../test/support/postgres.ts'
 import { type RunningServer, startServer } from '../test/support/server.ts'
 import type { Bench, Env } from './bench.ts'
-import { cpuOf, residentBytes } from './cpu.ts'
+import { cpuOf, familyOf, residentBytes } from './cpu.ts'
 import { createPeerPki, listening, type PeerPki, peerOf } from './peer-servers.ts'
 import { beside, figure, missing, type Row } from './row.ts'
-import { familyOf } from './soak/sample.ts'
 
 const slowEach = 8
 /** Downloads before one from memory counts. */

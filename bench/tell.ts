@@ -1,13 +1,12 @@
 import pg from 'pg'
 
 import type { Bench, Env } from './bench.ts'
-import { cpuMs } from './cpu.ts'
+import { cpuMs, familyOf } from './cpu.ts'
 import { Load } from './load/driver.ts'
 import type { Credential } from './load/orders.ts'
 import { startOurServer } from './our-server.ts'
 import { createPeerPki, startMosquitto } from './peer-servers.ts'
 import { beside, missing, type Row } from './row.ts'
-import { familyOf } from './soak/sample.ts'
 
 const parallel = 16
 const idsEach = 100

@@ -1,8 +1,8 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 
 import type pg from 'pg'
 
-import { residentBytes } from '../cpu.ts'
+import { familyOf, residentBytes } from '../cpu.ts'
 
 /** Of all processes of the server together. */
 export interface Sample {
@@ -15,24 +15,6 @@ export interface Sample {
   connected: number
   databaseBytes: number
   eventLoopP99Ms: number
-}
-
-/** A process and all that it started, with what those started. */
-export function familyOf(pid: number): number[] {
-  const children = new Map<number, number[]>()
-  for (const name of readdirSync('/proc')) {
-    if (!/^\d+$/.test(name)) continue
-    try {
-      const stat = readFileSync(`/proc/${name}/stat`, 'utf8')
-      const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
-      children.set(parent, [...(children.get(parent) ?? []), Number(name)])
-    } catch {
-      // Ended meanwhile.
-    }
-  }
-  const family = [pid]
-  for (const member of family) family.push(...(children.get(member) ?? []))
-  return family
 }
 
 const total = (pids: readonly number[], of: (pid: number) => number) =>

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
-import { familyOf } from '../../bench/soak/sample.ts'
+import { familyOf } from '../../bench/cpu.ts'
 import { lostEvents } from '../../chaos/judge.ts'
 import { mostEvents, Talker } from '../../chaos/talker.ts'
 import { FileDisk } from '../../device-sim/disk.ts'
