@@ -1,6 +1,12 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
-import { admissionMetrics, eventMetrics, processMetrics, workMetrics } from './work-metrics.ts'
+import {
+  admissionMetrics,
+  artifactMetrics,
+  eventMetrics,
+  processMetrics,
+  workMetrics,
+} from './work-metrics.ts'
 
 export type Metrics = ReturnType<typeof createMetrics>
 
@@ -52,29 +58,13 @@ export function createMetrics() {
       labelNames: ['state'],
       registers,
     }),
-    artifactBytes: new Counter({
-      name: 'fleetseal_artifact_bytes_total',
-      help: 'Artifact bytes sent to devices',
-      registers,
-    }),
-    artifactReads: new Counter({
-      name: 'fleetseal_artifact_reads_total',
-      help: 'Pieces of artifacts sent to devices by HTTPS, from memory where several devices take them, or read from the storage',
-      labelNames: ['from'],
-      registers,
-    }),
-    artifactAnswers: new Counter({
-      name: 'fleetseal_artifact_answers_total',
-      help: 'Requests for bytes of artifacts by HTTPS that were granted: sent from here (direct), or by a link to the store (redirect)',
-      labelNames: ['way'],
-      registers,
-    }),
     metadataExpires: new Gauge({
       name: 'fleetseal_metadata_expires_seconds',
       help: 'Unix time at which what is published of a role expires; of all models the earliest',
       labelNames: ['role'],
       registers,
     }),
+    ...artifactMetrics(registers),
     ...workMetrics(registers),
     ...processMetrics(registers),
     ...admissionMetrics(registers),

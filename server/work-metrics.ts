@@ -33,6 +33,29 @@ export function workMetrics(registers: Registry[]) {
   }
 }
 
+/** How devices get their bytes. */
+export function artifactMetrics(registers: Registry[]) {
+  return {
+    artifactBytes: new Counter({
+      name: 'fleetseal_artifact_bytes_total',
+      help: 'Artifact bytes sent to devices',
+      registers,
+    }),
+    artifactReads: new Counter({
+      name: 'fleetseal_artifact_reads_total',
+      help: 'Pieces of artifacts sent to devices by HTTPS, from memory where several devices take them, or read from the storage',
+      labelNames: ['from'],
+      registers,
+    }),
+    artifactAnswers: new Counter({
+      name: 'fleetseal_artifact_answers_total',
+      help: 'Requests for bytes of artifacts by HTTPS that were granted: sent from here (direct), or by a link to the store (redirect)',
+      labelNames: ['way'],
+      registers,
+    }),
+  }
+}
+
 /** The broker processes that this one started. */
 export function processMetrics(registers: Registry[]) {
   return {
