@@ -44,7 +44,7 @@ export function chainOf(socket: TLSSocket, most: number): Buffer[] {
 }
 
 /**
- * Keeps Node from losing memory at each handshake. Its `getPeerX509Certificate` takes the issuers out of OpenSSL's own list
+ * Keeps Node from losing memory at each handshake of a listener that asks for client certificates; once for a process. Its `getPeerX509Certificate` takes the issuers out of OpenSSL's own list
  * and frees none of them (`X509Certificate::GetPeerCert`; nodejs/node#65579): some 10 KB for a certificate with one issuer. And
  * since 24.21 it calls that itself for every client certificate, to know whether there is one. Here that question, and
  * ours, are answered by `getPeerCertificate`, which copies. Private members: where they are missing all works as before, and

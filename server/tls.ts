@@ -2,7 +2,6 @@ import { createHash, hkdfSync } from 'node:crypto'
 import type { SecureContext, SecureContextOptions, Server } from 'node:tls'
 
 import type { Authorities } from './authorities/authorities.ts'
-import { keepIssuers } from './peer-leaf.ts'
 
 /**
  * What we sign and verify handshakes with, the first that a peer knows being taken: elliptic curves for everybody who does not
@@ -50,10 +49,7 @@ export function followRenewals(
   authorities: Authorities,
   clientCertificates: boolean,
 ): void {
-  if (clientCertificates) {
-    trustIssuers(server)
-    keepIssuers(server)
-  }
+  if (clientCertificates) trustIssuers(server)
   authorities.onRenewal(() => {
     server.setSecureContext({
       ...secureContext(authorities, clientCertificates),

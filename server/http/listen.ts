@@ -12,6 +12,7 @@ import type { Duplex } from 'node:stream'
 
 import { admissionOf, admitInTurn, listenBacklog } from '../admission.ts'
 import type { Context } from '../context.ts'
+import { keepIssuers } from '../peer-leaf.ts'
 import { takeProxied } from '../proxy-header.ts'
 import { followRenewals, secureContext, shareTickets } from '../tls.ts'
 import { proxyFaults } from './proxy-faults.ts'
@@ -71,11 +72,12 @@ export async function listenHttps(
 ): Promise<Listening> {
   const limits = { ...defaults, ...options.limits }
   const { clientCertificates } = options
+  const requestCert = clientCertificates || options.operatorCertificates === true
   const server = createHttpsServer(
     {
       ...serverOptions(limits),
       ...secureContext(ctx.authorities, clientCertificates),
-      requestCert: clientCertificates || options.operatorCertificates === true,
+      requestCert,
       rejectUnauthorized: false,
       handshakeTimeout: limits.handshakeMs,
       pauseOnConnect: clientCertificates,
@@ -84,6 +86,7 @@ export async function listenHttps(
     app,
   )
   followRenewals(server, ctx.authorities, clientCertificates)
+  if (requestCert) keepIssuers(server)
   if (clientCertificates) {
     shareTickets(server, ctx, 'device')
     const { handshakeMs: waitMs } = limits

@@ -3,7 +3,7 @@ import { createServer, type Server, type TLSSocket } from 'node:tls'
 
 import { admissionOf, admitInTurn, type NotAdmitted } from '../admission.ts'
 import type { Context } from '../context.ts'
-import { leafOf } from '../peer-leaf.ts'
+import { keepIssuers, leafOf } from '../peer-leaf.ts'
 import { type HeaderFault, takeProxied } from '../proxy-header.ts'
 import { followRenewals, secureContext, shareTickets } from '../tls.ts'
 import { fingerprintOf } from './identity.ts'
@@ -39,6 +39,7 @@ export function createGate(
     keepAliveInitialDelay: 60_000,
   })
   followRenewals(server, ctx.authorities, true)
+  keepIssuers(server)
   shareTickets(server, ctx, 'mqtt')
   admitInTurn(server, {
     admission: admissionOf(ctx),
