@@ -1,8 +1,10 @@
+import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import pg from 'pg'
 
+import { familyOf } from '../bench/cpu.ts'
 import type { RunningServer } from '../test/support/server.ts'
 import type { Fault } from './plan.ts'
 import { flood, type TalkerIdentity } from './talker.ts'
@@ -26,6 +28,8 @@ export async function strike(world: World, fault: Fault, flooder: Flooder): Prom
       await one.server.kill()
       await sleep(forMs)
       return await restart(one.server)
+    case 'kill-broker':
+      return killBroker(one.server, amount)
     case 'stop-server':
       await one.server.stop()
       await sleep(forMs)
@@ -80,11 +84,24 @@ export async function strike(world: World, fault: Fault, flooder: Flooder): Prom
 
 /** What a fault takes hold of: two of the same wait for each other. */
 export function resourceOf({ kind, target }: Fault): string {
-  if (kind.endsWith('-server')) return `server ${target}`
+  if (kind.endsWith('-server') || kind === 'kill-broker') return `server ${target}`
   if (['kill-database', 'restart-database', 'stall-database'].includes(kind)) return 'database'
   if (kind.endsWith('-devices')) return 'devices'
   if (kind === 'lose-packets' || kind === 'part-network') return `host ${target}`
   return `${kind} ${target}`
+}
+
+/** Its server starts the next one by itself. */
+function killBroker(server: RunningServer, n: number): void {
+  const brokers = familyOf(server.pid()).filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes('--supervised')
+    } catch {
+      return false
+    }
+  })
+  const pid = brokers[n]
+  if (pid !== undefined) process.kill(pid, 'SIGKILL')
 }
 
 /** As a service manager does: again and again, for the database may be away, or the clock wrong. */

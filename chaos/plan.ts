@@ -3,6 +3,7 @@ import { SeededRandom } from '../test/support/fleet/random.ts'
 /** What can go wrong, by name. `network` ones need namespaces of their own, `disk` a filesystem, `clock` a library. */
 export const faultKinds = [
   'kill-server',
+  'kill-broker',
   'stop-server',
   'kill-database',
   'restart-database',
@@ -64,7 +65,9 @@ export function planOf(seed: number, only: readonly FaultKind[] = faultKinds): P
   const random = new SeededRandom(seed)
   const isNetworked = random.isOneOf(0.3)
   const usable = only.filter(
-    (kind) => isNetworked || (kind !== 'lose-packets' && kind !== 'part-network'),
+    (kind) =>
+      kind !== 'kill-broker' &&
+      (isNetworked || (kind !== 'lose-packets' && kind !== 'part-network')),
   )
   const faults: Fault[] = []
   let atMs = random.between(0, 1_000)
@@ -88,6 +91,13 @@ export function planOf(seed: number, only: readonly FaultKind[] = faultKinds): P
   ]
   const failing = [random.between(0, 3), random.between(4, 7)]
   const brokers = random.isOneOf(0.4) ? 2 : 0
+  // Only where there are any: `amount` is which of them. After everything else, so that seeds stay what they were without it.
+  if (brokers > 0 && only.includes('kill-broker')) {
+    for (const target of [0, 1] as const) {
+      const amount = random.between(0, brokers - 1)
+      faults.push({ kind: 'kill-broker', atMs: random.between(0, 8_000), forMs: 0, target, amount })
+    }
+  }
   return { seed, faults, deeds, isNetworked, brokers, failing }
 }
 
