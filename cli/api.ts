@@ -78,11 +78,12 @@ export interface ApiClient extends Disposable {
     body: Body<'patch', P>,
   ) => Promise<T>
   put: <const P extends string>(path: P & Known<'put', P>) => Promise<void>
-  /** Sets all of something; the same again changes nothing. */
+  /** Sets all of something; the same again changes nothing. Fails with `precondition-failed` when it is not the version that was seen. */
   replace: <const P extends string, T>(
     answer: Schema<T, AnswerOf<'put', P>>,
     path: P & Known<'put', P>,
     body: Body<'put', P>,
+    seen?: { version: string },
   ) => Promise<T>
   delete: <const P extends string>(path: P & Known<'delete', P>) => Promise<void>
   /** Streams bytes, with PUT unless told otherwise; `source` is read once, so it is not repeated. */

@@ -28,7 +28,12 @@ interface AnyClient extends Disposable {
   act: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
   patch: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
   put: (path: string) => Promise<void>
-  replace: <T>(answer: z.ZodType<T>, path: string, body: unknown) => Promise<T>
+  replace: <T>(
+    answer: z.ZodType<T>,
+    path: string,
+    body: unknown,
+    seen?: { version: string },
+  ) => Promise<T>
   delete: (path: string) => Promise<void>
   upload: <T>(answer: z.ZodType<T>, path: string, upload: Upload) => Promise<T>
   stream: (path: string, wanted: StreamWanted) => Promise<Readable>
@@ -67,8 +72,14 @@ export function createClient(options: ClientOptions): ApiClient {
     patch: async (answer, path, body) =>
       await call(answer, { method: 'PATCH', path, body, repeatable: true }),
     put: async (path) => void (await attempt(sender, { method: 'PUT', path, repeatable: true })),
-    replace: async (answer, path, body) =>
-      await call(answer, { method: 'PUT', path, body, repeatable: true }),
+    replace: async (answer, path, body, seen) =>
+      await call(answer, {
+        method: 'PUT',
+        path,
+        body,
+        repeatable: true,
+        ...(seen && { headers: { 'If-Match': `"${seen.version}"` } }),
+      }),
     delete: async (path) =>
       void (await attempt(sender, { method: 'DELETE', path, repeatable: true })),
     upload: async (answer, path, { source, size, method = 'PUT', headers, query }) =>

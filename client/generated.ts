@@ -2786,6 +2786,7 @@ export interface paths {
                 role: string
                 groupIds: (Id)[]
               })[]
+              version: string
             })[]
             nextCursor: string | null
           } }>
@@ -2812,6 +2813,7 @@ export interface paths {
               role: string
               groupIds: (Id)[]
             })[]
+            version: string
           } }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
@@ -2824,7 +2826,7 @@ export interface paths {
     }
     /** Say which roles somebody has, and where, from the next request on; nobody gives what he has not */
     put: {
-      parameters: { query?: never; path: { principal: string }; header?: never }
+      parameters: { query?: never; path: { principal: string }; header?: { 'If-Match'?: string } }
       requestBody: { content: { 'application/json': {
             grants: ({
               role: string
@@ -2840,12 +2842,14 @@ export interface paths {
               role: string
               groupIds: (Id)[]
             })[]
+            version: string
           } }>
         400: Refused<"invalid-request">
         401: Refused<"not-authenticated">
         403: Refused<"not-allowed" | "quota-exhausted" | "step-up-needed">
         404: Refused<"not-found">
         409: Refused<"approval-needed" | "conflict">
+        412: Refused<"precondition-failed">
         413: Refused<"too-large">
         415: Refused<"unsupported-media-type">
         429: Refused<"rate-limited">

@@ -2,6 +2,7 @@ import { HolderView } from '../../server/access/wire.ts'
 import type { ApiClient } from '../api.ts'
 import { collect } from '../collect.ts'
 import type { CommandInput, Noun } from '../command.ts'
+import { Failure } from '../failure.ts'
 import { Page } from '../page.ts'
 import type { Column } from '../table.ts'
 import { groupIdsOf } from './role.ts'
@@ -14,6 +15,8 @@ const columns: Column<HolderView>[] = [
   { head: 'may', cell: (holder) => textOf(holder) },
   { head: 'active', cell: (holder) => (holder.active ? 'yes' : 'no') },
 ]
+
+const attempts = 5
 
 export const grantNoun: Noun = {
   noun: 'grant',
@@ -75,9 +78,18 @@ function groupOption() {
 function change(changed: (grants: Given[], one: Given) => Given[]) {
   return async ({ client, args: [who = '', role = ''], values, out }: CommandInput) => {
     const api: ApiClient = await client()
-    const { grants } = await api.get(HolderView, pathOf(who))
     const one = { role, groupIds: await groupIdsOf(api, values) }
-    show(out, await api.replace(HolderView, pathOf(who), { grants: changed(grants, one) }))
+    for (let tried = 1; ; tried++) {
+      const seen = await api.get(HolderView, pathOf(who))
+      const body = { grants: changed(seen.grants, one) }
+      try {
+        return show(out, await api.replace(HolderView, pathOf(who), body, seen))
+      } catch (error) {
+        // Somebody else changed them in between: his change stays, and this one is made of it.
+        const isOld = error instanceof Failure && error.code === 'precondition-failed'
+        if (!isOld || tried === attempts) throw error
+      }
+    }
   }
 }
 

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+
 import { type Consent, noConsent, onlyUnasked } from '../approvals/agreed.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { Context } from '../context.ts'
@@ -6,6 +8,7 @@ import { inTransaction } from '../db/transaction.ts'
 import { DomainError } from '../errors.ts'
 import type { Actor } from '../http/access.ts'
 import { accessLimits, principalPattern } from '../protocol/principal.ts'
+import { assertVersion, type Versions } from '../version.ts'
 import { mustHold } from './escalation.ts'
 import { isBuiltIn, toGrants } from './grants.ts'
 import {
@@ -95,18 +98,27 @@ export async function setGrants(
 /**
  * The same, by somebody for somebody: only what he has himself, and never the last administrator's.
  *
- * @throws DomainError `not-found`, `not-allowed`, `conflict`, `invalid-request`
+ * @throws DomainError `not-found`, `precondition-failed`, `not-allowed`, `conflict`, `invalid-request`
  */
 export async function changeGrants(
   { db, clock }: Pick<Context, 'db' | 'clock'>,
-  command: { principal: string; grants: readonly GivenGrant[]; by: Actor; consent?: Consent },
+  command: {
+    principal: string
+    grants: readonly GivenGrant[]
+    /** What they have to be now (`grantsVersion`); whatever they are when undefined. */
+    ifMatch?: Versions | undefined
+    by: Actor
+    consent?: Consent
+  },
 ): Promise<Holder> {
-  const { principal, grants, by, consent } = command
+  const { principal, grants, ifMatch, by, consent } = command
   const at = clock.now()
   return await inTransaction(db, async (tx) => {
     await lockAccess(tx)
     await getHolder(tx, principal, at)
-    const had = new Set((await grantsHeld(tx, principal)).map((row) => keyOf(asGiven(row))))
+    const held = (await grantsHeld(tx, principal)).map(asGiven)
+    assertVersion(grantsVersion(held), ifMatch)
+    const had = new Set(held.map(keyOf))
     const isNew = (grant: GivenGrant) => !had.has(keyOf(grant))
     await mustHoldGiven(tx, by, distinct(grants).filter(isNew))
     await setGrants(tx, principal, grants, { actor: by.id, at, requestId: by.requestId, consent })
@@ -207,6 +219,12 @@ function mustBeFew(grants: readonly GivenGrant[]): void {
     `At most ${most} grants of ${groups} groups each: put what belongs together into a role`,
     { at: 'grants' },
   )
+}
+
+/** Names these rights, whatever their order: the same rights have the same version again. */
+export function grantsVersion(grants: readonly GivenGrant[]): string {
+  const keys = distinct(grants).map(keyOf).toSorted()
+  return createHash('sha256').update(JSON.stringify(keys)).digest('hex').slice(0, 16)
 }
 
 function distinct(grants: readonly GivenGrant[]): GivenGrant[] {

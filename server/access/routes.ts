@@ -4,7 +4,7 @@ import { withRoleConsent } from '../approvals/consent.ts'
 import { Page, pageOf, PageQuery } from '../http/page.ts'
 import { route } from '../http/route.ts'
 import { builtInRoles, permissions, permissionsOf } from '../protocol/permissions.ts'
-import { changeGrants, getHolder } from './grant-service.ts'
+import { changeGrants, getHolder, grantsVersion } from './grant-service.ts'
 import { isBuiltIn } from './grants.ts'
 import { changeRole, createRole, getRole, removeRole } from './role-service.ts'
 import { type Holder, holdersOf, listHolders, listRoles, type Role } from './store.ts'
@@ -164,6 +164,7 @@ export const accessRoutes = [
     summary: 'Which roles somebody has, and where',
     permission: 'operators:read',
     scope: 'fleet',
+    versioned: 'version',
     params: GrantParams,
     response: HolderView,
     handle: async ({ ctx, params: { principal } }) =>
@@ -179,15 +180,16 @@ export const accessRoutes = [
     scope: 'fleet',
     stepUp: true,
     refuses: ['approval-needed', 'quota-exhausted'],
+    versioned: 'version',
     params: GrantParams,
     body: GrantsBody,
     response: HolderView,
-    handle: async ({ ctx, params: { principal }, body: { grants }, actor }) =>
+    handle: async ({ ctx, params: { principal }, body: { grants }, actor, ifMatch }) =>
       holderView(
         await withRoleConsent(
           ctx,
           { subject: principal, asked: { grants }, by: actor },
-          (consent) => changeGrants(ctx, { principal, grants, by: actor, consent }),
+          (consent) => changeGrants(ctx, { principal, grants, ifMatch, by: actor, consent }),
         ),
       ),
   }),
@@ -223,10 +225,6 @@ function roleView(role: Role | (typeof builtInRoles)[number], holders: number): 
 }
 
 function holderView({ principal, name, active, grants }: Holder): HolderView {
-  return {
-    principal,
-    name,
-    active,
-    grants: grants.map(({ role, groups }) => ({ role, groupIds: groups })),
-  }
+  const given = grants.map(({ role, groups }) => ({ role, groupIds: groups }))
+  return { principal, name, active, grants: given, version: grantsVersion(given) }
 }

@@ -60,5 +60,7 @@ export const HolderView = z.object({
   /** Neither revoked, ended nor disabled. */
   active: z.boolean(),
   grants: z.array(GrantView),
+  /** Of the grants, for If-Match. */
+  version: z.string(),
 })
 export type HolderView = z.infer<typeof HolderView>

@@ -281,6 +281,26 @@ test('two who change a role, a webhook or an alert rule as they saw it: one of t
   }
 })
 
+test('two who say the rights of somebody as they saw them: one of them', async () => {
+  const key = await made('/api-keys', { name: `key ${crypto.randomUUID()}`, role: 'viewer' })
+  const path = `/grants/${encodeURIComponent(`key:${key.id}`)}`
+  const say = async (tag: string, ...roles: string[]) =>
+    await ask('PUT', path, { grants: roles.map((role) => ({ role, groupIds: [] })) }, tag)
+  const seen = (await ask('GET', path)).headers.get('etag') ?? ''
+  expect(seen).toMatch(/^"[0-9a-f]{16}"$/)
+  const replies = await Promise.all([
+    say(seen, 'viewer', 'operator'),
+    say(seen, 'viewer', 'auditor'),
+  ])
+  expect(replies.map(({ status }) => String(status)).toSorted()).toEqual(['200', '412'])
+  const now = await ask('GET', path)
+  expect(now.body['grants']).toHaveLength(2)
+  // The same rights again are the same version, in whatever order they are said.
+  const won = replies.find(({ status }) => status === 200)
+  expect(now.headers.get('etag')).toBe(won?.headers.get('etag'))
+  expect((await say(now.headers.get('etag') ?? '', 'viewer')).headers.get('etag')).toBe(seen)
+})
+
 test('what the server counts in a profile is not what people wrote', async () => {
   const path = `/enrollment-profiles/${await profile()}`
   const seen = (await ask('GET', path)).headers.get('etag') ?? ''

@@ -38,7 +38,6 @@ const without: Readonly<Record<string, string>> = {
   'PUT /devices/:deviceId/ddi': whole,
   'PUT /approval-policies/:kind': whole,
   'PUT /audit/hold': whole,
-  'PUT /grants/:principal': whole,
   'PATCH /people/:personId': whole,
   'DELETE /self/sessions': own,
   'DELETE /self/sessions/:sessionId': own,
