@@ -12,6 +12,7 @@ import { clientCertificate, refusedBy } from '../http/device-auth.ts'
 import type { Identity } from '../identity.ts'
 import { peerOf } from '../peer-certificate.ts'
 import { leafOf } from '../peer-leaf.ts'
+import { Turns } from '../turns.ts'
 import { createEnrollmentAuthenticator, type EnrollmentAuthenticator } from './authenticate.ts'
 import { enroll } from './enroll.ts'
 import {
@@ -74,10 +75,15 @@ interface KeyWanter {
 class Est {
   readonly #ctx: Deps
   readonly #authenticate: EnrollmentAuthenticator
+  readonly #turns: Turns
 
   constructor(ctx: Deps) {
     this.#ctx = ctx
     this.#authenticate = createEnrollmentAuthenticator(ctx)
+    // Renewals, which come from a whole fleet at once; the other half of the connections is for everybody else. Nothing that a device
+    // could draw out is done in a turn.
+    const atOnce = Math.max(1, Math.floor(ctx.config.databaseConnections / 2))
+    this.#turns = new Turns({ atOnce, maxWaiting: 2_000, maxWaitMs: 8_000 })
   }
 
   dispatch: RequestHandler = async (req, res) => {
@@ -152,11 +158,13 @@ class Est {
     const { identity, isLapsed } = await this.#whoRenews(req, res)
     assertType(req)
     const csr = readRequest(await derOf(req, res))
-    const policy = await estPolicyOfDevice(this.#ctx.db, identity.deviceId)
-    assertLinked(csr.challengePassword, req.socket, policy)
-    const der = await this.#noting({ deviceId: identity.deviceId }, () =>
-      renew(this.#ctx, { identity, csr, label, isLapsed }),
-    )
+    const der = await this.#turns.run(async () => {
+      const policy = await estPolicyOfDevice(this.#ctx.db, identity.deviceId)
+      assertLinked(csr.challengePassword, req.socket, policy)
+      return await this.#noting({ deviceId: identity.deviceId }, () =>
+        renew(this.#ctx, { identity, csr, label, isLapsed }),
+      )
+    })
     await this.#sendIssued(res, der)
   }
 
@@ -196,7 +204,9 @@ class Est {
         policy: await estPolicyOfDevice(ctx.db, deviceId),
         presented,
         issue: async (csr) =>
-          await this.#noting({ deviceId }, () => renew(ctx, { identity, csr, label })),
+          await this.#turns.run(() =>
+            this.#noting({ deviceId }, () => renew(ctx, { identity, csr, label })),
+          ),
       }
     }
     const address = req.socket.remoteAddress ?? 'unknown'
