@@ -27,7 +27,9 @@ async function renew(port: number, ca: string, { key, cert }: Credential, n: num
       path: '/.well-known/est/simplereenroll',
       method: 'POST',
       agent: false,
-      ...{ ca, key, cert },
+      ca,
+      key,
+      cert,
       headers: { 'content-type': 'application/pkcs10', 'content-length': body.length },
     },
     (answer) => {
