@@ -41,7 +41,7 @@ export async function archiveOldest(ctx: Deps): Promise<string | undefined> {
   const bound = await droppableTo(db, { begin, before, rows: maxRows })
   if (bound === undefined) return undefined
   const name = `audit-${begin + 1}-${bound}.ndjson.gz`
-  await writeArchive(ctx, name, { begin, bound })
+  if (!(await writeArchive(ctx, name, { begin, bound }))) return undefined
   const isDropped = await inTransaction(db, async (tx) => {
     await lockHold(tx)
     // Another process was faster, or somebody has put the log on hold meanwhile.
@@ -60,11 +60,16 @@ export async function archiveOldest(ctx: Deps): Promise<string | undefined> {
   return isDropped ? name : undefined
 }
 
+/**
+ * Returns false when another process dropped these rows meanwhile. What was read then may have a hole, so it must not take the place of the
+ * archive which that process has written.
+ */
 async function writeArchive(
   ctx: Deps,
   name: string,
   { begin, bound }: { begin: number; bound: number },
-): Promise<void> {
+): Promise<boolean> {
+  const isStillThere = async () => ((await chainBegin(ctx.db))?.chainNo ?? 0) === begin
   const folder = archiveFolder(ctx.config)
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const path = join(folder, name)
@@ -74,8 +79,14 @@ async function writeArchive(
     const text = exportChain(ctx, { after: begin, upTo: bound })
     await pipeline(Readable.from(text), createGzip(), file)
     if (!file.closed) await once(file, 'close')
+    // They were all there when the last one was read: nobody drops some of them only.
+    if (!(await isStillThere())) return false
     await rename(part, path)
     await syncDirectory(folder)
+    return true
+  } catch (error) {
+    if (await isStillThere()) throw error
+    return false
   } finally {
     await rm(part, { force: true })
   }
