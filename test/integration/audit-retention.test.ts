@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { sql } from 'kysely'
+import { type KyselyPlugin, sql } from 'kysely'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 
 import { makeCheckpoint } from '../../server/audit/checkpoints.ts'
@@ -114,3 +114,33 @@ test('of two processes one drops', async () => {
   expect(results.filter((name) => name !== undefined)).toHaveLength(1)
   expect(await online()).toMatchObject({ ok: true })
 })
+
+test.each([1, 2, 3, 4, 5, 6, 7, 8, 9])(
+  'whoever is overtaken after %i statements leaves the archive of the other as it is',
+  async (after) => {
+    const quick = ctxWith('90')
+    let statements = 0
+    let archive: string | undefined
+    const overtaken: KyselyPlugin = {
+      transformQuery: ({ node }) => node,
+      transformResult: async ({ result }) => {
+        if (++statements === after) archive = await archiveOldest(quick)
+        return result
+      },
+    }
+    await archiveOldest({ ...quick, db: handle.db.withPlugin(overtaken) })
+    expect(statements).toBeGreaterThanOrEqual(after)
+    expect(archive).toBe('audit-1-10.ndjson.gz')
+    while ((await sealBatch(handle)) > 0);
+    await makeCheckpoint(api.ctx)
+    const rest = join(folder, 'rest.ndjson')
+    await exportTo(handle.db, rest)
+    const whole = join(archiveFolder(quick.config), 'audit-1-10.ndjson.gz')
+    const { code, body } = await verdict(whole, rest)
+    expect({ code, files: body['files'] }).toMatchObject({
+      code: 0,
+      files: [{ from: 1, to: 10, coveredTo: 10 }, { from: 11 }],
+    })
+    expect(await readdir(archiveFolder(quick.config))).toEqual(['audit-1-10.ndjson.gz'])
+  },
+)
