@@ -132,7 +132,7 @@ test('a database or a data directory in use is not written to', async () => {
 test('another key, and any change of the file, is refused before anything is made', async () => {
   const changed = join(scratch, 'changed.backup')
   const target = { ...place(), databaseUrl: undefined }
-  const refused = async (how: (path: string) => Promise<void>, why: string) => {
+  const refused = async (how: (path: string) => Promise<void>, why: string | RegExp) => {
     await cp(backup, changed)
     await how(changed)
     await expect(restoreBackup(target, { path: changed, key, now })).rejects.toThrow(why)
@@ -146,7 +146,11 @@ test('another key, and any change of the file, is refused before anything is mad
   }
   const { size } = await stat(backup)
   await refused(async (path) => await flip(path, 0), 'no sealed file')
-  await refused(async (path) => await flip(path, 60), 'does not open')
+  // What stands there is random text: another letter of it, or none that may stand there.
+  await refused(
+    async (path) => await flip(path, 60),
+    /does not open|The head of the sealed file is damaged/,
+  )
   await refused(async (path) => await flip(path, size >> 1), 'changed or cut off')
   await refused(async (path) => await truncate(path, size - 100), 'changed or cut off')
   await refused(async (path) => await truncate(path, 90 + 65_552), 'changed or cut off')
